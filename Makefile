@@ -1,0 +1,73 @@
+# Every target makes what it needs, .venv included. Needed beforehand: make and Python 3.11+.
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+# `make test PYTEST_ARGS='tests/unit -x'` runs a part of the tests.
+PYTEST_ARGS ?=
+# `make conformance BACKEND=sqlite`
+BACKEND ?= memory
+# `make bench BENCH_ARGS='--quick'`
+BENCH_ARGS ?=
+
+# Directories with Python in them; those that are not there yet are left out.
+CODE := $(foreach dir,src tests benchmarks examples,$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test conformance check lint types imports bench format clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## Create .venv with the package and the development tools
+
+demo: $(STAMP) ## Run an example workflow and show what happens
+	@$(PY) examples/demo.py
+
+test: $(STAMP) ## Run all tests, the conformance corpus included
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+conformance: $(STAMP) ## Compare with the recorded corpus alone, case by case (BACKEND=memory)
+	@$(PY) -m tests.conformance.check tests/conformance/cases --backend $(BACKEND)
+
+# The tests come last and by themselves, also under -j, so that their closing line is the last.
+check: lint types imports ## Everything that must hold: format, lint, types, imports, tests
+	@$(MAKE) test
+
+lint: $(STAMP) ## Check format and lint rules
+	@$(VENV)/bin/ruff format --quiet --check $(CODE) || { echo "Run 'make format'." >&2; exit 1; }
+	@$(VENV)/bin/ruff check --quiet $(CODE)
+
+types: $(STAMP) ## Check types, strictly
+	@$(VENV)/bin/mypy --no-error-summary $(CODE)
+
+imports: $(STAMP) ## Check the direction of imports
+	@$(VENV)/bin/lint-imports > $(VENV)/imports.log 2>&1 || { cat $(VENV)/imports.log; exit 1; }
+
+bench: $(STAMP) ## Run the benchmarks
+	@$(PY) -m benchmarks $(BENCH_ARGS)
+
+format: $(STAMP) ## Rewrite the code in the common format and mend what can be mended
+	@$(VENV)/bin/ruff check --quiet --fix-only $(CODE)
+	@$(VENV)/bin/ruff format --quiet $(CODE)
+
+clean: ## Remove .venv, caches and build products
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The stamp is touched last: an installation that broke off is done again.
+$(STAMP): pyproject.toml constraints-dev.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "There is no '$(PYTHON)' here. Install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "'$(PYTHON)' is $$($(PYTHON) --version 2>&1); Python 3.11 or newer is needed. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot create virtual environments (no ensurepip). On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Preparing $(VENV) ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-input -c constraints-dev.txt -e '.[dev]' </dev/null
+	@touch $@

@@ -1,0 +1,60 @@
+"""The real clock and real randomness: the only place that reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+
+from flowcraft.ports.clock import Timer
+
+_LONGEST_SLEEP_SECONDS = 3600.0
+
+
+class _SystemTimer:
+    """A timer on the event loop that follows the wall clock.
+
+    The loop counts elapsed time, which a clock set forward or a suspended machine does not
+    advance: so a long delay is slept in parts, and the wall clock is looked at after each.
+    """
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self._when = when
+        self._callback = callback
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+        self._arm()
+
+    def cancel(self) -> None:
+        """Forget the call."""
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _arm(self) -> None:
+        left = self._when - time.time()
+        if left > 0:
+            self._handle = self._loop.call_later(min(left, _LONGEST_SLEEP_SECONDS), self._arm)
+        else:
+            self._handle = None
+            self._loop.call_soon(self._callback)
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` in the running event loop at ``when``."""
+        return _SystemTimer(when, callback)
+
+
+class SystemIdentifiers:
+    """Random identifiers."""
+
+    def new_run_id(self) -> str:
+        """A fresh run id: a random UUID (version 4)."""
+        return str(uuid.uuid4())

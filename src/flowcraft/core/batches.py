@@ -1,0 +1,209 @@
+"""Batches: a list whose items are handled by a worker each (rule S11).
+
+The scatter node succeeds when its items are handed out; the gather node is held back until all
+of them are settled. Items are not nodes: they have an attempt and a result, nothing more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowcraft.core.commands import RetryItem, RunItem
+from flowcraft.core.events import ItemFailed, ItemSucceeded
+from flowcraft.core.holds import held_instance, hold
+from flowcraft.core.outcomes import fail, stop, succeed
+from flowcraft.core.plan import Key, PlanNode, iteration_of_key
+from flowcraft.core.retries import delay_before_retry_ms
+from flowcraft.core.state import DELETED, Batch, ErrorInfo, Item, Record, RunStatus
+from flowcraft.core.step import Step, error_details
+from flowcraft.core.writes import apply_writes, note_writes
+
+WINDOW = 1_000
+"""Items of one batch handed out at a time where no ``concurrency`` asks for fewer."""
+
+KEPT_ERRORS = 100
+"""Failing items of a batch whose errors are kept; further ones are only counted."""
+
+
+def item_name(uses: str, item: int) -> str:
+    """The name under which an item is reported: its worker and its place in the list."""
+    return f"{uses}[{item}]"
+
+
+def run_scatter(step: Step, node: PlanNode, key: Key, record: Record) -> None:
+    """Hand out the items of a list."""
+    problem = _problem(node, record.input)
+    if problem:
+        fail(step, node, key, record, ErrorInfo("FlowcraftError", problem, ("FlowcraftError",)))
+        return
+    params = node.definition.params
+    items = tuple(record.input or ())
+    gather = held_instance(step, key, params["gatherNodeId"])
+    batch = Batch(items, gather=-1)
+    if gather is not None and step.record(gather) is None:
+        batch = batch._replace(gather=gather)
+        if items:
+            hold(step, gather)
+    step.put("batches", key, batch)
+    step.note("batch:start", key, worker=params["workerUsesKey"], items=len(items))
+    if items:
+        _hand_out(step, node, key, batch)
+    else:
+        step.note("batch:finish", key, items=0, failed=0)
+    output = {"gatherNodeId": params["gatherNodeId"], "hasMore": False}
+    step.note("node:finish", key, action=None)
+    succeed(step, node, key, record, output)
+
+
+def run_gather(step: Step, node: PlanNode, key: Key, record: Record) -> None:
+    """Collect the results of the batches that belong to this instance, in input order."""
+    results: list[Any] = []
+    output_key = node.definition.params.get("outputKey")
+    for scatter in _batches_of(step, key):
+        output_key = output_key or step.node(scatter).definition.params.get("outputKey")
+        batch: Batch = step.get("batches", scatter)
+        for item in range(len(batch.items)):
+            succeeded, value = step.get("results", (scatter, item))
+            results.append(value if succeeded else {"index": item, "error": value})
+            step.put("results", (scatter, item), DELETED)
+        step.put("batches", scatter, batch._replace(items=()))
+    if isinstance(output_key, str) and output_key:
+        step.write(output_key, results)
+    step.note("node:finish", key, action=None)
+    succeed(step, node, key, record, results)
+
+
+def item_succeeded(step: Step, event: ItemSucceeded) -> None:
+    """Keep an item's result."""
+    if not _is_current(step, event.key, event.item, event.attempt):
+        return
+    problem = apply_writes(step, event.writes)
+    if problem:
+        error = ErrorInfo("FlowcraftError", problem, ("FlowcraftError",))
+        item_failed(step, ItemFailed(event.key, event.item, event.attempt, error, False))
+        return
+    name = item_name(_worker(step, event.key), event.item)
+    note_writes(step, event.key, event.writes)
+    step.note("node:finish", event.key, item=event.item, name=name, action=None)
+    _settle(step, event.key, event.item, (True, event.output))
+
+
+def item_failed(step: Step, event: ItemFailed) -> None:
+    """Try an item again, or keep its failure."""
+    if not _is_current(step, event.key, event.item, event.attempt):
+        return
+    node = step.node(event.key)
+    name = item_name(_worker(step, event.key), event.item)
+    delay = None
+    if event.retryable and step.stopping is None:
+        seed = f"{step.state.run_id}\x1f{node.id}\x1f{iteration_of_key(event.key)}\x1f{event.item}"
+        delay = delay_before_retry_ms(node.definition.config, event.attempt, event.error, seed)
+    if delay is not None:
+        due_at = step.now + delay / 1000
+        step.put("items", (event.key, event.item), Item(event.attempt, due_at))
+        details = {"item": event.item, "name": name, **error_details(event.error)}
+        step.note("node:retry", event.key, attempt=event.attempt + 1, **details)
+        step.commands.append(RetryItem(event.key, event.item, event.attempt + 1, due_at))
+        return
+    error = event.error._replace(
+        node_id=name, attempts=event.attempt, iteration=iteration_of_key(event.key)
+    )
+    details = {"item": event.item, "name": name, **error_details(error)}
+    step.note("node:error", event.key, attempt=event.attempt, **details)
+    _count_failure(step, node, event.key, error)
+    _settle(step, event.key, event.item, (False, {"type": error.type, "message": error.message}))
+
+
+def retry_item(step: Step, key: Key, item: int, attempt: int) -> None:
+    """Begin an item's next attempt."""
+    current = step.get("items", (key, item))
+    if current is None or current.due_at is None or current.attempt + 1 != attempt:
+        return
+    step.put("items", (key, item), Item(attempt))
+    batch: Batch = step.get("batches", key)
+    step.commands.append(RunItem(key, item, attempt, batch.items[item], _worker(step, key)))
+
+
+def stop_item(step: Step, key: Key, item: int, attempt: int) -> None:
+    """Forget an item that was stopped because the run ends."""
+    if _is_current(step, key, item, attempt):
+        step.put("items", (key, item), DELETED)
+        step.working -= 1
+
+
+def _is_current(step: Step, key: Key, item: int, attempt: int) -> bool:
+    current = step.get("items", (key, item))
+    return current is not None and current.due_at is None and current.attempt == attempt
+
+
+def _settle(step: Step, key: Key, item: int, result: tuple[bool, Any]) -> None:
+    step.put("items", (key, item), DELETED)
+    step.put("results", (key, item), result)
+    step.working -= 1
+    batch: Batch = step.get("batches", key)
+    batch = batch._replace(done=batch.done + 1, failed=batch.failed + int(not result[0]))
+    step.put("batches", key, batch)
+    node = step.node(key)
+    if batch.done < len(batch.items):
+        _hand_out(step, node, key, batch)
+        return
+    step.note("batch:finish", key, items=batch.done, failed=batch.failed)
+    if batch.gather != -1:
+        step.release(batch.gather, failed=batch.failed > 0 and not _collects(node))
+
+
+def _hand_out(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
+    if step.stopping is not None:
+        return
+    params = node.definition.params
+    until = min(len(batch.items), batch.done + (params.get("concurrency") or WINDOW))
+    chunk = params.get("chunkSize")
+    if chunk:
+        until = min(until, (batch.done // chunk + 1) * chunk)
+    for item in range(batch.begun, until):
+        step.put("items", (key, item), Item(1))
+        step.commands.append(RunItem(key, item, 1, batch.items[item], params["workerUsesKey"]))
+        step.working += 1
+    if until > batch.begun:
+        step.put("batches", key, batch._replace(begun=until))
+
+
+def _count_failure(step: Step, node: PlanNode, key: Key, error: ErrorInfo) -> None:
+    if _collects(node):
+        return
+    batch: Batch = step.get("batches", key)
+    if batch.failed < KEPT_ERRORS:
+        step.add_error(error)
+    if step.scalar("fail_fast"):
+        stop(step, RunStatus.FAILED, "fail_fast")
+
+
+def _collects(node: PlanNode) -> bool:
+    return node.definition.params.get("failureMode") == "collect"
+
+
+def _worker(step: Step, key: Key) -> str:
+    return str(step.node(key).definition.params["workerUsesKey"])
+
+
+def _batches_of(step: Step, key: Key) -> list[Key]:
+    changed = (step.changes.tables or {}).get("batches", {})
+    scatters = [k for k, b in {**step.state.batches, **changed}.items() if b.gather == key]
+    return sorted(scatters, key=lambda k: (step.node(k).index, iteration_of_key(k)))
+
+
+def _problem(node: PlanNode, value: Any) -> str | None:
+    params = node.definition.params
+    where = f"Batch node '{node.id}'"
+    for name in ("workerUsesKey", "gatherNodeId"):
+        if not isinstance(params.get(name), str) or not params[name]:
+            return f"{where} needs the parameter '{name}'."
+    for name in ("chunkSize", "concurrency"):
+        number = params.get(name)
+        if number is not None and (not isinstance(number, int) or number < 1):
+            return f"{where}: parameter '{name}' must be a whole number of at least 1."
+    if params.get("failureMode") not in (None, "fail", "collect"):
+        return f"{where}: parameter 'failureMode' must be 'fail' or 'collect'."
+    if value and not isinstance(value, list):
+        return f"{where} needs a list as its input, not a {type(value).__name__}."
+    return None

@@ -1,0 +1,104 @@
+"""What to do: the commands that a decision asks the shell to carry out.
+
+They are carried out after the decision's changes are stored. Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from flowcraft.core.plan import Key
+
+
+class RunNode(NamedTuple):
+    """Execute an attempt at a node with its registered callable."""
+
+    key: Key
+    attempt: int
+    input: Any
+
+
+class RetryNode(NamedTuple):
+    """Wait until ``due_at``, then report ``RetryDue``."""
+
+    key: Key
+    attempt: int
+    due_at: float
+
+
+class RunItem(NamedTuple):
+    """Execute an attempt at an item of a batch with the callable registered as ``uses``."""
+
+    key: Key
+    item: int
+    attempt: int
+    input: Any
+    uses: str
+
+
+class RetryItem(NamedTuple):
+    """Wait until ``due_at``, then report ``ItemRetryDue``."""
+
+    key: Key
+    item: int
+    attempt: int
+    due_at: float
+
+
+class ArmTimer(NamedTuple):
+    """Report ``TimerFired`` at ``due_at``."""
+
+    key: Key
+    due_at: float
+
+
+class StartChild(NamedTuple):
+    """Start a child run; ``context`` is ``None`` where the input goes to its start nodes."""
+
+    key: Key
+    attempt: int
+    blueprint_id: str
+    input: Any
+    context: Mapping[str, Any] | None
+
+
+class RunUndo(NamedTuple):
+    """Execute the compensation of ``target`` with the callable of the node ``node``."""
+
+    target: Key
+    node: int
+    attempt: int
+    input: Any
+
+
+class RetryUndo(NamedTuple):
+    """Wait until ``due_at``, then report ``UndoRetryDue``."""
+
+    target: Key
+    attempt: int
+    due_at: float
+
+
+class StopWork(NamedTuple):
+    """Stop everything that runs or waits: nodes, items, timers and children."""
+
+    reason: str
+
+
+class FinishRun(NamedTuple):
+    """The run is over; ``state.status`` says how."""
+
+
+Command = (
+    RunNode
+    | RetryNode
+    | RunItem
+    | RetryItem
+    | ArmTimer
+    | StartChild
+    | RunUndo
+    | RetryUndo
+    | StopWork
+    | FinishRun
+)

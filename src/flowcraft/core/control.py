@@ -1,0 +1,154 @@
+"""What people may ask of a live run: cancel, pause, continue, patch, retry, skip (rule S14)."""
+
+from __future__ import annotations
+
+from flowcraft.core.commands import StopWork
+from flowcraft.core.events import ContextPatched, SkipRequested
+from flowcraft.core.launch import launch, run_again
+from flowcraft.core.outcomes import stop, succeed
+from flowcraft.core.plan import Key, PlanNode, iteration_of_key
+from flowcraft.core.state import (
+    CANCELLED,
+    CHILD,
+    DELETED,
+    FAILED,
+    OPEN,
+    READY,
+    RETRYING,
+    SLEEPING,
+    WAITING,
+    RunStatus,
+)
+from flowcraft.core.step import Step
+from flowcraft.core.subflows import leave_child
+from flowcraft.core.writes import apply_writes, note_writes
+from flowcraft.errors import InvalidRunState
+
+
+def cancel(step: Step, reason: str | None) -> None:
+    """Stop the run; nothing new starts, what runs is stopped, what is done is compensated."""
+    step.note("workflow:cancel", reason=reason)
+    stop(step, RunStatus.CANCELLED, reason or "cancelled")
+
+
+def close_open_work(step: Step) -> None:
+    """Once the run is stopping: end what only waits, for a timer, an answer or its next try.
+
+    What runs is stopped by the shell, which reports each when it is gone; so are children.
+    """
+    for key, record in {**step.state.records, **step.changes.records}.items():
+        if record.status is RETRYING:
+            step.working -= 1
+        elif record.status in (WAITING, SLEEPING):
+            step.waiting -= 1
+        elif record.status is CHILD and key in step.scalar("resting"):
+            step.waiting -= 1
+            step.working += 1
+            continue
+        elif record.status is not READY:
+            continue
+        step.changes.records[key] = record._replace(status=CANCELLED, ended_at=step.now)
+    step.set("resting", frozenset())
+    step.set("ready", ())
+    for where, item in step.state.items.items():
+        if item.due_at is not None:
+            step.put("items", where, DELETED)
+            step.working -= 1
+
+
+def stopped_now(step: Step) -> bool:
+    """Whether this decision is the one that began to stop the run."""
+    return any(isinstance(command, StopWork) for command in step.commands)
+
+
+def stop_instance(step: Step, key: Key, attempt: int) -> None:
+    """A running attempt is gone because the run asked for it."""
+    record = step.state.records.get(key)
+    if record is None or record.attempt != attempt or step.stopping is None:
+        return
+    if record.status is CHILD:
+        leave_child(step, key)
+    else:
+        step.working -= 1
+    step.changes.records[key] = record._replace(status=CANCELLED, ended_at=step.now)
+    step.note("node:cancelled", key, attempt=attempt)
+
+
+def pause(step: Step) -> None:
+    """Let nothing new start; what runs finishes."""
+    step.set("paused", True)
+    step.note("workflow:pause")
+
+
+def resume_run(step: Step) -> None:
+    """Go on with a paused run."""
+    if not step.state.paused:
+        return
+    step.set("paused", False)
+    step.note("workflow:resume")
+    ready = step.scalar("ready")
+    step.set("ready", ())
+    for key in ready:
+        record = step.state.records[key]
+        launch(step, step.node(key), key, record.fired, record.origin)
+
+
+def patch_context(step: Step, event: ContextPatched) -> None:
+    """Change the context from outside: only while nothing can see it change (S8)."""
+    if step.state.status is not RunStatus.PAUSED:
+        raise InvalidRunState(
+            f"The context of run '{step.state.run_id}' can be changed only while the run is "
+            f"paused; it is {step.state.status}. Pause it first."
+        )
+    problem = apply_writes(step, event.writes)
+    if problem:
+        raise InvalidRunState(problem)
+    note_writes(step, None, event.writes)
+
+
+def retry_failed(step: Step) -> None:
+    """Try failed instances again, where nothing behind them is settled yet."""
+    failed = [key for key, record in step.state.records.items() if record.status is FAILED]
+    if not failed:
+        raise InvalidRunState(f"Run '{step.state.run_id}' has no failed node to retry.")
+    for key in failed:
+        _reopen(step, step.node(key), key)
+        run_again(step, step.node(key), key, step.state.records[key])
+
+
+def skip_instance(step: Step, event: SkipRequested) -> None:
+    """Count an instance as succeeded with a given output."""
+    record = step.state.records.get(event.key)
+    node = step.node(event.key)
+    if record is not None and record.status is FAILED:
+        _reopen(step, node, event.key)
+    elif record is not None and record.status in OPEN - {CHILD}:
+        step.waiting -= 1
+    elif record is not None and record.status is RETRYING:
+        step.working -= 1
+    else:
+        state = record.status if record is not None else "pending"
+        raise InvalidRunState(
+            f"Node '{node.id}' is {state}: only a failed, retrying or waiting node can be skipped."
+        )
+    succeed(step, node, event.key, record._replace(error=None), event.output)
+
+
+def _reopen(step: Step, node: PlanNode, key: Key) -> None:
+    """Take back a failure that stands, if nothing has come of it yet."""
+    behind = [step.sibling(key, link) for link in node.out if not link.back and not link.leaves]
+    settled = [k for k in behind if step.state.records.get(k) is not None]
+    if node.loops or settled:
+        names = ", ".join(f"'{step.node(k).id}'" for k in settled) or "the rest of its loop"
+        raise InvalidRunState(
+            f"Node '{node.id}' cannot be tried again in this run: {names} behind it "
+            "is settled. Start a new run from it instead."
+        )
+    iteration = iteration_of_key(key)
+    errors = [
+        error
+        for error in step.scalar("errors")
+        if (error.node_id, error.iteration) != (node.id, iteration)
+    ]
+    step.set("errors", errors)
+

@@ -1,0 +1,238 @@
+"""The decision core: what follows from an event, for every backend alike.
+
+``decide`` is a pure function of plan, state, event and time. It is the only place that knows
+routing, joins, skipping, loops, batches, retries, compensation and completion; the modules
+beside it hold one construct each. A backend stores the changes, carries out the commands, and
+asks again. Asking twice with the same event changes nothing the second time, because an event
+names the attempt it is about and the record knows where that attempt is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flowcraft.core import batches, compensation, control, outstanding, subflows, waits
+from flowcraft.core import events as ev
+from flowcraft.core.commands import FinishRun, RetryNode
+from flowcraft.core.context import INPUTS
+from flowcraft.core.events import Event
+from flowcraft.core.joins import drain
+from flowcraft.core.launch import launch, run_again
+from flowcraft.core.outcomes import fail, succeed
+from flowcraft.core.plan import Key, Plan, iteration_of_key
+from flowcraft.core.retries import delay_before_retry_ms
+from flowcraft.core.state import (
+    CHILD,
+    RETRYING,
+    RUNNING,
+    ErrorInfo,
+    Record,
+    RunState,
+    RunStatus,
+)
+from flowcraft.core.step import Decision, Step, error_details
+from flowcraft.core.added import add_nodes
+from flowcraft.core.writes import apply_writes, note_writes
+
+ON_FAILURE_FAST = "fail_fast"
+
+
+def decide(plan: Plan, state: RunState, event: Event, now: float) -> Decision:
+    """Decide what an event means for a run.
+
+    Args:
+        plan: The run's blueprint, indexed.
+        state: The run's record; it is read, not written.
+        event: What happened.
+        now: Seconds since the epoch.
+
+    Returns:
+        The changes to store, then the commands to carry out.
+
+    Raises:
+        InvalidRunState: A person asked for something the run's state does not allow.
+    """
+    step = Step(plan, state, now)
+    if state.status.is_final:
+        return step.finish()
+    HANDLERS[type(event)](step, event)
+    drain(step)
+    _conclude(step)
+    return step.finish()
+
+
+def _start(step: Step, event: ev.RunStarted) -> None:
+    if step.state.started_at is not None:
+        return
+    fast = event.fail_fast
+    if fast is None:
+        fast = step.plan.blueprint.on_failure == ON_FAILURE_FAST
+    # Set on the state's delta first: launching reads them through the step.
+    for name, value in (
+        ("run_id", event.run_id),
+        ("started_at", step.now),
+        ("fail_fast", fast),
+        ("max_executions", event.max_executions),
+    ):
+        step.set(name, value)
+    for key, value in event.context.items():
+        step.write(key, value)
+    step.note("workflow:start")
+    starts = [step.plan.nodes[index] for index in step.plan.starts]
+    if event.has_input:
+        for node in starts:
+            step.write(INPUTS + node.id, event.input)
+    for node in starts:
+        launch(step, node, step.plan.key(node, (0,) * len(node.loops)))
+
+
+def _succeeded(step: Step, event: ev.NodeSucceeded) -> None:
+    record = _running(step, event.key, event.attempt)
+    if record is None:
+        return
+    node = step.node(event.key)
+    added: list[Key] = []
+    problem = apply_writes(step, event.writes) or add_nodes(step, node, event, added)
+    if problem is not None:
+        step.changes.context = None
+        error = ErrorInfo("FlowcraftError", problem, ("FlowcraftError",))
+        _failed(step, ev.NodeFailed(event.key, event.attempt, error, retryable=False))
+        return
+    step.working -= 1
+    if event.writes:
+        note_writes(step, event.key, event.writes)
+    succeed(step, node, event.key, record, event.output, event.action)
+    for key in added:
+        launch(step, step.node(key), key)
+
+
+def _failed(step: Step, event: ev.NodeFailed) -> None:
+    record = _running(step, event.key, event.attempt)
+    if record is None:
+        return
+    if event.retryable and _retry(step, event.key, record, event.error):
+        return
+    step.working -= 1
+    if not event.started:
+        record = record._replace(attempt=0, started_at=None)
+    fail(step, step.node(event.key), event.key, record, event.error, rescue=event.started)
+
+
+def _retry(step: Step, key: Key, record: Record, error: ErrorInfo) -> bool:
+    """Plan the next attempt of an instance, if it has one."""
+    node = step.node(key)
+    if step.stopping is not None:
+        return False
+    seed = f"{step.state.run_id}\x1f{node.id}\x1f{iteration_of_key(key)}"
+    delay = delay_before_retry_ms(node.definition.config, record.attempt, error, seed)
+    if delay is None:
+        return False
+    due_at = step.now + delay / 1000
+    step.changes.records[key] = record._replace(status=RETRYING, due_at=due_at, error=error)
+    step.note(
+        "node:retry", key, attempt=record.attempt + 1, due_at=due_at, **error_details(error)
+    )
+    step.commands.append(RetryNode(key, record.attempt + 1, due_at))
+    return True
+
+
+def _retry_due(step: Step, event: ev.RetryDue) -> None:
+    record = step.state.records.get(event.key)
+    if record is None or record.status is not RETRYING or record.attempt + 1 != event.attempt:
+        return
+    step.working -= 1
+    run_again(step, step.node(event.key), event.key, record)
+
+
+def _child_settled(step: Step, event: ev.ChildSettled) -> None:
+    record = step.state.records.get(event.key)
+    if record is None or record.status is not CHILD or record.attempt != event.attempt:
+        return
+    if step.stopping is not None and not event.succeeded:
+        control.stop_instance(step, event.key, event.attempt)
+        return
+    subflows.leave_child(step, event.key)
+    if event.succeeded:
+        subflows.child_succeeded(step, step.node(event.key), record, event)
+        return
+    error = event.error or ErrorInfo("SubflowFailed", "The child run failed.", ("SubflowFailed",))
+    if _retry(step, event.key, record, error):
+        step.working += 1
+        return
+    fail(step, step.node(event.key), event.key, record, error)
+
+
+def _answered(step: Step, event: ev.AnswerReceived) -> None:
+    if event.key is not None:
+        waits.answer(step, event.key, event.output, event.action)
+    elif event.node_id is not None:
+        waits.keep_answer(step, event.node_id, event.output, event.action)
+
+
+def _running(step: Step, key: Key, attempt: int) -> Record | None:
+    """The record of a running attempt; ``None`` for one that is over or was never begun."""
+    record = step.state.records.get(key)
+    if record is None or record.status is not RUNNING or record.attempt != attempt:
+        return None
+    return record
+
+
+def _conclude(step: Step) -> None:
+    """Derive the run's status; finish the run when nothing is left (rule S5)."""
+    if step.stopping is not None and control.stopped_now(step):
+        control.close_open_work(step)
+    state = step.state
+    working = state.working + step.working
+    status = RunStatus.RUNNING
+    if working == 0:
+        status = _status_at_rest(step)
+        if status.is_final and status is not RunStatus.COMPLETED and compensation.begin(step):
+            step.set("stopping", status)
+            status = RunStatus.RUNNING
+    if status is state.status:
+        return
+    step.set("status", status)
+    if status.is_final:
+        step.set("ended_at", step.now)
+        step.note("workflow:finish", status=str(status), errors=len(_errors(step)))
+        step.commands.append(FinishRun())
+
+
+def _status_at_rest(step: Step) -> RunStatus:
+    if step.stopping is not None:
+        return step.stopping
+    ready = step.scalar("ready")
+    if step.state.waiting + step.waiting or ready:
+        return RunStatus.PAUSED if step.scalar("paused") else RunStatus.AWAITING
+    return RunStatus.FAILED if _errors(step) else RunStatus.COMPLETED
+
+
+def _errors(step: Step) -> list[ErrorInfo]:
+    return [*step.scalar("errors"), *(step.changes.errors or ())]
+
+
+HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
+    ev.RunStarted: _start,
+    ev.NodeSucceeded: _succeeded,
+    ev.NodeFailed: _failed,
+    ev.NodeStopped: lambda step, e: control.stop_instance(step, e.key, e.attempt),
+    ev.RetryDue: _retry_due,
+    ev.TimerFired: lambda step, e: waits.fire_timer(step, e.key),
+    ev.AnswerReceived: _answered,
+    ev.ItemSucceeded: batches.item_succeeded,
+    ev.ItemFailed: batches.item_failed,
+    ev.ItemStopped: lambda step, e: batches.stop_item(step, e.key, e.item, e.attempt),
+    ev.ItemRetryDue: lambda step, e: batches.retry_item(step, e.key, e.item, e.attempt),
+    ev.ChildSettled: _child_settled,
+    ev.ChildRests: subflows.child_rests,
+    ev.UndoSettled: compensation.settle,
+    ev.UndoRetryDue: lambda step, e: compensation.retry(step, e.target, e.attempt),
+    ev.CancelRequested: lambda step, e: control.cancel(step, e.reason),
+    ev.PauseRequested: lambda step, _: control.pause(step),
+    ev.ContinueRequested: lambda step, _: control.resume_run(step),
+    ev.ContextPatched: control.patch_context,
+    ev.RetryRequested: lambda step, _: control.retry_failed(step),
+    ev.SkipRequested: control.skip_instance,
+    ev.LookedAt: lambda step, _: outstanding.repeat(step),
+}

@@ -1,0 +1,236 @@
+"""What happened: the events that ``decide`` is asked about.
+
+Events are plain data. An event that names an instance carries the attempt it is about, so that
+a late or repeated one is recognised and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from flowcraft.core.blueprint import NodeDefinition
+from flowcraft.core.plan import Key
+from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, ErrorInfo
+
+
+class Write(NamedTuple):
+    """One context write of a node: ``op`` is ``set``, ``delete`` or ``add``."""
+
+    op: str
+    key: str
+    value: Any = None
+
+
+class RunStarted(NamedTuple):
+    """A run begins.
+
+    Attributes:
+        context: The initial context; keys beginning with ``_`` are the engine's.
+        has_input: Whether ``input`` is handed to every start node (subflows do this).
+        fail_fast: Overrides ``metadata.onFailure`` when not ``None``.
+        max_executions: Node executions after which the run fails; ``None`` for no bound.
+    """
+
+    run_id: str
+    context: Mapping[str, Any]
+    input: Any = None
+    has_input: bool = False
+    fail_fast: bool | None = None
+    max_executions: int | None = DEFAULT_MAX_EXECUTIONS
+
+
+class NodeSucceeded(NamedTuple):
+    """An attempt returned. ``output`` is in stored form; ``writes`` are committed with it."""
+
+    key: Key
+    attempt: int
+    output: Any = None
+    action: Any = None
+    writes: Sequence[Write] | None = None
+    dynamic: Sequence[NodeDefinition] = ()
+
+
+class NodeFailed(NamedTuple):
+    """An attempt raised or timed out.
+
+    ``retryable`` is false where the engine knows that another attempt is not wanted (only the
+    ``exec`` step of a class node is); ``started`` is false where no code of the node ran.
+    """
+
+    key: Key
+    attempt: int
+    error: ErrorInfo
+    retryable: bool = True
+    started: bool = True
+
+
+class NodeStopped(NamedTuple):
+    """A running attempt was stopped because the run asked for it."""
+
+    key: Key
+    attempt: int
+
+
+class RetryDue(NamedTuple):
+    """The delay before an attempt is over and the attempt begins."""
+
+    key: Key
+    attempt: int
+
+
+class TimerFired(NamedTuple):
+    """The timer of a sleeping or waiting instance is due."""
+
+    key: Key
+
+
+class AnswerReceived(NamedTuple):
+    """An answer for a wait, or a request to end a sleep early.
+
+    ``key`` names the open instance. With ``key`` ``None`` the answer is kept for the node
+    ``node_id`` until it begins to wait.
+    """
+
+    key: Key | None
+    output: Any = None
+    action: Any = None
+    node_id: str | None = None
+
+
+class ItemSucceeded(NamedTuple):
+    """An item of a batch returned."""
+
+    key: Key
+    item: int
+    attempt: int
+    output: Any = None
+    writes: Sequence[Write] | None = None
+
+
+class ItemFailed(NamedTuple):
+    """An attempt at an item of a batch raised or timed out."""
+
+    key: Key
+    item: int
+    attempt: int
+    error: ErrorInfo
+    retryable: bool = True
+
+
+class ItemStopped(NamedTuple):
+    """An item was stopped because the run asked for it."""
+
+    key: Key
+    item: int
+    attempt: int
+
+
+class ItemRetryDue(NamedTuple):
+    """The delay before an item's next attempt is over."""
+
+    key: Key
+    item: int
+    attempt: int
+
+
+class ChildSettled(NamedTuple):
+    """A child run is over.
+
+    Attributes:
+        context: The child's context without engine keys.
+        outputs: Output of each child node that has one, by id.
+        result: The output of the child's only terminal, else a map of those that ran.
+    """
+
+    key: Key
+    attempt: int
+    succeeded: bool
+    context: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    result: Any = None
+    error: ErrorInfo | None = None
+
+
+class ChildRests(NamedTuple):
+    """A child run only waits now (``resting``), or has work again."""
+
+    key: Key
+    attempt: int
+    resting: bool
+
+
+class UndoSettled(NamedTuple):
+    """The attempt at a compensation is over; ``error`` is ``None`` when it succeeded."""
+
+    target: Key
+    attempt: int
+    error: ErrorInfo | None = None
+
+
+class UndoRetryDue(NamedTuple):
+    """The delay before a compensation's next attempt is over."""
+
+    target: Key
+    attempt: int
+
+
+class CancelRequested(NamedTuple):
+    """Somebody wants the run to stop."""
+
+    reason: str | None = None
+
+
+class PauseRequested(NamedTuple):
+    """Nothing new may start until the run is continued."""
+
+
+class ContinueRequested(NamedTuple):
+    """A paused run goes on."""
+
+
+class ContextPatched(NamedTuple):
+    """The context of a paused run is changed from outside."""
+
+    writes: Sequence[Write]
+
+
+class RetryRequested(NamedTuple):
+    """Failed instances of a live run are to be tried again (rule S14)."""
+
+
+class SkipRequested(NamedTuple):
+    """An instance that has not succeeded is to count as succeeded with this output."""
+
+    key: Key
+    output: Any = None
+
+
+class LookedAt(NamedTuple):
+    """Nothing happened: which commands are outstanding in this state?"""
+
+
+Event = (
+    RunStarted
+    | NodeSucceeded
+    | NodeFailed
+    | NodeStopped
+    | RetryDue
+    | TimerFired
+    | AnswerReceived
+    | ItemSucceeded
+    | ItemFailed
+    | ItemStopped
+    | ItemRetryDue
+    | ChildSettled
+    | ChildRests
+    | UndoSettled
+    | UndoRetryDue
+    | CancelRequested
+    | PauseRequested
+    | ContinueRequested
+    | ContextPatched
+    | RetryRequested
+    | SkipRequested
+    | LookedAt
+)

@@ -1,0 +1,152 @@
+"""What a node is given (rule S6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowcraft.core.context import HAS_OUTPUT, INPUTS, ContextView
+from flowcraft.core.plan import Key, Link, PlanNode, iteration_of_key
+from flowcraft.core.state import RESCUED, SUCCEEDED
+from flowcraft.core.step import Step
+
+_NOTHING: Any = object()
+
+
+def resolve_input(step: Step, node: PlanNode, key: Key, fired: int, origin: Key) -> Any:
+    """The input of an instance that starts now.
+
+    Args:
+        step: The decision in the making.
+        node: The instance's node.
+        key: The instance.
+        fired: The link that alone started it, or -1.
+        origin: The instance at the other end of that link.
+    """
+    inputs = node.definition.inputs
+    if inputs is None:
+        return _from_links(step, node, key, fired, origin)
+    if isinstance(inputs, str):
+        transformed = _transformed_value(step, node, key, fired, origin)
+        return transformed if transformed is not _NOTHING else resolve_reference(step, inputs, key)
+    return {name: resolve_reference(step, text, key) for name, text in inputs.items()}
+
+
+def resolve_reference(step: Step, text: str, key: Key) -> Any:
+    """What a reference stands for, or ``None``.
+
+    ``_key`` is a context key; a node's id is its output, else the context key of that name;
+    ``node.path.to`` reaches into a node's output. A node id that itself has dots goes first.
+    """
+    view = step.context
+    if text.startswith("_"):
+        return view.lookup(text)
+    value = _output(step, view, text, key)
+    if value is not _NOTHING:
+        return value
+    value = view.lookup(text, _NOTHING)
+    if value is not _NOTHING:
+        return value
+    return _by_path(step, view, text, key)
+
+
+def _by_path(step: Step, view: ContextView, text: str, key: Key) -> Any:
+    parts = text.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        value = _output(step, view, ".".join(parts[:length]), key)
+        if value is not _NOTHING:
+            return _descend(value, parts[length:])
+    return None
+
+
+def _descend(value: Any, path: list[str]) -> Any:
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isascii() and part.isdigit():
+            index = int(part)
+            value = value[index] if index < len(value) else None
+        else:
+            return None
+    return value
+
+
+def _output(step: Step, view: ContextView, node_id: str, key: Key) -> Any:
+    """A node's output as the instance ``key`` sees it: its own iteration's before a later one."""
+    index = step.plan.index_of.get(node_id)
+    if index is None:
+        return _NOTHING
+    loops = step.plan.nodes[index].loops
+    mine = step.node(key).loops
+    if loops and mine[: len(loops)] == loops:
+        record = step.record((index, iteration_of_key(key)[: len(loops)]))
+        if record is not None and record.status in HAS_OUTPUT:
+            return record.output
+    return view.output_of(node_id, _NOTHING)
+
+
+def _from_links(step: Step, node: PlanNode, key: Key, fired: int, origin: Key) -> Any:
+    if fired >= 0:
+        return link_value(step, step.plan.links[fired], origin)
+    values = taken_values(step, node, key)
+    if len(values) == 1:
+        return values[0][1]
+    if values:
+        return {step.plan.nodes[link.source].id: value for link, value in values}
+    return step.context.lookup(INPUTS + node.id)
+
+
+def _transformed_value(step: Step, node: PlanNode, key: Key, fired: int, origin: Key) -> Any:
+    """The value of taken links that have a transform; they go before ``inputs`` as text."""
+    if fired >= 0:
+        record = step.record(origin)
+        values = record.values if record is not None else None
+        return values[fired] if values and fired in values else _NOTHING
+    values_of_links = [
+        (link, value)
+        for link, value in taken_values(step, node, key)
+        if any(edge.transform for edge in link.edges)
+    ]
+    if len(values_of_links) > 1:
+        return {step.plan.nodes[link.source].id: value for link, value in values_of_links}
+    return values_of_links[0][1] if values_of_links else _NOTHING
+
+
+def taken_values(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Any]]:
+    """The taken links into an instance that waits for all of them, with their values."""
+    values = []
+    for link in node.into:
+        origin = _origin(step, link, key)
+        if origin is not None and not link.is_fallback and was_taken(step, link, origin):
+            values.append((link, link_value(step, link, origin)))
+    return values
+
+
+def _origin(step: Step, link: Link, key: Key) -> Key | None:
+    """The instance a link into ``key`` comes from."""
+    shared = iteration_of_key(key)[: link.common]
+    if link.leaves:
+        origin: Key | None = step.get("exits", (link.index, shared))
+        return origin
+    if any(iteration_of_key(key)[link.common :]):
+        return None  # it entered a loop, in the loop's first iteration only
+    return (link.source, shared) if shared else link.source
+
+
+def was_taken(step: Step, link: Link, origin: Key) -> bool:
+    """Whether an instance took a link that leaves its node."""
+    record = step.record(origin)
+    if record is None:
+        return False
+    if record.status is SUCCEEDED:
+        return record.taken is None or link.index in record.taken
+    return record.status is RESCUED and bool(record.taken) and link.index in record.taken  # type: ignore[operator]
+
+
+def link_value(step: Step, link: Link, origin: Key) -> Any:
+    """What a taken link hands on: the output of its source, transformed if it says so."""
+    record = step.record(origin)
+    if record is None or link.is_fallback:
+        return None
+    if record.values is not None and link.index in record.values:
+        return record.values[link.index]
+    return record.output

@@ -1,0 +1,124 @@
+"""When a node starts, and when it never will: the only readiness rule (rule S3).
+
+Every link into an instance is delivered once: taken, dead (not chosen) or failing. ``all``
+starts when none is open, none failed and one was taken; ``any`` starts at the first taken one.
+An instance that can no longer start is skipped, and its own links are delivered as dead or
+failing in turn, so that nothing waits for what will not come.
+"""
+
+from __future__ import annotations
+
+from flowcraft.core.holds import expected_links
+from flowcraft.core.launch import launch
+from flowcraft.core.loops import close_if_settled, leave_loop, open_iteration
+from flowcraft.core.outcomes import skip
+from flowcraft.core.plan import Key, Link, PlanNode, iteration_of_key
+from flowcraft.core.state import DELETED, Join
+from flowcraft.core.step import FAILING, TAKEN, Arrival, Release, Step
+
+
+def drain(step: Step) -> None:
+    """Carry everything on the queue to where it leads, until nothing follows any more."""
+    queue = step.queue
+    while queue:
+        item = queue.popleft()
+        if isinstance(item, Arrival):
+            _arrive(step, item)
+        elif isinstance(item, Release):
+            _release(step, item.key, failed=item.failed)
+        else:
+            close_if_settled(step, item)
+
+
+def _arrive(step: Step, arrival: Arrival) -> None:
+    link, origin, fate, closed = arrival
+    if link.back:
+        opened = open_iteration(step, link, origin, fate)
+        if opened is not None:
+            launch(step, step.plan.nodes[link.target], opened, link.index, origin)
+        return
+    if link.leaves and not closed and not leave_loop(step, link, origin, fate):
+        return
+    deliver(step, link, origin, step.sibling(origin, link), fate)
+
+
+def deliver(step: Step, link: Link, origin: Key, target: Key, fate: int) -> None:
+    """Deliver a link to the instance it leads to."""
+    if step.record(target) is not None:
+        return  # started or skipped already
+    node = step.plan.nodes[link.target]
+    join = step.join(target)
+    if join is None:
+        if node.alone:
+            if fate == TAKEN:
+                launch(step, node, target, link.index, origin)
+            else:
+                skip(step, node, target, failed=fate == FAILING)
+            return
+        join = Join(expected_links(node, iteration_of_key(target)))
+    join = _count(node, join, link, origin, fate)
+    step.changes.joins[target] = join
+    _settle_join(step, node, target, join)
+
+
+def _count(node: PlanNode, join: Join, link: Link, origin: Key, fate: int) -> Join:
+    pending = join.pending - 1
+    if fate == TAKEN:
+        first = join.fired if join.fired >= 0 else link.index
+        start = join.origin if join.fired >= 0 else origin
+        if link.is_fallback:
+            first, start = link.index, origin
+        return join._replace(
+            pending=pending, taken=join.taken + 1, fired=first, origin=start
+        )
+    if fate == FAILING and not (link.is_fallback and _has_edges(node)):
+        return join._replace(pending=pending, failed=join.failed + 1)
+    return join._replace(pending=pending)
+
+
+def _has_edges(node: PlanNode) -> bool:
+    return any(not link.is_fallback for link in node.into)
+
+
+def _settle_join(step: Step, node: PlanNode, key: Key, join: Join) -> None:
+    by_fallback = join.fired >= 0 and step.plan.links[join.fired].is_fallback
+    if join.held == 0 and join.taken and (node.join_any or by_fallback):
+        _start(step, node, key, join.fired, join.origin)
+    elif join.failed and not node.join_any and not _may_be_needed(node, join):
+        _give_up(step, node, key, failed=True)
+    elif join.pending == 0:
+        if join.taken and not join.failed:
+            _start(step, node, key, -1, -1)
+        else:
+            _give_up(step, node, key, failed=join.failed > 0)
+
+
+def _may_be_needed(node: PlanNode, join: Join) -> bool:
+    """Whether a fallback link may still start an instance whose edges have failed."""
+    return join.pending > 0 and any(link.is_fallback for link in node.into)
+
+
+def _start(step: Step, node: PlanNode, key: Key, fired: int, origin: Key) -> None:
+    step.changes.joins[key] = DELETED
+    launch(step, node, key, fired, origin)
+
+
+def _give_up(step: Step, node: PlanNode, key: Key, *, failed: bool) -> None:
+    step.changes.joins[key] = DELETED
+    skip(step, node, key, failed=failed)
+
+
+def _release(step: Step, key: Key, *, failed: bool) -> None:
+    """Take back a hold; an instance whose links are all there starts now."""
+    join = step.join(key)
+    if join is None or step.record(key) is not None:
+        return
+    join = join._replace(
+        pending=join.pending - 1, held=join.held - 1, failed=join.failed + int(failed)
+    )
+    step.changes.joins[key] = join
+    node = step.node(key)
+    if failed:
+        _give_up(step, node, key, failed=True)
+    elif join.held == 0:
+        _settle_join(step, node, key, join)

@@ -1,0 +1,78 @@
+"""Starting an instance whose turn has come.
+
+A node with a callable becomes a command for the shell. The engine's own nodes (waits, timers,
+subflows, batches, loop controllers) are carried out here, as part of the decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flowcraft.core.batches import run_gather, run_scatter
+from flowcraft.core.commands import RunNode
+from flowcraft.core.inputs import resolve_input
+from flowcraft.core.loops import run_controller
+from flowcraft.core.outcomes import stop
+from flowcraft.core.plan import Key, Kind, PlanNode
+from flowcraft.core.state import READY, RUNNING, ErrorInfo, Record, RunStatus
+from flowcraft.core.step import Step
+from flowcraft.core.subflows import run_subflow
+from flowcraft.core.waits import run_sleep, run_wait
+
+RUNNERS: dict[Kind, Callable[[Step, PlanNode, Key, Record], None]] = {
+    Kind.WAIT: run_wait,
+    Kind.SLEEP: run_sleep,
+    Kind.SUBFLOW: run_subflow,
+    Kind.SCATTER: run_scatter,
+    Kind.GATHER: run_gather,
+    Kind.LOOP: run_controller,
+}
+
+
+def launch(step: Step, node: PlanNode, key: Key, fired: int = -1, origin: Key = -1) -> None:
+    """Start an instance, or put it aside where nothing may start now."""
+    state = step.state
+    if step.stopping is not None:
+        return
+    if state.paused and step.scalar("paused"):
+        step.changes.records[key] = Record(READY, fired=fired, origin=origin)
+        step.set("ready", (*step.scalar("ready"), key))
+        return
+    limit = step.scalar("max_executions")
+    if limit is not None and state.executions + step.executions >= limit:
+        _exceed(step, limit)
+        return
+    step.executions += 1
+    value = resolve_input(step, node, key, fired, origin)
+    record = Record(RUNNING, 1, value, None, None, fired, origin, (), None, step.now)
+    _begin(step, node, key, record)
+
+
+def run_again(step: Step, node: PlanNode, key: Key, record: Record) -> None:
+    """Begin the next attempt of an instance, with the input it was given at first."""
+    record = record._replace(
+        status=RUNNING, attempt=record.attempt + 1, due_at=None, ended_at=None
+    )
+    _begin(step, node, key, record)
+
+
+def _begin(step: Step, node: PlanNode, key: Key, record: Record) -> None:
+    step.changes.records[key] = record
+    if node.kind is Kind.TASK:
+        step.working += 1
+        step.commands.append(RunNode(key, record.attempt, record.input))
+    else:
+        step.note("node:start", key, attempt=record.attempt, input=record.input)
+        RUNNERS[node.kind](step, node, key, record)
+
+
+def _exceed(step: Step, limit: int) -> None:
+    step.add_error(
+        ErrorInfo(
+            "LimitExceeded",
+            f"The run started {limit} nodes, which is its limit. Is there a loop that does not "
+            "end? If not, start the run with a larger 'max_executions'.",
+            is_fatal=True,
+        )
+    )
+    stop(step, RunStatus.FAILED, "execution limit")

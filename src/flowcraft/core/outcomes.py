@@ -1,0 +1,197 @@
+"""What the end of a node means for what follows it (rules S2, S4).
+
+These functions record an outcome and put the links that leave the node on the step's queue;
+``joins.drain`` carries them to their targets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowcraft.core.commands import StopWork
+from flowcraft.core.context import CATCH_ERROR, OUTPUTS
+from flowcraft.core.plan import Key, PlanNode, iteration_of_key
+from flowcraft.core.routing import ALL, NONE, Route, choose
+from flowcraft.core.state import (
+    BLOCKED,
+    DELETED,
+    FAILED,
+    RESCUED,
+    SETTLED,
+    SKIPPED,
+    SUCCEEDED,
+    ErrorInfo,
+    Record,
+    RunStatus,
+)
+from flowcraft.core.step import DEAD, FAILING, TAKEN, Arrival, Step, error_details
+
+
+def succeed(
+    step: Step, node: PlanNode, key: Key, record: Record, output: Any, action: Any = None
+) -> None:
+    """Record that an instance succeeded, and let what follows it know."""
+    commit_output(step, node, key, record._replace(status=SUCCEEDED, action=action), output)
+    if node.compensate >= 0:
+        if step.changes.completed is None:
+            step.changes.completed = []
+        step.changes.completed.append(key)
+    if step.stopping is not None:
+        return
+    route = choose(step, node, key, output, action)
+    if route is not ALL:
+        step.changes.records[key] = step.changes.records[key]._replace(
+            taken=route.taken, values=route.values
+        )
+    _send(step, node, key, route)
+    _rescued(step, key, output, action)
+    _release_holder(step, key, failed=False)
+
+
+def commit_output(step: Step, node: PlanNode, key: Key, record: Record, output: Any) -> None:
+    """Make an output visible; it replaces what was written under the node's name before."""
+    step.changes.records[key] = record._replace(
+        output=output, taken=None, ended_at=step.now, due_at=None
+    )
+    written = step.state.context
+    for name in (node.id, OUTPUTS + node.id):
+        if name in written or (step.changes.context and name in step.changes.context):
+            step.write(name, DELETED)
+    if node.loops:
+        step.put("latest", node.index, key)
+
+
+def fail(
+    step: Step,
+    node: PlanNode,
+    key: Key,
+    record: Record,
+    error: ErrorInfo,
+    *,
+    rescue: bool = True,
+) -> None:
+    """Record that an instance failed for good; its fallback, if it has one, takes over."""
+    error = error._replace(
+        node_id=node.id, attempts=max(record.attempt, 1), iteration=iteration_of_key(key)
+    )
+    ended = record._replace(status=FAILED, ended_at=step.now, due_at=None, error=error)
+    step.note("node:error", key, **error_details(error))
+    if rescue and node.rescue is not None and not error.is_fatal and step.stopping is None:
+        _fall_back(step, node, key, ended)
+        return
+    step.changes.records[key] = ended
+    step.add_error(error)
+    if step.stopping is None:
+        _send(step, node, key, NONE, fate=FAILING)
+        _block_rescued(step, key)
+        _release_holder(step, key, failed=True)
+    if step.scalar("fail_fast"):
+        stop(step, RunStatus.FAILED, "fail_fast")
+
+
+def skip(step: Step, node: PlanNode, key: Key, *, failed: bool) -> None:
+    """Record that an instance will not run, and let what follows it know."""
+    step.changes.records[key] = Record(BLOCKED if failed else SKIPPED, ended_at=step.now)
+    step.note("node:skipped", key, reason="failed" if failed else "not chosen")
+    _send(step, node, key, NONE, fate=FAILING if failed else DEAD)
+
+
+def stop(step: Step, status: RunStatus, reason: str) -> None:
+    """Let nothing more start, and stop what runs; the run ends in ``status``."""
+    if step.stopping is None:
+        step.set("stopping", status)
+        step.set("reason", reason)
+        step.commands.append(StopWork(reason))
+
+
+def _send(step: Step, node: PlanNode, key: Key, route: Route, fate: int = DEAD) -> None:
+    taken = route.taken
+    for link in node.out:
+        chosen = taken is None or link.index in taken
+        step.queue.append(Arrival(link, key, TAKEN if chosen else fate))
+    if node.rescue is not None:
+        step.queue.append(Arrival(node.rescue, key, fate))
+    if node.loops:
+        step.queue.append(key)
+
+
+def _fall_back(step: Step, node: PlanNode, key: Key, ended: Record) -> None:
+    assert node.rescue is not None
+    step.note("node:fallback", key, fallback=step.plan.nodes[node.fallback].id)
+    error = ended.error
+    assert error is not None
+    step.write(
+        CATCH_ERROR,
+        {
+            "nodeId": node.id,
+            "type": error.type,
+            "message": error.message,
+            "attempts": error.attempts,
+        },
+    )
+    commit_output(step, node, key, ended._replace(status=RESCUED), None)
+    step.changes.records[key] = step.changes.records[key]._replace(taken=())
+    step.queue.append(Arrival(node.rescue, key, TAKEN))
+    helper = step.plan.nodes[node.fallback]
+    if helper.out:
+        # The fallback has a way of its own: the failed node's links lead nowhere.
+        for link in node.out:
+            step.queue.append(Arrival(link, key, DEAD))
+        _block_rescued(step, key, fate=DEAD)
+        if node.loops:
+            step.queue.append(key)
+        return
+    _stand_in(step, key, step.sibling(key, node.rescue))
+
+
+def _stand_in(step: Step, key: Key, helper: Key) -> None:
+    """Let the instance ``helper`` decide about the links of the failed instance ``key``."""
+    step.put("rescues", helper, (*step.get("rescues", helper, ()), key))
+    record = step.record(helper)
+    if record is None or record.status not in SETTLED:
+        return
+    # A shared fallback runs once per iteration: it was there before this failure.
+    if record.status is SUCCEEDED:
+        _rescued(step, helper, record.output, record.action)
+    elif record.status is not RESCUED:
+        _block_rescued(step, helper)
+
+
+def _rescued(step: Step, helper: Key, output: Any, action: Any) -> None:
+    """Take the links of the instances that ``helper`` stood in for, with its result."""
+    waiting = list(step.get("rescues", helper, ()))
+    if waiting:
+        step.put("rescues", helper, DELETED)
+    while waiting:
+        key = waiting.pop()
+        node = step.node(key)
+        route = choose(step, node, key, output, action)
+        taken = tuple(link.index for link in node.out) if route.taken is None else route.taken
+        values = {**dict.fromkeys(taken, output), **(route.values or {})}
+        record = step.record(key)
+        assert record is not None
+        step.changes.records[key] = record._replace(taken=taken, values=values)
+        _send(step, node, key, Route(taken, values))
+        _release_holder(step, key, failed=False)
+        waiting.extend(step.get("rescues", key, ()))
+        step.put("rescues", key, DELETED)
+
+
+def _block_rescued(step: Step, helper: Key, fate: int = FAILING) -> None:
+    """Cut off what waited for a stand-in that failed too, or that has a way of its own."""
+    waiting = list(step.get("rescues", helper, ()))
+    while waiting:
+        key = waiting.pop()
+        _send(step, step.node(key), key, NONE, fate=fate)
+        _release_holder(step, key, failed=fate == FAILING)
+        waiting.extend(step.get("rescues", key, ()))
+        step.put("rescues", key, DELETED)
+    step.put("rescues", helper, DELETED)
+
+
+def _release_holder(step: Step, key: Key, *, failed: bool) -> None:
+    """Let the instance that waits for an added node know that it is settled (S7)."""
+    holder = step.get("holds", key)
+    if holder is not None:
+        step.put("holds", key, DELETED)
+        step.release(holder, failed=failed)

@@ -1,0 +1,50 @@
+"""What is to be done in a stored state, whoever looks at it (protocol: reconciling).
+
+A backend that loads a run, after a crash or on a repeated delivery, asks with ``LookedAt`` and
+carries out what comes back; nothing in the state changes.
+"""
+
+from __future__ import annotations
+
+from flowcraft.core.commands import (
+    ArmTimer,
+    RetryItem,
+    RetryNode,
+    RunItem,
+    RunNode,
+    RunUndo,
+)
+from flowcraft.core.plan import Key
+from flowcraft.core.state import CHILD, RETRYING, RUNNING, SLEEPING, WAITING, Record
+from flowcraft.core.step import Step
+from flowcraft.core.subflows import start_child
+
+
+def repeat(step: Step) -> None:
+    """Put every outstanding command on the decision again."""
+    for key, record in step.state.records.items():
+        _repeat_instance(step, key, record)
+    for (key, index), item in step.state.items.items():
+        batch = step.state.batches[key]
+        uses = str(step.node(key).definition.params["workerUsesKey"])
+        if item.due_at is None:
+            command = RunItem(key, index, item.attempt, batch.items[index], uses)
+            step.commands.append(command)
+        else:
+            step.commands.append(RetryItem(key, index, item.attempt + 1, item.due_at))
+    for undo in step.state.undos or ():
+        if undo.attempt and undo.succeeded is None:
+            record = step.state.records[undo.target]
+            given = {"input": record.input, "output": record.output}
+            step.commands.append(RunUndo(undo.target, undo.node, undo.attempt, given))
+
+
+def _repeat_instance(step: Step, key: Key, record: Record) -> None:
+    if record.status is RUNNING:
+        step.commands.append(RunNode(key, record.attempt, record.input))
+    elif record.status is RETRYING and record.due_at is not None:
+        step.commands.append(RetryNode(key, record.attempt + 1, record.due_at))
+    elif record.status in (WAITING, SLEEPING) and record.due_at is not None:
+        step.commands.append(ArmTimer(key, record.due_at))
+    elif record.status is CHILD:
+        start_child(step, step.node(key), key, record)

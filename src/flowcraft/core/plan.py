@@ -1,0 +1,387 @@
+"""A blueprint indexed once: what ``decide`` reads, and never changes.
+
+The plan answers in constant time what the decision core asks again and again: which links
+leave a node, how many links a node waits for, which loops enclose it. Nodes are addressed by
+their index, an *instance* of a node by a key: the index alone outside of loops, else the index
+with the iteration vector (one number per enclosing loop, outermost first).
+
+Parallel edges between the same two nodes form one :class:`Link` (rule S6: several edges from
+one predecessor count as one). Edges that touch an unknown node, or start at a node that can
+never run, are left out here, so that nothing ever waits for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from flowcraft.core import builtins
+from flowcraft.core.blueprint import EdgeDefinition, NodeDefinition, WorkflowBlueprint
+from flowcraft.core.expressions import Evaluator, SafeEvaluator
+from flowcraft.core.graph import start_node_ids
+from flowcraft.core.nesting import Nesting, find_nesting
+from flowcraft.errors import BlueprintError, Problem
+
+Iteration = tuple[int, ...]
+Key = int | tuple[int, Iteration]
+
+
+class Kind(Enum):
+    """Who carries out a node: a registered callable, or the engine itself."""
+
+    TASK = "task"
+    WAIT = "wait"
+    SLEEP = "sleep"
+    SUBFLOW = "subflow"
+    SCATTER = "scatter"
+    GATHER = "gather"
+    LOOP = "loop"
+
+
+KIND_OF_USES: Mapping[str, Kind] = {
+    builtins.WAIT: Kind.WAIT,
+    builtins.WEBHOOK: Kind.WAIT,
+    builtins.SLEEP: Kind.SLEEP,
+    builtins.SUBFLOW: Kind.SUBFLOW,
+    builtins.BATCH_SCATTER: Kind.SCATTER,
+    builtins.BATCH_GATHER: Kind.GATHER,
+    builtins.LOOP_CONTROLLER: Kind.LOOP,
+}
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """All edges from one node to another, or the fallback relation between them.
+
+    Attributes:
+        index: Position in ``Plan.links``.
+        source: Index of the node it leaves.
+        target: Index of the node it enters.
+        edges: The edges of the blueprint, in document order; empty for a fallback link.
+        common: How many loops enclose both ends: the part of the iteration vector they share.
+        back: Whether taking it starts a new iteration of the loop numbered ``common``.
+        leaves: Whether it leaves a loop, so that it may be taken in any of its iterations.
+        plain: Whether it is taken whenever its source succeeds, with the source's output.
+    """
+
+    index: int
+    source: int
+    target: int
+    edges: tuple[EdgeDefinition, ...]
+    common: int = 0
+    back: bool = False
+    leaves: bool = False
+    plain: bool = True
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether this link is taken when its source fails for good."""
+        return not self.edges
+
+
+@dataclass(slots=True, eq=False)
+class PlanNode:
+    """A node with everything that ``decide`` needs to know of its surroundings.
+
+    Attributes:
+        out: Links taken on success, in the order of their first edge in the document.
+        into: Links that lead here and are no back edges.
+        loops: Enclosing loops, outermost first; the iteration vector has one number for each.
+        expected: ``expected[k]`` is the number of links that an instance waits for whose
+            iteration vector is zero from position ``k`` on: links entering a loop from
+            outside count in its first iteration only.
+        alone: Whether the first delivery decides: one link expected, whatever the iteration.
+        plain: Whether success takes all ``out`` links, whatever the action.
+        fallback: Index of the fallback node, or -1.
+        rescue: The link to the fallback node, or ``None``.
+        compensate: Index of the node that undoes this one, or -1.
+    """
+
+    index: int
+    id: str
+    kind: Kind
+    definition: NodeDefinition
+    out: tuple[Link, ...] = ()
+    into: tuple[Link, ...] = ()
+    loops: Iteration = ()
+    expected: tuple[int, ...] = (0,)
+    alone: bool = False
+    plain: bool = True
+    join_any: bool = False
+    fallback: int = -1
+    rescue: Link | None = None
+    compensate: int = -1
+
+
+@dataclass(slots=True, eq=False)
+class Loop:
+    """A cycle of the graph with its own iteration counter.
+
+    ``size`` counts what one iteration has to settle: the nodes directly inside, plus one for
+    each loop nested in it. ``exits`` are the links for which this is the outermost loop left.
+    """
+
+    index: int
+    header: int
+    depth: int
+    size: int
+    exits: tuple[Link, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """The indexed blueprint. Immutable by agreement: nothing outside this module writes to it."""
+
+    blueprint: WorkflowBlueprint
+    nodes: tuple[PlanNode, ...]
+    links: tuple[Link, ...]
+    loops: tuple[Loop, ...]
+    starts: tuple[int, ...]
+    index_of: Mapping[str, int]
+    evaluator: Evaluator
+    has_compensation: bool = False
+
+    def key(self, node: PlanNode, iteration: Iteration) -> Key:
+        """The key of a node's instance in the iteration of its enclosing loops."""
+        return (node.index, iteration) if node.loops else node.index
+
+    def terminals(self) -> Iterator[PlanNode]:
+        """Nodes whose output is the run's: nothing follows them, and they replace no other."""
+        replacing = {node.fallback for node in self.nodes if node.fallback >= 0}
+        undoing = {node.compensate for node in self.nodes if node.compensate >= 0}
+        for node in self.nodes:
+            if not node.out and node.index not in replacing and node.index not in undoing:
+                yield node
+
+
+def index_of_key(key: Key) -> int:
+    """The node index of an instance's key."""
+    return key if isinstance(key, int) else key[0]
+
+
+def iteration_of_key(key: Key) -> Iteration:
+    """The iteration vector of an instance's key; empty outside of loops."""
+    return () if isinstance(key, int) else key[1]
+
+
+def build_plan(blueprint: WorkflowBlueprint, evaluator: Evaluator | None = None) -> Plan:
+    """Index a blueprint.
+
+    Args:
+        blueprint: A valid blueprint (``WorkflowBlueprint.from_dict`` has checked its shape).
+        evaluator: What evaluates conditions and transforms; the safe evaluator by default.
+
+    Returns:
+        The plan; building it takes time in proportion to nodes and edges.
+
+    Raises:
+        BlueprintError: A loop controller has no ``continue`` edge (rule S10).
+    """
+    nodes = [_plan_node(i, definition) for i, definition in enumerate(blueprint.nodes)]
+    index_of = {node.id: node.index for node in nodes}
+    starts = tuple(index_of[node_id] for node_id in start_node_ids(blueprint))
+    _connect_helpers(nodes, index_of)
+    links = _links(blueprint, nodes, index_of)
+    links = _only_reachable(nodes, links, starts)
+    _attach(nodes, links)
+    loops = _enclose(nodes, links, starts)
+    for node in nodes:
+        _finish_node(node)
+    _refuse_endless_controllers(blueprint, nodes)
+    return Plan(
+        blueprint=blueprint,
+        nodes=tuple(nodes),
+        links=tuple(links),
+        loops=loops,
+        starts=starts,
+        index_of=index_of,
+        evaluator=evaluator or SafeEvaluator(),
+        has_compensation=any(node.compensate >= 0 for node in nodes),
+    )
+
+
+def extend_plan(plan: Plan, definitions: Sequence[NodeDefinition], loops: Iteration) -> Plan:
+    """The plan with nodes that a running node added (rule S7); they have no edges.
+
+    Args:
+        plan: The plan so far; it is left as it is.
+        definitions: The new nodes; their ids must be new.
+        loops: The loops that enclose the node which adds them, and so enclose them.
+    """
+    first = len(plan.nodes)
+    fresh = [_plan_node(first + i, definition) for i, definition in enumerate(definitions)]
+    for node in fresh:
+        node.loops = loops
+        _finish_node(node)
+    return Plan(
+        blueprint=plan.blueprint,
+        nodes=(*plan.nodes, *fresh),
+        links=plan.links,
+        loops=plan.loops,
+        starts=plan.starts,
+        index_of={**plan.index_of, **{node.id: node.index for node in fresh}},
+        evaluator=plan.evaluator,
+        has_compensation=plan.has_compensation,
+    )
+
+
+def _plan_node(index: int, definition: NodeDefinition) -> PlanNode:
+    kind = KIND_OF_USES.get(definition.uses, Kind.TASK)
+    # A controller is entered from before the loop and from its body: never both at once (S10).
+    join_any = definition.config.join_strategy == "any" or kind is Kind.LOOP
+    return PlanNode(index, definition.id, kind, definition, join_any=join_any)
+
+
+def _connect_helpers(nodes: list[PlanNode], index_of: Mapping[str, int]) -> None:
+    for node in nodes:
+        config = node.definition.config
+        node.fallback = index_of.get(config.fallback, -1) if config.fallback else -1
+        node.compensate = index_of.get(config.compensate, -1) if config.compensate else -1
+        if node.fallback == node.index:
+            node.fallback = -1
+
+
+def _links(
+    blueprint: WorkflowBlueprint, nodes: list[PlanNode], index_of: Mapping[str, int]
+) -> list[Link]:
+    grouped: dict[tuple[int, int], list[EdgeDefinition]] = {}
+    for edge in blueprint.edges:
+        source, target = index_of.get(edge.source), index_of.get(edge.target)
+        if source is not None and target is not None:
+            grouped.setdefault((source, target), []).append(edge)
+    links = [
+        Link(0, source, target, tuple(edges), plain=_is_plain(edges))
+        for (source, target), edges in grouped.items()
+    ]
+    for node in nodes:
+        if node.fallback >= 0:
+            node.rescue = Link(0, node.index, node.fallback, ())
+            links.append(node.rescue)
+    return links
+
+
+def _is_plain(edges: Sequence[EdgeDefinition]) -> bool:
+    return all(
+        edge.action is None and edge.condition is None and edge.transform is None for edge in edges
+    )
+
+
+def _only_reachable(
+    nodes: list[PlanNode], links: list[Link], starts: Sequence[int]
+) -> list[Link]:
+    """Drop links whose source can never run, and number the rest."""
+    reached = _reachable(len(nodes), links, starts)
+    kept = [link for link in links if reached[link.source]]
+    for index, link in enumerate(kept):
+        link.index = index
+    for node in nodes:
+        if not reached[node.index]:
+            node.rescue = None
+    return kept
+
+
+def _reachable(count: int, links: list[Link], starts: Sequence[int]) -> list[bool]:
+    following: list[list[int]] = [[] for _ in range(count)]
+    for link in links:
+        following[link.source].append(link.target)
+    reached = [False] * count
+    todo = list(starts)
+    while todo:
+        index = todo.pop()
+        if not reached[index]:
+            reached[index] = True
+            todo.extend(following[index])
+    return reached
+
+
+def _attach(nodes: list[PlanNode], links: list[Link]) -> None:
+    out: dict[int, list[Link]] = {}
+    into: dict[int, list[Link]] = {}
+    for link in links:
+        if not link.is_fallback:
+            out.setdefault(link.source, []).append(link)
+        into.setdefault(link.target, []).append(link)
+    for index, leaving in out.items():
+        nodes[index].out = tuple(leaving)
+    for index, entering in into.items():
+        nodes[index].into = tuple(entering)
+
+
+def _enclose(nodes: list[PlanNode], links: list[Link], starts: Sequence[int]) -> tuple[Loop, ...]:
+    """Find the loops, mark back edges and exits, and give every node its place."""
+    following: list[list[int]] = [[] for _ in nodes]
+    for link in links:
+        following[link.source].append(link.target)
+    for node in nodes:
+        # A fallback without edges of its own continues where the failed node would have.
+        if node.fallback >= 0 and node.rescue is not None and not nodes[node.fallback].out:
+            following[node.fallback].extend(link.target for link in node.out)
+    nesting = find_nesting(following, starts)
+    if not nesting.headers:
+        return ()
+    for node in nodes:
+        node.loops = nesting.loops_of[node.index]
+    for link in links:
+        _place_link(link, nodes, nesting)
+    for node in nodes:
+        node.into = tuple(link for link in node.into if not link.back)
+    return _describe_loops(nodes, links, nesting)
+
+
+def _place_link(link: Link, nodes: list[PlanNode], nesting: Nesting) -> None:
+    source, target = nodes[link.source].loops, nodes[link.target].loops
+    common = 0
+    while common < min(len(source), len(target)) and source[common] == target[common]:
+        common += 1
+    link.common = common
+    link.leaves = common < len(source)
+    link.back = (
+        common > 0
+        and common == len(target)
+        and nesting.headers[target[common - 1]] == link.target
+    )
+
+
+def _describe_loops(
+    nodes: list[PlanNode], links: list[Link], nesting: Nesting
+) -> tuple[Loop, ...]:
+    sizes = [0] * len(nesting.headers)
+    for node in nodes:
+        if node.loops:
+            sizes[node.loops[-1]] += 1
+    for parent in nesting.parents:
+        if parent >= 0:
+            sizes[parent] += 1
+    exits: dict[int, list[Link]] = {}
+    for link in links:
+        if link.leaves and not link.back:
+            exits.setdefault(nodes[link.source].loops[link.common], []).append(link)
+    return tuple(
+        Loop(i, header, len(nodes[header].loops), sizes[i], tuple(exits.get(i, ())))
+        for i, header in enumerate(nesting.headers)
+    )
+
+
+def _finish_node(node: PlanNode) -> None:
+    depth = len(node.loops)
+    node.expected = tuple(
+        sum(1 for link in node.into if link.common >= k) for k in range(depth + 1)
+    )
+    node.alone = all(count <= 1 for count in node.expected)
+    node.plain = all(link.plain for link in node.out)
+
+
+def _refuse_endless_controllers(blueprint: WorkflowBlueprint, nodes: list[PlanNode]) -> None:
+    problems = [
+        Problem(
+            f"node '{node.id}'",
+            "a loop-controller needs an edge with the action 'continue' to the start of its "
+            "body; without one its loop could never go round",
+        )
+        for node in nodes
+        if node.kind is Kind.LOOP
+        and not any(edge.action == "continue" for link in node.out for edge in link.edges)
+    ]
+    if problems:
+        raise BlueprintError(problems, blueprint_id=blueprint.id)

@@ -1,0 +1,296 @@
+"""Read JSON-like data field by field, collecting every problem with its place.
+
+A :class:`Reader` never raises: what is wrong becomes a :class:`Problem`, what can be read is
+read. Places are only put together when there is a problem, since most documents have none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from flowcraft.errors import Problem
+
+MAX_DEPTH: Final = 200
+"""Levels to which values inside a blueprint may be nested: comparing, hashing and writing them
+recurses in the standard library, whose stack is limited."""
+
+MAX_BITS: Final = 14_000
+"""Size of whole numbers: longer ones (4,300 digits) are refused by Python's JSON reader."""
+
+Step = str | int
+Refuse = Callable[[tuple[Step, ...], str], None]
+
+
+def format_place(steps: Sequence[Step]) -> str:
+    """A path into a document as people write it: ``nodes[2].config.maxRetries``."""
+    parts: list[str] = []
+    for step in steps:
+        if isinstance(step, int):
+            parts.append(f"[{step}]")
+        elif step.replace("-", "_").isidentifier():
+            parts.append(f".{step}" if parts else step)
+        else:
+            parts.append(f"[{step!r}]")
+    return "".join(parts)
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in the words of JSON, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the text {shown(value)}"
+    if isinstance(value, int | float):
+        return f"the number {shown(value)}"
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return f"a Python {type(value).__name__}"
+
+
+def shown(value: object) -> str:
+    """A scalar as messages show it: quoted if it is text, and never long."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "of more than 60 digits"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:40]}…{text[-15:]}"
+
+
+def is_valid_text(text: str) -> bool:
+    """Whether a text can be written as UTF-8: lone halves of surrogate pairs cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Reader:
+    """Reads fields of the object it is at, and keeps the problems.
+
+    Attributes:
+        problems: What was wrong so far, in document order.
+        at: The path of the object whose fields are being read.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.at: tuple[Step, ...] = ()
+
+    def problem(self, message: str, *steps: Step) -> None:
+        """Note a problem at ``steps`` below the current object."""
+        self.problems.append(Problem(format_place((*self.at, *steps)), message))
+
+    def text(self, data: Mapping[str, Any], name: str) -> str | None:
+        """A required text that is not empty; ``None`` and a problem if there is none."""
+        value = data.get(name)
+        if value is None:
+            self.problem("is missing", name)
+        elif not isinstance(value, str):
+            self.problem(f"must be text, not {kind_of(value)}", name)
+        elif not value:
+            self.problem("must not be empty", name)
+        elif not is_valid_text(value):
+            self.problem("is not valid Unicode: it holds half of a surrogate pair", name)
+        else:
+            return value
+        return None
+
+    def optional_text(self, data: Mapping[str, Any], name: str) -> str | None:
+        """A text, or ``None`` where it is absent, null or empty."""
+        value = data.get(name)
+        return self.text(data, name) if value is not None and value != "" else None
+
+    def number(self, data: Mapping[str, Any], name: str, default: Any) -> Any:
+        """A finite number of at least 0, or the default where it is absent or null."""
+        value = data.get(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.problem(f"must be a number, not {kind_of(value)}", name)
+        elif isinstance(value, float) and not math.isfinite(value):
+            self.problem(f"must be a finite number, not {value}", name)
+        elif value < 0:
+            self.problem(f"must not be negative, but is {shown(value)}", name)
+        elif isinstance(value, int) and value.bit_length() > 53:
+            self.problem("is too large a number", name)
+        else:
+            return value
+        return default
+
+    def whole(self, data: Mapping[str, Any], name: str, default: int) -> int:
+        """A whole number of at least 0; ``3.0`` is one, since JSON has one kind of number."""
+        value = self.number(data, name, default)
+        if value != int(value):
+            self.problem(f"must be a whole number, not {shown(value)}", name)
+            return default
+        return int(value)
+
+    def flag(self, data: Mapping[str, Any], name: str, default: bool) -> bool:
+        """True or false."""
+        value = data.get(name)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        self.problem(f"must be true or false, not {kind_of(value)}", name)
+        return default
+
+    def choice(self, data: Mapping[str, Any], name: str, choices: Sequence[str]) -> Any:
+        """One of some texts, or ``None`` where it is absent, null or none of them."""
+        value = data.get(name)
+        if value is None or (isinstance(value, str) and value in choices):
+            return value
+        allowed = " or ".join(f"'{choice}'" for choice in choices)
+        self.problem(f"must be {allowed}, not {kind_of(value)}", name)
+        return None
+
+    def texts(self, data: Mapping[str, Any], name: str) -> tuple[str, ...]:
+        """A list of texts that are not empty."""
+        value = data.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list | tuple):
+            self.problem(f"must be a list of texts, not {kind_of(value)}", name)
+            return ()
+        for index, item in enumerate(value):
+            if not isinstance(item, str) or not item:
+                self.problem(f"must be a text that is not empty, not {kind_of(item)}", name, index)
+        return tuple(item for item in value if isinstance(item, str) and item)
+
+    def mapping(self, data: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+        """An object as it is, or ``None`` where it is absent or null."""
+        value = data.get(name)
+        if value is None or isinstance(value, Mapping):
+            return value
+        self.problem(f"must be an object, not {kind_of(value)}", name)
+        return None
+
+    def members(self, data: Mapping[str, Any], name: str) -> list[tuple[Step, Mapping[str, Any]]]:
+        """The objects in a list, or of a mapping, with their index or key."""
+        value = data.get(name)
+        pairs: list[tuple[Any, Any]]
+        if isinstance(value, Mapping):
+            pairs = list(value.items())
+        elif isinstance(value, list | tuple):
+            pairs = list(enumerate(value))
+        else:
+            if value is not None:
+                self.problem(f"must be a list, not {kind_of(value)}", name)
+            return []
+        for step, item in pairs:
+            if not isinstance(item, Mapping):
+                self.problem(f"must be an object, not {kind_of(item)}", name, _as_step(step))
+        return [(_as_step(step), item) for step, item in pairs if isinstance(item, Mapping)]
+
+    def plain(self, value: Any, *steps: Step) -> Any:
+        """A copy of a plain JSON value; what is not one becomes a problem."""
+        return copy_plain(value, lambda below, message: self.problem(message, *steps, *below))
+
+    def plain_items(self, value: Mapping[str, Any], *steps: Step) -> dict[str, Any]:
+        """A copy of an object of plain JSON values."""
+        if all(
+            type(key) is str and key.isascii() and _is_simple(item) for key, item in value.items()
+        ):
+            return dict(value)
+        copied: dict[str, Any] = self.plain(value, *steps)
+        return copied
+
+    def unknown(self, data: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any] | None:
+        """A copy of the fields that are not known, or ``None`` if there are none."""
+        if data.keys() <= known:
+            return None
+        return self.plain_items({key: data[key] for key in data if key not in known})
+
+
+def _is_simple(item: Any) -> bool:
+    # The common case, decided without looking further: most texts are plain ASCII.
+    return item.isascii() if type(item) is str else item is None or item is True or item is False
+
+
+class _Frame(NamedTuple):
+    """A container under way: where it comes from, its copy, and its path as linked pairs."""
+
+    source: Any
+    copy: Any
+    path: Any
+    depth: int
+
+
+def copy_plain(value: Any, refuse: Refuse) -> Any:
+    """Copy a value made of plain JSON values, sharing nothing that can be changed.
+
+    Tuples become lists, other mappings dicts, and instances of subclasses of text and numbers
+    plain ones. Anything else is reported to ``refuse`` with its path and becomes ``None``.
+    Takes no stack: depth is bounded by :data:`MAX_DEPTH`, which also ends values that hold
+    themselves.
+    """
+    holder: list[Any] = []
+    todo = [_Frame([value], holder, None, -1)]
+    while todo:
+        frame = todo.pop()
+        if isinstance(frame.source, Mapping):
+            _fill_dict(frame, todo, refuse)
+        else:
+            at_root = frame.depth < 0
+            for index, item in enumerate(frame.source):
+                path = None if at_root else (frame.path, index)
+                frame.copy.append(_copy_item(item, path, frame.depth + 1, todo, refuse))
+    return holder[0]
+
+
+def _fill_dict(frame: _Frame, todo: list[_Frame], refuse: Refuse) -> None:
+    for key, item in frame.source.items():
+        if not isinstance(key, str) or not is_valid_text(key):
+            refuse(_steps((frame.path, _as_step(key))), "the key is not valid text")
+            continue
+        path = (frame.path, key)
+        frame.copy[str.__str__(key)] = _copy_item(item, path, frame.depth + 1, todo, refuse)
+
+
+def _copy_item(item: Any, path: Any, depth: int, todo: list[_Frame], refuse: Refuse) -> Any:
+    if item is None or isinstance(item, bool):
+        return item
+    if isinstance(item, Mapping | list | tuple):
+        if depth >= MAX_DEPTH:
+            refuse(_steps(path)[:8], f"is nested deeper than {MAX_DEPTH} levels, or holds itself")
+            return None
+        copy: Any = {} if isinstance(item, Mapping) else []
+        todo.append(_Frame(item, copy, path, depth))
+        return copy
+    copy, message = _plain_scalar(item)
+    if message:
+        refuse(_steps(path), message)
+    return copy
+
+
+def _plain_scalar(item: Any) -> tuple[Any, str | None]:
+    if isinstance(item, str):
+        if is_valid_text(item):
+            return str.__str__(item), None
+        return None, "is not valid Unicode: it holds half of a surrogate pair"
+    if isinstance(item, int):
+        return (int(item), None) if item.bit_length() <= MAX_BITS else (None, "is too large")
+    if isinstance(item, float):
+        if math.isfinite(item):
+            return float(item), None
+        return None, f"must be a finite number, not {item}: JSON has no other"
+    return None, f"must be a plain JSON value, not {kind_of(item)}"
+
+
+def _as_step(key: object) -> Step:
+    return key if isinstance(key, str | int) else repr(key)
+
+
+def _steps(path: Any) -> tuple[Step, ...]:
+    """The steps of a path kept as pairs of the path above and the last step."""
+    steps: list[Step] = []
+    while path is not None:
+        path, step = path
+        steps.append(step)
+    return tuple(reversed(steps))

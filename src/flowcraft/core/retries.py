@@ -1,0 +1,63 @@
+"""Whether a failed attempt is followed by another, and when (rules S4, S9)."""
+
+from __future__ import annotations
+
+import hashlib
+
+from flowcraft.core.blueprint import NodeConfig
+from flowcraft.core.state import ErrorInfo
+
+JITTER = 0.5
+"""A jittered delay lies between half of the computed one and all of it ("equal jitter" in
+M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015)."""
+
+
+def delay_before_retry_ms(
+    config: NodeConfig, attempt: int, error: ErrorInfo, seed: str
+) -> float | None:
+    """How long to wait before the next attempt.
+
+    Args:
+        config: The node's configuration.
+        attempt: The attempt that failed, counted from 1.
+        error: Why it failed.
+        seed: Run, node and iteration, from which the jitter is derived: the same decision
+            made again gives the same delay.
+
+    Returns:
+        Milliseconds, or ``None`` when there is no further attempt.
+    """
+    if error.is_fatal or attempt >= max_attempts(config) or not _is_retryable(config, error):
+        return None
+    delay = min(config.retry_delay_ms * _growth(config.backoff, attempt - 1), _LONGEST_DELAY_MS)
+    if config.retry_delay_max_ms is not None:
+        delay = min(delay, config.retry_delay_max_ms)
+    return delay * (1 - JITTER * _fraction(f"{seed}\x1f{attempt}")) if config.jitter else delay
+
+
+def max_attempts(config: NodeConfig) -> int:
+    """Total attempts a node has: at least one, also where ``maxRetries`` is 0."""
+    return max(1, config.max_retries)
+
+
+def _is_retryable(config: NodeConfig, error: ErrorInfo) -> bool:
+    names = error.names or (error.type,)
+    if any(name in config.no_retry_on for name in names):
+        return False
+    return not config.retry_on or any(name in config.retry_on for name in names)
+
+
+def _growth(backoff: float, retries: int) -> float:
+    try:
+        return float(backoff**retries)
+    except OverflowError:
+        return _LONGEST_DELAY_MS
+
+
+def _fraction(seed: str) -> float:
+    """A number from 0 to 1 that looks random and depends on the seed alone."""
+    digest = hashlib.blake2b(seed.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+_LONGEST_DELAY_MS = 365 * 86_400_000.0

@@ -1,0 +1,340 @@
+"""The record of a run: facts, and what follows from them kept beside them.
+
+Facts are what happened: the initial context, the outcome of each node instance, answers that
+were received, requests to cancel or pause. Join counters, the number of unsettled nodes of each
+loop and the run's status follow from the facts; they are kept up to date by the same changes,
+so that deciding costs the same in the millionth node as in the first, and are rebuilt from the
+facts when a stored run is loaded.
+
+``decide`` reads a state and returns :class:`Changes`; only :func:`apply` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from flowcraft.core.blueprint import NodeDefinition
+from flowcraft.core.plan import Iteration, Key
+
+
+class RunStatus(StrEnum):
+    """The states of a run; the last three are final and never change (rule S5)."""
+
+    RUNNING = "running"
+    AWAITING = "awaiting"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run is over."""
+        return self in FINAL_STATUSES
+
+
+DEFAULT_MAX_EXECUTIONS = 10_000
+"""Node executions after which a run fails (rule S10); batch items are not counted."""
+
+FINAL_STATUSES = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+class NodeStatus(StrEnum):
+    """The states of a node instance. One that has no record yet is pending."""
+
+    READY = "ready"  # may start, held back because the run is paused
+    RUNNING = "running"
+    RETRYING = "retrying"  # an attempt failed, the next one is due later
+    WAITING = "waiting"  # for an answer from outside
+    SLEEPING = "sleeping"
+    CHILD = "child"  # a subflow whose child run is under way
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # for good; its failure stands
+    RESCUED = "rescued"  # failed for good, but its fallback node takes its place
+    SKIPPED = "skipped"  # no branch that was chosen leads here
+    BLOCKED = "blocked"  # skipped because something before it failed
+    CANCELLED = "cancelled"
+
+
+READY, RUNNING, RETRYING = NodeStatus.READY, NodeStatus.RUNNING, NodeStatus.RETRYING
+WAITING, SLEEPING, CHILD = NodeStatus.WAITING, NodeStatus.SLEEPING, NodeStatus.CHILD
+SUCCEEDED, FAILED, RESCUED = NodeStatus.SUCCEEDED, NodeStatus.FAILED, NodeStatus.RESCUED
+SKIPPED, BLOCKED, CANCELLED = NodeStatus.SKIPPED, NodeStatus.BLOCKED, NodeStatus.CANCELLED
+
+SETTLED = frozenset({SUCCEEDED, FAILED, RESCUED, SKIPPED, BLOCKED, CANCELLED})
+AT_WORK = frozenset({RUNNING, RETRYING})
+OPEN = frozenset({WAITING, SLEEPING, CHILD})
+
+TRANSITIONS: Mapping[NodeStatus | None, frozenset[NodeStatus]] = {
+    None: frozenset(NodeStatus) - {RETRYING},
+    READY: frozenset(NodeStatus) - {READY, RETRYING},
+    RUNNING: frozenset({RETRYING, SUCCEEDED, FAILED, RESCUED, CANCELLED, RUNNING}),
+    RETRYING: frozenset({RUNNING, CHILD, SUCCEEDED, FAILED, RESCUED, CANCELLED}),
+    WAITING: frozenset({SUCCEEDED, FAILED, RESCUED, CANCELLED}),
+    SLEEPING: frozenset({SUCCEEDED, CANCELLED}),
+    CHILD: frozenset({RETRYING, SUCCEEDED, FAILED, RESCUED, CANCELLED, CHILD}),
+    FAILED: frozenset({RUNNING, CHILD, SUCCEEDED, WAITING, SLEEPING, FAILED}),
+} | {status: frozenset[NodeStatus]() for status in SETTLED - {FAILED}}
+"""From which status to which others an instance may go; ``None`` is pending.
+
+``FAILED`` is left only by the verbs *retry failed* and *skip*, while nothing behind is settled.
+"""
+
+
+class ErrorInfo(NamedTuple):
+    """A failure as it is kept in the record: data only, no exception object.
+
+    Attributes:
+        type: Class name of the error, such as ``ValueError``.
+        message: Its text.
+        names: Simple and qualified names of its class and base classes, for ``retryOn``.
+        is_fatal: Whether it allows neither retry nor fallback.
+        node_id: The node, or the worker of a batch item; ``None`` for the run as a whole.
+        attempts: How many attempts were made.
+        causes: ``(type, message)`` of the errors behind it, outermost first.
+        traceback: The formatted traceback, where there is one.
+    """
+
+    type: str
+    message: str
+    names: tuple[str, ...] = ()
+    is_fatal: bool = False
+    node_id: str | None = None
+    attempts: int = 1
+    causes: tuple[tuple[str, str], ...] = ()
+    traceback: str | None = None
+    iteration: Iteration = ()
+
+
+class Record(NamedTuple):
+    """What is known of one node instance. Times are seconds since the epoch.
+
+    Attributes:
+        status: Where it is.
+        attempt: Attempts begun so far; 0 for one that never started.
+        input: The value it was given.
+        output: Its output, once it has one.
+        action: The action it returned.
+        fired: The link that started it where one alone did (``any`` joins, loops), or -1.
+        origin: The instance at the other end of ``fired``.
+        taken: Links that were taken when it succeeded; ``None`` means all that leave the node.
+        values: Values of taken links that have a transform, by link.
+        started_at: When its first attempt began.
+        ended_at: When it was settled.
+        due_at: When its timer fires or its next attempt begins.
+        error: Its last error.
+    """
+
+    status: NodeStatus
+    attempt: int = 0
+    input: Any = None
+    output: Any = None
+    action: Any = None
+    fired: int = -1
+    origin: Key = -1
+    taken: tuple[int, ...] | None = ()
+    values: Mapping[int, Any] | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    due_at: float | None = None
+    error: ErrorInfo | None = None
+
+
+class Join(NamedTuple):
+    """Deliveries to an instance that has not started yet.
+
+    Attributes:
+        pending: Links (and holds) still open.
+        taken: Links taken so far.
+        failed: Links, or holds, that failed.
+        held: Holds: a batch or added nodes this instance has to wait for besides its links.
+        fired: The first link taken.
+        origin: The instance it came from.
+    """
+
+    pending: int
+    taken: int = 0
+    failed: int = 0
+    held: int = 0
+    fired: int = -1
+    origin: Key = -1
+
+
+class Batch(NamedTuple):
+    """A scatter node's batch while it runs and after.
+
+    Attributes:
+        items: The list that was scattered.
+        begun: How many items were started.
+        done: How many are settled.
+        failed: How many failed.
+        gather: The gather instance held back until all are done, or -1.
+    """
+
+    items: tuple[Any, ...]
+    begun: int = 0
+    done: int = 0
+    failed: int = 0
+    gather: Key = -1
+
+
+class Item(NamedTuple):
+    """One item of a batch that has not settled: its attempt, and when the next is due."""
+
+    attempt: int
+    due_at: float | None = None
+
+
+class Undo(NamedTuple):
+    """A compensation: which instance it undoes and how it went (``None`` while under way)."""
+
+    target: Key
+    node: int
+    attempt: int = 0
+    succeeded: bool | None = None
+    error: ErrorInfo | None = None
+
+
+class Note(NamedTuple):
+    """A transition worth telling (rule S16), as data; the shell turns notes into events."""
+
+    type: str
+    key: Key | None
+    details: Mapping[str, Any]
+
+
+class Deleted:
+    """Marks an entry of a table as removed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "DELETED"
+
+
+class Hidden:
+    """Stored under a context key that a node deleted although an output has that name."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "HIDDEN"
+
+
+DELETED = Deleted()
+HIDDEN = Hidden()
+
+
+@dataclass(slots=True, eq=False)
+class RunState:
+    """One run. Written only by :func:`apply`.
+
+    Attributes:
+        context: The user's keys; outputs are read through ``core.context.ContextView``.
+        records: What is known of each instance that is no longer pending.
+        joins: Deliveries to instances that still wait for more.
+        remaining: By loop and enclosing iteration: what is unsettled in its open iterations.
+        loop_failed: Loops in which something failed, so that exits not taken have failed too.
+        exits: By link and enclosing iteration: the instance from which a loop was left.
+        latest: For nodes in loops the instance that last got an output.
+        rescues: By fallback instance: the failed instances it stands in for.
+        holds: By added instance: the instance that waits for it.
+        results: By scatter instance and item: whether it succeeded, and its value.
+        items: Items under way, by scatter instance and item.
+        resting: Children that themselves only wait.
+        ready: Instances held back by a pause, in order.
+        undos: Compensations, in order; ``None`` before any were needed.
+        working: Instances, items and compensations that run or are between attempts.
+        waiting: Instances that wait for a person, a timer or a child that itself waits.
+        stopping: The final status the run is heading for; nothing more starts.
+    """
+
+    run_id: str = ""
+    status: RunStatus = RunStatus.RUNNING
+    context: dict[str, Any] = field(default_factory=dict)
+    records: dict[Key, Record] = field(default_factory=dict)
+    joins: dict[Key, Join] = field(default_factory=dict)
+    remaining: dict[tuple[int, Iteration], int] = field(default_factory=dict)
+    loop_failed: dict[tuple[int, Iteration], bool] = field(default_factory=dict)
+    exits: dict[tuple[int, Iteration], Key] = field(default_factory=dict)
+    latest: dict[int, Key] = field(default_factory=dict)
+    rescues: dict[Key, tuple[Key, ...]] = field(default_factory=dict)
+    holds: dict[Key, Key] = field(default_factory=dict)
+    batches: dict[Key, Batch] = field(default_factory=dict)
+    results: dict[tuple[Key, int], tuple[bool, Any]] = field(default_factory=dict)
+    items: dict[tuple[Key, int], Item] = field(default_factory=dict)
+    answers: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    completed: list[Key] = field(default_factory=list)
+    errors: list[ErrorInfo] = field(default_factory=list)
+    resting: frozenset[Key] = frozenset()
+    ready: tuple[Key, ...] = ()
+    undos: tuple[Undo, ...] | None = None
+    added: tuple[tuple[Iteration, NodeDefinition], ...] = ()
+    working: int = 0
+    waiting: int = 0
+    executions: int = 0
+    max_executions: int | None = DEFAULT_MAX_EXECUTIONS
+    fail_fast: bool = False
+    paused: bool = False
+    stopping: RunStatus | None = None
+    reason: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+TABLES = (
+    "records joins remaining loop_failed exits latest rescues holds batches results items answers"
+).split()
+
+
+class Changes:
+    """What one decision changes: the delta to store, and the delta of what follows from it.
+
+    ``tables`` maps the name of a table of :class:`RunState` to its new entries, where
+    :data:`DELETED` removes one; ``scalars`` maps the other attributes to their new values.
+    """
+
+    __slots__ = ("completed", "context", "errors", "joins", "records", "scalars", "tables")
+
+    def __init__(self) -> None:
+        self.records: dict[Key, Record] = {}
+        self.joins: dict[Key, Join | Deleted] = {}
+        self.context: dict[str, Any] | None = None
+        self.tables: dict[str, dict[Any, Any]] | None = None
+        self.scalars: dict[str, Any] | None = None
+        self.completed: list[Key] | None = None
+        self.errors: list[ErrorInfo] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.joins or self.context or self.tables or self.scalars)
+
+
+def apply(state: RunState, changes: Changes) -> None:
+    """Write a decision's changes into the state it was made on."""
+    if changes.records:
+        state.records.update(changes.records)
+    if changes.joins:
+        _update(state.joins, changes.joins)
+    if changes.context is not None:
+        _update(state.context, changes.context)
+    if changes.tables is not None:
+        for name, entries in changes.tables.items():
+            _update(getattr(state, name), entries)
+    if changes.scalars is not None:
+        for name, value in changes.scalars.items():
+            setattr(state, name, value)
+    if changes.completed is not None:
+        state.completed.extend(changes.completed)
+    if changes.errors is not None:
+        state.errors.extend(changes.errors)
+
+
+def _update(table: dict[Any, Any], entries: Mapping[Any, Any]) -> None:
+    for key, value in entries.items():
+        if value is DELETED:
+            table.pop(key, None)
+        else:
+            table[key] = value

@@ -1,0 +1,98 @@
+"""Subflows: a node that is a run of its own (rule S13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowcraft.core.commands import StartChild
+from flowcraft.core.events import ChildRests, ChildSettled
+from flowcraft.core.inputs import resolve_reference
+from flowcraft.core.outcomes import fail, succeed
+from flowcraft.core.plan import Key, PlanNode
+from flowcraft.core.state import CHILD, ErrorInfo, Record
+from flowcraft.core.step import Step
+
+_NOTHING: Any = object()
+
+
+def run_subflow(step: Step, node: PlanNode, key: Key, record: Record) -> None:
+    """Start the child run of an attempt."""
+    params = node.definition.params
+    problem = _problem(node, params)
+    if problem is not None:
+        fail(step, node, key, record, problem)
+        return
+    step.changes.records[key] = record._replace(status=CHILD, due_at=None)
+    step.working += 1
+    start_child(step, node, key, record)
+
+
+def start_child(step: Step, node: PlanNode, key: Key, record: Record) -> None:
+    """Ask for the child run of an attempt; asked again, it is the same child."""
+    inputs = node.definition.params.get("inputs")
+    context = None
+    if inputs is not None:
+        context = {name: resolve_reference(step, text, key) for name, text in inputs.items()}
+    blueprint_id = node.definition.params["blueprintId"]
+    step.commands.append(StartChild(key, record.attempt, blueprint_id, record.input, context))
+
+
+def child_rests(step: Step, event: ChildRests) -> None:
+    """A child has nothing left but waiting, or went to work again."""
+    record = step.state.records.get(event.key)
+    if record is None or record.status is not CHILD or record.attempt != event.attempt:
+        return
+    resting = step.scalar("resting")
+    if event.resting == (event.key in resting) or step.stopping is not None:
+        return
+    change = 1 if event.resting else -1
+    step.waiting += change
+    step.working -= change
+    step.set("resting", resting | {event.key} if event.resting else resting - {event.key})
+
+
+def leave_child(step: Step, key: Key) -> None:
+    """Take a subflow out of the count it is in, because its child is over."""
+    resting = step.scalar("resting")
+    if key in resting:
+        step.waiting -= 1
+        step.set("resting", resting - {key})
+    else:
+        step.working -= 1
+
+
+def child_succeeded(step: Step, node: PlanNode, record: Record, event: ChildSettled) -> None:
+    """Take over what the child leaves behind."""
+    outputs = node.definition.params.get("outputs")
+    result = event.result
+    if outputs is not None:
+        for name, source in outputs.items():
+            step.write(name, _exported(event, source))
+        result = dict(event.context)
+    step.note("node:finish", event.key, action=None)
+    succeed(step, node, event.key, record, result)
+
+
+def _exported(event: ChildSettled, source: str) -> Any:
+    value = event.context.get(source, _NOTHING)
+    return event.outputs.get(source) if value is _NOTHING else value
+
+
+def _problem(node: PlanNode, params: Mapping[str, Any]) -> ErrorInfo | None:
+    text = None
+    if not isinstance(params.get("blueprintId"), str) or not params["blueprintId"]:
+        text = "needs the parameter 'blueprintId', the id of the blueprint to run"
+    for name in ("inputs", "outputs"):
+        mapping = params.get(name)
+        if mapping is not None and not _is_text_map(mapping):
+            text = f"needs a mapping of texts as parameter '{name}'"
+    if text is None:
+        return None
+    return ErrorInfo("FlowcraftError", f"Subflow node '{node.id}' {text}.", ("FlowcraftError",))
+
+
+def _is_text_map(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(k, str) and isinstance(v, str) for k, v in value.items()
+    )

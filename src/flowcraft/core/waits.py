@@ -1,0 +1,104 @@
+"""Waiting for people, other systems and time (rule S12)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowcraft.core.commands import ArmTimer
+from flowcraft.core.durations import parse_duration_ms
+from flowcraft.core.outcomes import commit_output, fail, succeed
+from flowcraft.core.plan import Key, Kind, PlanNode
+from flowcraft.core.state import DELETED, SLEEPING, WAITING, ErrorInfo, Record
+from flowcraft.core.step import Step
+
+TIMEOUT_ACTION = "timeout"
+
+
+def run_wait(step: Step, node: PlanNode, key: Key, record: Record) -> None:
+    """Begin to wait, or go on at once where the answer came first."""
+    kept = step.get("answers", node.id)
+    if kept is not None:
+        step.put("answers", node.id, DELETED)
+        _answer(step, node, key, record, *kept)
+        return
+    timeout = node.definition.params.get("timeout")
+    due_at = None
+    if timeout is not None:
+        try:
+            due_at = step.now + parse_duration_ms(timeout) / 1000
+        except ValueError as error:
+            fail(step, node, key, record, _bad_parameter(node, "timeout", error))
+            return
+        step.commands.append(ArmTimer(key, due_at))
+    step.changes.records[key] = record._replace(status=WAITING, due_at=due_at)
+    step.waiting += 1
+    step.note("node:awaiting", key, reason="external_event", due_at=due_at)
+
+
+def run_sleep(step: Step, node: PlanNode, key: Key, record: Record) -> None:
+    """Begin to sleep; the input is visible as the output from now on."""
+    try:
+        milliseconds = parse_duration_ms(node.definition.params.get("duration"))
+    except ValueError as error:
+        fail(step, node, key, record, _bad_parameter(node, "duration", error))
+        return
+    due_at = step.now + milliseconds / 1000
+    commit_output(step, node, key, record, record.input)
+    step.changes.records[key] = record._replace(
+        status=SLEEPING, output=record.input, due_at=due_at
+    )
+    step.commands.append(ArmTimer(key, due_at))
+    step.waiting += 1
+    step.note("node:awaiting", key, reason="timer", due_at=due_at)
+
+
+def fire_timer(step: Step, key: Key) -> None:
+    """A sleep is over, or nobody answered a wait in time. Early or repeated: nothing."""
+    record = step.state.records.get(key)
+    if record is None or record.due_at is None or record.due_at > step.now:
+        return
+    node = step.node(key)
+    if record.status is SLEEPING:
+        _wake(step, node, key, record)
+    elif record.status is WAITING:
+        step.waiting -= 1
+        _answer(step, node, key, record, None, TIMEOUT_ACTION)
+
+
+def answer(step: Step, key: Key, output: Any, action: Any) -> None:
+    """Give an open wait its answer; a sleep that is answered ends early."""
+    record = step.state.records.get(key)
+    if record is None:
+        return
+    node = step.node(key)
+    if record.status is SLEEPING:
+        _wake(step, node, key, record)
+    elif record.status is WAITING:
+        step.waiting -= 1
+        _answer(step, node, key, record, output, action)
+
+
+def keep_answer(step: Step, node_id: str, output: Any, action: Any) -> None:
+    """Keep an answer that came before its wait."""
+    index = step.plan.index_of.get(node_id)
+    if index is not None and step.plan.nodes[index].kind is Kind.WAIT:
+        step.put("answers", node_id, (output, action))
+
+
+def _answer(
+    step: Step, node: PlanNode, key: Key, record: Record, output: Any, action: Any
+) -> None:
+    step.note("node:finish", key, action=action)
+    succeed(step, node, key, record, output, action)
+
+
+def _wake(step: Step, node: PlanNode, key: Key, record: Record) -> None:
+    step.waiting -= 1
+    step.note("node:finish", key, action=None)
+    succeed(step, node, key, record, record.input)
+
+
+def _bad_parameter(node: PlanNode, name: str, error: ValueError) -> ErrorInfo:
+    return ErrorInfo(
+        "ValueError", f"Node '{node.id}': parameter '{name}': {error}", ("ValueError",)
+    )

@@ -1,0 +1,362 @@
+"""One attempt at a node: calling what the user wrote, and reporting how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from flowcraft.core import events as ev
+from flowcraft.core.blueprint import NodeDefinition, read_blueprint
+from flowcraft.core.builtins import BUILTIN_USES
+from flowcraft.core.commands import RunItem, RunNode, RunUndo
+from flowcraft.core.plan import PlanNode, index_of_key
+from flowcraft.core.retries import delay_before_retry_ms
+from flowcraft.core.values import copy_value, snapshot
+from flowcraft.engine.context import BaseNodeContext, NodeContext, SyncNodeContext
+from flowcraft.engine.failures import error_info, is_retryable, message_of
+from flowcraft.engine.nodes import Implementation, Node, NodeResult
+from flowcraft.engine.typing_input import decode_as
+from flowcraft.errors import (
+    BlueprintError,
+    FlowcraftError,
+    ImplementationMissing,
+    NodeTimeout,
+)
+
+if TYPE_CHECKING:
+    from flowcraft.engine.local import LocalRun
+
+Job = RunNode | RunItem | RunUndo
+
+
+class Held:
+    """A class node between two attempts of its ``exec``: what ``prep`` made stays in hand."""
+
+    __slots__ = ("ctx", "instance", "prepared", "writes")
+
+    def __init__(self, instance: Any, ctx: BaseNodeContext[Any]) -> None:
+        self.instance = instance
+        self.ctx = ctx
+        self.prepared: Any = None
+        self.writes = 0
+
+
+class Attempt:
+    """An attempt under way.
+
+    Attributes:
+        stop_reason: Set when it was asked to stop: ``"stopped"`` or ``"timeout"``.
+        task: The runner that executes it, once it has begun.
+    """
+
+    __slots__ = ("command", "ctx", "implementation", "node", "run", "stop_reason", "task")
+
+    def __init__(self, run: LocalRun, command: Job) -> None:
+        self.run = run
+        self.command = command
+        self.node: PlanNode = run.plan.nodes[_node_index(command)]
+        self.implementation: Implementation | None = None
+        self.ctx: BaseNodeContext[Any] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.stop_reason: str | None = None
+
+    @property
+    def uses(self) -> str:
+        """The registry key of what is to be called."""
+        if isinstance(self.command, RunItem):
+            return self.command.uses
+        return self.node.definition.uses
+
+    def stop(self, reason: str) -> None:
+        """Ask the attempt to end; a coroutine is cancelled, a thread is told."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+            if self.ctx is not None:
+                self.ctx.cancelled.cancel()
+            if self.task is not None:
+                self.task.cancel()
+
+    async def perform(self) -> ev.Event:
+        """Carry out the attempt.
+
+        Returns:
+            The event that tells the decision core how it ended. Nothing is raised but what
+            ends the process.
+        """
+        timer = None
+        try:
+            self._find()
+            timer = self._arm()
+            outcome = await self._call()
+            if self.stop_reason == "timeout":
+                raise self._timed_out()
+            return self._success(outcome)
+        except asyncio.CancelledError as error:
+            return self._cancelled(error)
+        except (KeyboardInterrupt, SystemExit) as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            return self._failure(error)
+        except BaseException as error:
+            return self._failure(error)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _find(self) -> None:
+        implementation = self.run.session.runtime.registry.get(self.uses)
+        if implementation is None:
+            raise _missing(self.uses, self.node.id)
+        self.implementation = implementation
+
+    def _arm(self) -> Any:
+        timeout_ms = self.node.definition.config.timeout_ms
+        if timeout_ms is None:
+            return None
+        clock = self.run.session.clock
+        return clock.call_at(clock.now() + timeout_ms / 1000, lambda: self.stop("timeout"))
+
+    async def _call(self) -> Any:
+        implementation = self.implementation
+        assert implementation is not None
+        kind = implementation.kind
+        held = self.run.held.pop(self.command_key, None) if kind == "class" else None
+        ctx = self._context(held)
+        middleware = self.run.session.runtime.options.middleware
+
+        async def call() -> Any:
+            if kind == "class":
+                return await self._run_class(implementation, ctx, held)
+            if kind == "sync":
+                threads = self.run.session.runtime.threads
+                result = await threads.call(implementation.call, ctx)
+            else:
+                result = await implementation.call(ctx)
+            return await result if inspect.isawaitable(result) else result
+
+        return await _wrapped(call, ctx, middleware)() if middleware else await call()
+
+    @property
+    def command_key(self) -> tuple[Any, ...]:
+        """Identifies what is attempted, whatever the attempt."""
+        command = self.command
+        if isinstance(command, RunNode):
+            return ("node", command.key)
+        if isinstance(command, RunItem):
+            return ("item", command.key, command.item)
+        return ("undo", command.target)
+
+    def _context(self, held: Held | None) -> BaseNodeContext[Any]:
+        if held is not None:
+            ctx = held.ctx
+            ctx.attempt = self.command.attempt
+            ctx._cancelled = None
+        else:
+            ctx = self._new_context()
+        timeout_ms = self.node.definition.config.timeout_ms
+        if timeout_ms is not None:
+            ctx._set_deadline(self.run.session.clock.now() + timeout_ms / 1000)
+        self.ctx = ctx
+        return ctx
+
+    def _new_context(self) -> BaseNodeContext[Any]:
+        implementation, command, run = self.implementation, self.command, self.run
+        assert implementation is not None
+        codec_for = run.session.runtime.options.serializer.codec_for
+        value = copy_value(command.input, registered=codec_for)
+        if implementation.input_type is not None:
+            value = decode_as(implementation.input_type, value)
+        factory = SyncNodeContext if implementation.kind == "sync" else NodeContext
+        key = command.target if isinstance(command, RunUndo) else command.key
+        ctx: BaseNodeContext[Any] = factory(
+            run, self.node, key, command.attempt, value, run.sequence
+        )
+        if isinstance(command, RunItem):
+            ctx._item = (command.item, command.uses)
+        return ctx
+
+    async def _run_class(
+        self, implementation: Implementation, ctx: BaseNodeContext[Any], held: Held | None
+    ) -> Any:
+        """Run a class node's steps; only ``exec`` is repeated with what ``prep`` made."""
+        held = held or Held(implementation.call(), ctx)
+        instance: Node[Any, Any] = held.instance
+        try:
+            if self.command.attempt == 1 or not held.writes:
+                held.prepared = await _step(instance.prep, ctx)
+            mark = held.writes = len(ctx._commit()) + 1
+            try:
+                result = await _step(instance.exec, ctx, held.prepared)
+            except Exception as error:
+                _roll_back(ctx, mark - 1)
+                if self._will_retry(error):
+                    self.run.held[self.command_key] = held
+                    raise
+                if isinstance(error, FlowcraftError) and error.is_fatal:
+                    raise _NotRetried(error) from error
+                result = await _step(instance.fallback, ctx, error)
+            return await _step(instance.post, ctx, result)
+        except Exception as error:
+            if self.command_key in self.run.held:
+                raise
+            cause = error.error if isinstance(error, _NotRetried) else error
+            await _recover(instance, ctx, cause)
+            raise _NotRetried(cause) from cause
+
+    def _will_retry(self, error: Exception) -> bool:
+        """Whether the decision core will ask for another attempt after this error."""
+        command = self.command
+        if not is_retryable(error):
+            return False
+        seed = f"{self.run.state.run_id}\x1f{self.node.id}"
+        config = self.node.definition.config
+        info = error_info(error)
+        return delay_before_retry_ms(config, command.attempt, info, seed) is not None
+
+    def _success(self, outcome: Any) -> ev.Event:
+        command, ctx = self.command, self.ctx
+        assert ctx is not None
+        if isinstance(command, RunUndo):
+            return ev.UndoSettled(command.target, command.attempt)
+        result = outcome if isinstance(outcome, NodeResult) else NodeResult(outcome)
+        if result.error is not None:
+            raise FlowcraftError(_text_of(result.error), node_id=self.node.id)
+        codec_for = self.run.session.runtime.options.serializer.codec_for
+        output = snapshot(result.output, registered=codec_for, where="output")
+        writes = ctx._commit()
+        if isinstance(command, RunItem):
+            return ev.ItemSucceeded(command.key, command.item, command.attempt, output, writes)
+        action = _checked_action(result.action)
+        dynamic = _definitions(result.dynamic_nodes, self.node.id)
+        return ev.NodeSucceeded(command.key, command.attempt, output, action, writes, dynamic)
+
+    def _cancelled(self, error: BaseException) -> ev.Event:
+        task = asyncio.current_task()
+        if self.stop_reason is None and self.run.session.closing:
+            raise error
+        while task is not None and task.cancelling():
+            task.uncancel()
+        command = self.command
+        if self.stop_reason == "timeout":
+            return self._failure(self._timed_out())
+        if self.stop_reason is None:
+            return self._failure(FlowcraftError("The node cancelled itself (CancelledError)."))
+        if isinstance(command, RunNode):
+            return ev.NodeStopped(command.key, command.attempt)
+        if isinstance(command, RunItem):
+            return ev.ItemStopped(command.key, command.item, command.attempt)
+        return self._failure(error)
+
+    def _timed_out(self) -> NodeTimeout:
+        timeout_ms = self.node.definition.config.timeout_ms
+        return NodeTimeout(
+            f"Node '{self.node.id}' did not finish within its timeout of {timeout_ms:g} ms.",
+            node_id=self.node.id,
+        )
+
+    def _failure(self, error: BaseException) -> ev.Event:
+        retryable = is_retryable(error) and not isinstance(error, _NotRetried)
+        if isinstance(error, _NotRetried):
+            error = error.error
+        command, info = self.command, error_info(error)
+        if isinstance(command, RunUndo):
+            return ev.UndoSettled(command.target, command.attempt, info)
+        if isinstance(command, RunItem):
+            return ev.ItemFailed(command.key, command.item, command.attempt, info, retryable)
+        started = not isinstance(error, ImplementationMissing)
+        return ev.NodeFailed(command.key, command.attempt, info, retryable, started)
+
+
+class _NotRetried(Exception):
+    """Carries an error of a class node that no further attempt is made after."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(message_of(error))
+        self.error = error
+
+
+async def _step(method: Callable[..., Any], *arguments: Any) -> Any:
+    result = method(*arguments)
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _recover(instance: Node[Any, Any], ctx: Any, error: BaseException) -> None:
+    try:
+        await _step(instance.recover, ctx, error)
+    except Exception:
+        ctx.logger.exception("'recover' of node '%s' raised", ctx.node_id)
+
+
+def _roll_back(ctx: BaseNodeContext[Any], count: int) -> None:
+    """Take back the context writes of a failed ``exec`` (S8)."""
+    buffer = ctx._buffer
+    if buffer is not None and len(buffer.writes) > count:
+        kept = buffer.writes[:count]
+        buffer.writes.clear()
+        buffer.overlay.clear()
+        for write in kept:
+            _replay(buffer, write)
+
+
+def _replay(buffer: Any, write: ev.Write) -> None:
+    if write.op == "set":
+        buffer.set(write.key, write.value)
+    elif write.op == "delete":
+        buffer.delete(write.key)
+    else:
+        buffer.add(write.key, write.value)
+
+
+def _wrapped(
+    call: Callable[[], Awaitable[Any]], ctx: Any, middleware: tuple[Any, ...]
+) -> Callable[[], Awaitable[Any]]:
+    for layer in reversed(middleware):
+        call = layer.bind(ctx, call)
+    return call
+
+
+def _text_of(error: Any) -> str:
+    if isinstance(error, BaseException):
+        return message_of(error)
+    if isinstance(error, Mapping) and "message" in error:
+        return str(error["message"])
+    return str(error)
+
+
+def _checked_action(action: Any) -> Any:
+    if action is None or isinstance(action, str | int | float | bool):
+        return action
+    raise FlowcraftError(f"An action is text, not {type(action).__name__}.")
+
+
+def _definitions(nodes: tuple[Any, ...], node_id: str) -> tuple[NodeDefinition, ...]:
+    if not nodes:
+        return ()
+    ready = [node for node in nodes if isinstance(node, NodeDefinition)]
+    raw = [node for node in nodes if not isinstance(node, NodeDefinition)]
+    blueprint, problems = read_blueprint({"id": node_id, "nodes": raw, "edges": []})
+    if problems:
+        raise BlueprintError(problems, blueprint_id=f"added by node '{node_id}'")
+    return (*ready, *blueprint.nodes)
+
+
+def _missing(uses: str, node_id: str) -> FlowcraftError:
+    if uses in BUILTIN_USES:
+        return FlowcraftError(
+            f"'{uses}' is carried out by the engine and cannot handle the items of a batch. "
+            "Use a registered function or class as the worker.",
+            is_fatal=True,
+        )
+    return ImplementationMissing(
+        f"No implementation is registered for '{uses}', which node '{node_id}' uses. Register "
+        "a function or class under this key.",
+        node_id=node_id,
+        is_fatal=True,
+    )
+
+
+def _node_index(command: Job) -> int:
+    return command.node if isinstance(command, RunUndo) else index_of_key(command.key)
+

@@ -1,0 +1,102 @@
+"""Telling listeners what happens in a run (rule S16)."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+logger = logging.getLogger("flowcraft")
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEvent:
+    """One transition of a run.
+
+    Attributes:
+        type: Such as ``node:start``; rule S16 lists them.
+        timestamp: Seconds since the epoch.
+        run_id: The run.
+        blueprint_id: Its blueprint.
+        node_id: The node it is about; ``None`` for the run as a whole.
+        attempt: The attempt it is about, where there is one.
+        iteration: The iteration of each loop around the node, outermost first.
+        payload: What else there is to tell, by the type of event.
+    """
+
+    type: str
+    timestamp: float
+    run_id: str
+    blueprint_id: str
+    node_id: str | None = None
+    attempt: int | None = None
+    iteration: tuple[int, ...] = ()
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+Listener = Callable[[FlowEvent], Awaitable[None] | None]
+
+
+class EventBus:
+    """Hands events to listeners, plain or async, in the order in which they happened.
+
+    A listener that raises is logged and goes on being told; it never disturbs a run. Async
+    listeners are called one event after the other; :meth:`drain` waits until they are through.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: list[tuple[Listener, frozenset[str] | None]] = []
+        self._last: dict[Listener, asyncio.Future[None]] = {}
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    def subscribe(
+        self, listener: Listener, types: Collection[str] | None = None
+    ) -> Callable[[], None]:
+        """Tell ``listener`` of every event, or of those of the given types.
+
+        Returns:
+            A function that ends the subscription.
+        """
+        entry = (listener, None if types is None else frozenset(types))
+        self._listeners.append(entry)
+        return lambda: self._listeners.remove(entry) if entry in self._listeners else None
+
+    def __bool__(self) -> bool:
+        return bool(self._listeners)
+
+    def emit(self, event: FlowEvent) -> None:
+        """Hand an event to everyone who wants it."""
+        for listener, types in tuple(self._listeners):
+            if types is not None and event.type not in types:
+                continue
+            try:
+                outcome = listener(event)
+                if inspect.isawaitable(outcome):
+                    self._later(listener, outcome)
+            except Exception:
+                logger.exception("An event listener raised on %s", event.type)
+
+    async def drain(self) -> None:
+        """Wait until async listeners have dealt with everything emitted so far."""
+        while self._tasks:
+            await asyncio.gather(*tuple(self._tasks), return_exceptions=True)
+
+    def _later(self, listener: Listener, outcome: Awaitable[None]) -> None:
+        before = self._last.get(listener)
+        task = asyncio.ensure_future(_in_turn(before, outcome))
+        self._last[listener] = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _in_turn(before: asyncio.Future[None] | None, outcome: Awaitable[None]) -> None:
+    """Run an async listener's call after its previous one has ended."""
+    if before is not None and not before.done():
+        await asyncio.wait([before])
+    try:
+        await outcome
+    except Exception:
+        logger.exception("An async event listener raised")

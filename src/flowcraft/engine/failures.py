@@ -1,0 +1,73 @@
+"""Exceptions as data for the record."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+
+from flowcraft.core.state import ErrorInfo
+from flowcraft.errors import FlowcraftError
+
+KEPT_CAUSES = 10
+KEPT_TRACEBACK = 8_000
+
+
+def error_info(error: BaseException) -> ErrorInfo:
+    """What is kept of an exception: names, text, causes, and the end of its traceback."""
+    return ErrorInfo(
+        type=type(error).__name__,
+        message=message_of(error),
+        names=names_of(type(error)),
+        is_fatal=isinstance(error, FlowcraftError) and error.is_fatal,
+        causes=tuple(_causes(error)),
+        traceback=_formatted(error),
+    )
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether another attempt could end otherwise; a node's own errors always could."""
+    return not isinstance(error, FlowcraftError) or error.disposition == "retry"
+
+
+def names_of(cls: type[BaseException]) -> tuple[str, ...]:
+    """Simple and qualified names of a class and its bases, as ``retryOn`` may give them."""
+    names: dict[str, None] = {}
+    for base in cls.__mro__:
+        if base is object:
+            continue
+        names[base.__name__] = None
+        names[f"{base.__module__}.{base.__qualname__}"] = None
+    return tuple(names)
+
+
+def message_of(error: BaseException) -> str:
+    """An exception's text; never raises, whatever its ``__str__`` does."""
+    try:
+        return str(error)
+    except Exception:
+        return f"<{type(error).__name__} without a readable text>"
+
+
+def _causes(error: BaseException) -> Iterator[tuple[str, str]]:
+    seen = {id(error)}
+    current: BaseException | None = error
+    for _ in range(KEPT_CAUSES):
+        assert current is not None
+        following = current.__cause__
+        if following is None and not current.__suppress_context__:
+            following = current.__context__
+        if following is None or id(following) in seen:
+            return
+        seen.add(id(following))
+        yield type(following).__name__, message_of(following)
+        current = following
+
+
+def _formatted(error: BaseException) -> str | None:
+    if error.__traceback__ is None:
+        return None
+    try:
+        text = "".join(traceback.format_exception(error, limit=-12, chain=False))
+    except Exception:
+        return None
+    return text[-KEPT_TRACEBACK:]

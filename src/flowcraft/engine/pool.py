@@ -1,0 +1,97 @@
+"""Runs jobs concurrently with as few tasks as possible.
+
+A *runner* is a task that takes one job after the other. As long as jobs end without waiting for
+anything, one runner does them all: a lone successor, and a thousand parallel nodes that compute,
+need no task of their own. When a job waits, a spare runner takes over what is queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from typing import Generic, TypeVar
+
+J = TypeVar("J")
+
+TURN = 64
+"""Jobs a runner does before it lets the event loop serve others."""
+
+
+class Pool(Generic[J]):
+    """Runs queued jobs, at most ``limit`` at a time.
+
+    Args:
+        execute: Does one job. It must not raise.
+        limit: How many jobs may be under way at once.
+    """
+
+    def __init__(self, execute: Callable[[J], Awaitable[None]], limit: int) -> None:
+        self._execute = execute
+        self._limit = limit
+        self._queue: deque[J] = deque()
+        self._runners: set[asyncio.Task[None]] = set()
+        self._fresh = 0
+        self.between = 0
+        # Nodes must not see what another node left in context variables.
+        self._context: Context = copy_context()
+        self.closed = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether jobs are under way or queued."""
+        return bool(self._runners or self._queue)
+
+    def submit(self, job: J) -> None:
+        """Queue a job."""
+        self._queue.append(job)
+        if len(self._queue) > self.between + self._fresh:
+            self._add_runner()
+
+    def discard(self, unwanted: Callable[[J], bool]) -> list[J]:
+        """Take jobs that have not begun off the queue, and give them back."""
+        dropped = [job for job in self._queue if unwanted(job)]
+        if dropped:
+            self._queue = deque(job for job in self._queue if not unwanted(job))
+        return dropped
+
+    async def close(self) -> None:
+        """Stop all runners, whatever they do, and wait until they are gone."""
+        self.closed = True
+        self._queue.clear()
+        current = asyncio.current_task()
+        while others := [task for task in self._runners if task is not current]:
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others, timeout=1.0)
+
+    def _add_runner(self) -> None:
+        if self._fresh or len(self._runners) >= self._limit or self.closed:
+            return
+        self._fresh += 1
+        task = asyncio.get_running_loop().create_task(self._run(), context=self._context.copy())
+        self._runners.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._runners.discard(task)
+        if self._queue:
+            self._add_runner()
+
+    async def _run(self) -> None:
+        self._fresh -= 1
+        base = copy_context()
+        task = asyncio.current_task()
+        assert task is not None
+        turns = 0
+        while self._queue:
+            job = self._queue.popleft()
+            if self._queue:
+                self._add_runner()
+            await self._execute(job)
+            if task.cancelling() or copy_context() != base:
+                return  # a node left something behind: the next job gets a clean runner
+            turns += 1
+            if turns % TURN == 0:
+                await asyncio.sleep(0)

@@ -1,0 +1,198 @@
+"""What a caller gets back from a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flowcraft.core.context import HAS_OUTPUT, ContextView
+from flowcraft.core.plan import Plan, index_of_key, iteration_of_key
+from flowcraft.core.state import SLEEPING, WAITING, ErrorInfo, RunState, RunStatus
+from flowcraft.core.values import copy_value
+from flowcraft.errors import InvalidRunState, RunCancelled, RunFailed
+
+if TYPE_CHECKING:
+    from flowcraft.engine.local import LocalRun
+
+
+@dataclass(frozen=True, slots=True)
+class Awaiting:
+    """Something a run waits for.
+
+    Attributes:
+        path: Ids of the subflow nodes that lead to it, then the waiting node's id.
+        reason: ``external_event`` for an answer, ``timer`` for time.
+        due_at: When time is up, in seconds since the epoch; ``None`` without a timeout.
+        title: The wait's ``title`` parameter, for the person who is to answer.
+        actions: The wait's ``actions`` parameter.
+    """
+
+    path: tuple[str, ...]
+    reason: str
+    due_at: float | None = None
+    title: str | None = None
+    actions: tuple[str, ...] = ()
+
+    @property
+    def node_id(self) -> str:
+        """The id of the waiting node."""
+        return self.path[-1]
+
+
+class Outputs(Mapping[str, Any]):
+    """The latest output of each node that has one, by node id. Values are copies."""
+
+    def __init__(self, view: ContextView, plan: Plan) -> None:
+        self._view = view
+        self._plan = plan
+
+    def __getitem__(self, node_id: str) -> Any:
+        value = self._view.output_of(node_id, _MISSING)
+        if value is _MISSING:
+            raise KeyError(node_id)
+        return copy_value(value)
+
+    def __iter__(self) -> Iterator[str]:
+        for node in self._plan.nodes:
+            record = self._view.latest_record(node.index)
+            if record is not None and record.status in HAS_OUTPUT:
+                yield node.id
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class Context(Mapping[str, Any]):
+    """The context at the end of a run: user keys, outputs and inputs. Values are copies."""
+
+    def __init__(self, view: ContextView) -> None:
+        self._view = view
+
+    def __getitem__(self, key: str) -> Any:
+        return copy_value(self._view[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._view)
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class RunResult:
+    """How a run ended, or where it rests.
+
+    Attributes:
+        run_id: The run.
+        status: ``completed``, ``failed`` or ``cancelled``; ``awaiting`` or ``paused`` for a run
+            that rests.
+        context: All context keys, engine keys included.
+        outputs: The latest output of each node that has one.
+        errors: Failures that stand, in the order in which they happened.
+        awaiting: What the run waits for.
+        compensations: Node ids and errors (or ``None``) of the compensations that ran.
+        state: Text from which :meth:`FlowRuntime.resume` continues the run.
+    """
+
+    def __init__(self, run: LocalRun) -> None:
+        self._run = run
+        view = ContextView(run.plan, run.state)
+        self.run_id: str = run.state.run_id
+        self.blueprint_id: str = run.plan.blueprint.id
+        self.status: RunStatus = run.state.status
+        self.context: Mapping[str, Any] = Context(view)
+        self.outputs: Mapping[str, Any] = Outputs(view, run.plan)
+        self.errors: tuple[ErrorInfo, ...] = tuple(run.state.errors)
+
+    @property
+    def awaiting(self) -> tuple[Awaiting, ...]:
+        """What the run waits for, children included."""
+        return tuple(open_waits(self._run))
+
+    @property
+    def compensations(self) -> tuple[tuple[str, ErrorInfo | None], ...]:
+        """The compensations that ran, in order: node id, and its error if it failed."""
+        nodes = self._run.plan.nodes
+        return tuple(
+            (nodes[undo.node].id, undo.error)
+            for undo in self._run.state.undos or ()
+            if undo.succeeded is not None
+        )
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The state of each node that is no longer pending, by id; in loops the latest one."""
+        return node_states(self._run.plan, self._run.state)
+
+    @property
+    def state(self) -> str:
+        """The run as text, to be kept and resumed later, in this process or another."""
+        return self._run.save()
+
+    def raise_for_status(self) -> RunResult:
+        """Give the result back if the run completed.
+
+        Raises:
+            RunFailed: The run failed; the message lists its errors.
+            RunCancelled: It was cancelled.
+            InvalidRunState: It is not over.
+        """
+        if self.status is RunStatus.COMPLETED:
+            return self
+        name = f"Run '{self.run_id}' of '{self.blueprint_id}'"
+        if self.status is RunStatus.FAILED:
+            raise RunFailed(f"{name} failed:\n" + "\n".join(map(describe_error, self.errors)))
+        if self.status is RunStatus.CANCELLED:
+            raise RunCancelled(f"{name} was cancelled: {self._run.state.reason}")
+        waits = ", ".join("/".join(wait.path) for wait in self.awaiting) or "nothing named"
+        raise InvalidRunState(f"{name} is not over: it is {self.status}, waiting for {waits}.")
+
+    def __repr__(self) -> str:
+        return f"<RunResult {self.run_id} {self.status}>"
+
+
+def node_states(plan: Plan, state: RunState) -> dict[str, str]:
+    """The status of each node that is no longer pending, by id; in loops the latest one's."""
+    latest: dict[str, tuple[tuple[int, ...], str]] = {}
+    for key, record in state.records.items():
+        node_id, iteration = plan.nodes[index_of_key(key)].id, iteration_of_key(key)
+        if node_id not in latest or latest[node_id][0] <= iteration:
+            latest[node_id] = (iteration, str(record.status))
+    return {node_id: status for node_id, (_, status) in latest.items()}
+
+
+def describe_error(error: ErrorInfo) -> str:
+    """One line for a person."""
+    where = f"node '{error.node_id}'" if error.node_id else "the run"
+    tries = f" after {error.attempts} attempts" if error.attempts > 1 else ""
+    causes = "".join(f" <- {name}: {message}" for name, message in error.causes)
+    return f"  - {where}{tries}: {error.type}: {error.message}{causes}"
+
+
+def open_waits(run: LocalRun, above: tuple[str, ...] = ()) -> Iterator[Awaiting]:
+    """What a run and its children wait for."""
+    todo = [(run, above)]
+    while todo:
+        current, path = todo.pop(0)
+        for key, record in current.state.records.items():
+            node = current.plan.nodes[index_of_key(key)]
+            here = (*path, node.id)
+            child = current.children.get(key)
+            if child is not None:
+                todo.append((child, here))
+            elif record.status is WAITING:
+                params = node.definition.params
+                actions = tuple(params.get("actions") or ())
+                title = params.get("title")
+                yield Awaiting(here, "external_event", record.due_at, title, actions)
+            elif record.status is SLEEPING:
+                yield Awaiting(here, "timer", record.due_at)
+
+
+_MISSING: Any = object()

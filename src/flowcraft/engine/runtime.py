@@ -1,0 +1,440 @@
+"""Running workflows in one process: :class:`FlowRuntime`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+from flowcraft.adapters.system import SystemClock, SystemIdentifiers
+from flowcraft.core import events as ev
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.expressions import Evaluator, SafeEvaluator
+from flowcraft.core.graph import analyze_blueprint
+from flowcraft.core.plan import Plan, build_plan
+from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, RunState
+from flowcraft.core.values import snapshot
+from flowcraft.engine import answering
+from flowcraft.engine.bus import EventBus, FlowEvent, Listener
+from flowcraft.engine.context import CancelToken
+from flowcraft.engine.local import LocalRun, Session
+from flowcraft.engine.middleware import Middleware
+from flowcraft.engine.registry import Registry
+from flowcraft.engine.replay import replay_events
+from flowcraft.engine.results import RunResult
+from flowcraft.engine.saved import SavedRun, check_blueprint, read_run, restore_plan
+from flowcraft.engine.serializer import JsonSerializer, Serializer
+from flowcraft.engine.threads import DaemonThreads
+from flowcraft.errors import BlueprintError, FlowcraftError, InvalidRunState, Problem
+from flowcraft.ports.clock import Clock, Identifiers
+
+T = TypeVar("T")
+Timers = Literal["wait", "return"]
+DEFAULT_CONCURRENCY = 100
+logger = logging.getLogger("flowcraft")
+
+
+class Flow(Protocol):
+    """A workflow together with its callables, as ``create_flow`` builds it."""
+
+    @property
+    def registry(self) -> Mapping[str, Any]:
+        """Callables by ``uses`` key, those of child flows included."""
+
+    @property
+    def blueprints(self) -> Mapping[str, WorkflowBlueprint]:
+        """Child blueprints by id."""
+
+    def to_blueprint(self) -> WorkflowBlueprint:
+        """The blueprint."""
+
+
+Runnable = Flow | WorkflowBlueprint | Mapping[str, Any] | str
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """What a runtime was given; backends take these to run the same nodes.
+
+    Attributes:
+        dependencies: Objects that nodes ask for with ``ctx.dependency(Type)``.
+        serializer: How values become text.
+        middleware: Layers around each node, outermost first.
+        evaluator: Evaluates conditions and transforms.
+        concurrency: Nodes under way at once, children's nodes included.
+        strict: Whether blueprints with cycles are refused.
+        max_executions: Node executions after which a run fails; ``None`` for no bound.
+    """
+
+    dependencies: Mapping[Any, Any] = field(default_factory=dict)
+    serializer: Serializer = field(default_factory=JsonSerializer)
+    middleware: tuple[Middleware, ...] = ()
+    evaluator: Evaluator = field(default_factory=SafeEvaluator)
+    concurrency: int = DEFAULT_CONCURRENCY
+    strict: bool = False
+    max_executions: int | None = DEFAULT_MAX_EXECUTIONS
+
+
+class FlowRuntime:
+    """Runs workflows in this process.
+
+    Args:
+        flows: Workflows from ``create_flow``; their callables and blueprints are registered.
+        blueprints: Further blueprints by id, as objects or in JSON form, also for subflows.
+        registry: Callables or classes by ``uses`` key.
+        dependencies: Objects for ``ctx.dependency``, by type (or any other key).
+        serializer: How values become text; JSON by default.
+        middleware: Layers around each node, outermost first.
+        evaluator: Evaluates conditions and transforms; safe expressions by default.
+        concurrency: Nodes under way at once; 100 by default, also when it is not positive.
+        listeners: Called with every event; :meth:`subscribe` adds more.
+        strict: Refuse blueprints with cycles.
+        max_executions: Node executions after which a run fails (10,000); ``None`` for no bound.
+        clock: Another source of time, for tests.
+        identifiers: Another source of run ids, for tests.
+
+    Raises:
+        BlueprintError: A blueprint is malformed.
+        FlowcraftError: A callable cannot be a node, or two claim one key.
+    """
+
+    def __init__(
+        self,
+        *,
+        flows: Iterable[Flow] = (),
+        blueprints: Mapping[str, WorkflowBlueprint | Mapping[str, Any]] | None = None,
+        registry: Mapping[str, Any] | Registry | None = None,
+        dependencies: Mapping[Any, Any] | None = None,
+        serializer: Serializer | None = None,
+        middleware: Sequence[Middleware] = (),
+        evaluator: Evaluator | None = None,
+        concurrency: int | None = None,
+        listeners: Iterable[Listener] = (),
+        strict: bool = False,
+        max_executions: int | None = DEFAULT_MAX_EXECUTIONS,
+        clock: Clock | None = None,
+        identifiers: Identifiers | None = None,
+    ) -> None:
+        self.options = RuntimeOptions(
+            dependencies=dict(dependencies or {}),
+            serializer=serializer or JsonSerializer(),
+            middleware=tuple(middleware),
+            evaluator=evaluator or SafeEvaluator(),
+            concurrency=_positive(concurrency, DEFAULT_CONCURRENCY),
+            strict=strict,
+            max_executions=max_executions,
+        )
+        self.clock: Clock = clock or SystemClock()
+        self.identifiers: Identifiers = identifiers or SystemIdentifiers()
+        self.registry = Registry(registry)
+        self.bus = EventBus()
+        self.threads = DaemonThreads()
+        self.blueprints: dict[str, WorkflowBlueprint] = {}
+        self._plans: dict[int, tuple[WorkflowBlueprint, Plan]] = {}
+        self.sessions: set[Session] = set()
+        for listener in listeners:
+            self.bus.subscribe(listener)
+        for key, blueprint in (blueprints or {}).items():
+            self.blueprints[key] = _as_blueprint(blueprint)
+        for flow in flows:
+            self.add_flow(flow)
+
+    def add_flow(self, flow: Flow) -> WorkflowBlueprint:
+        """Register a flow's callables and blueprints, and give its blueprint."""
+        blueprint = flow.to_blueprint()
+        self.registry.merge(flow.registry)
+        self.blueprints.update(flow.blueprints)
+        self.blueprints[blueprint.id] = blueprint
+        return blueprint
+
+    def subscribe(self, listener: Listener, types: Iterable[str] | None = None) -> Any:
+        """Tell ``listener`` of events, all or those of some types; returns how to stop that."""
+        return self.bus.subscribe(listener, None if types is None else list(types))
+
+    async def run(
+        self,
+        flow: Runnable,
+        context: Mapping[str, Any] | str | None = None,
+        *,
+        run_id: str | None = None,
+        cancel: CancelToken | None = None,
+        timers: Timers = "wait",
+        concurrency: int | None = None,
+        strict: bool | None = None,
+        on_failure: Literal["fail_fast", "continue"] | None = None,
+    ) -> RunResult:
+        """Run a workflow until it is over, or rests.
+
+        Args:
+            flow: A flow, a blueprint (also in JSON form as a dict) or the id of a known one.
+            context: Initial context, as a mapping or JSON text.
+            run_id: The run's id; a fresh one by default.
+            cancel: Cancels the run when it is set, from any thread.
+            timers: ``"wait"`` sleeps until timers are due; ``"return"`` returns a run that
+                only waits for time as ``awaiting``.
+            concurrency: Nodes under way at once, instead of the runtime's setting.
+            strict: Whether to refuse cycles, instead of the runtime's setting.
+            on_failure: Whether a failure stops the run at once; overrides the blueprint.
+
+        Returns:
+            How the run ended (``completed``, ``failed``, ``cancelled``), or where it rests
+            (``awaiting``). A failing node does not raise; ``raise_for_status`` does.
+
+        Raises:
+            BlueprintError: The blueprint is malformed, or has cycles although it must not.
+            SerializationError: The initial context holds something that cannot be stored.
+        """
+        blueprint = self._resolve(flow)
+        self._check_strict(blueprint, self.options.strict if strict is None else strict)
+        started = ev.RunStarted(
+            run_id=run_id or self.identifiers.new_run_id(),
+            context=self._initial(context),
+            fail_fast=None if on_failure is None else on_failure == "fail_fast",
+            max_executions=self.options.max_executions,
+        )
+        session = self._session(concurrency, timers)
+        run = LocalRun(session, self.plan_of(blueprint), RunState(), None)
+        return await self._drive(session, run, [started], cancel)
+
+    def run_sync(
+        self, flow: Runnable, context: Mapping[str, Any] | str | None = None, **options: Any
+    ) -> RunResult:
+        """Run a workflow from code that is not async; takes what :meth:`run` takes.
+
+        Raises:
+            RuntimeError: Called where an event loop is running; ``await runtime.run(…)`` there.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.run(flow, context, **options))
+        raise RuntimeError(
+            "run_sync() was called inside a running event loop; use 'await runtime.run(…)'."
+        )
+
+    async def resume(
+        self,
+        flow: Runnable,
+        state: str | RunResult,
+        *,
+        node_id: str | Sequence[str] | None = None,
+        output: Any = None,
+        action: Any = None,
+        cancel: CancelToken | None = None,
+        timers: Timers = "wait",
+        concurrency: int | None = None,
+    ) -> RunResult:
+        """Continue a run from its saved state, giving a waiting node its answer.
+
+        Args:
+            flow: The flow or blueprint the run was started with.
+            state: ``RunResult.state``, or the result itself.
+            node_id: The waiting node; for one in a subflow the ids that lead to it, or the
+                subflow's id alone. May be left out where only one node waits.
+            output: The answer: the waiting node's output.
+            action: Routes as in rule S2.
+            cancel: Cancels the run when it is set.
+            timers: As for :meth:`run`.
+            concurrency: As for :meth:`run`.
+
+        Raises:
+            InvalidRunState: The run does not wait for this; the message lists what it waits for.
+            SerializationError: ``state`` is not the saved state of a run.
+        """
+        blueprint = self._resolve(flow)
+        text = state.state if isinstance(state, RunResult) else state
+        saved = read_run(text, self.options.serializer)
+        check_blueprint(saved, blueprint)
+        session = self._session(concurrency, timers)
+        run = self._restore(session, saved, blueprint, None)
+        value = self._stored(output, "output")
+        if saved.state.status.is_final:
+            raise InvalidRunState(
+                f"Run '{saved.state.run_id}' is {saved.state.status}: it waits for nothing."
+            )
+        answer = answering.find(run, node_id)
+        return await self._drive(session, run, [], cancel, (answer, value, action))
+
+    async def replay(self, flow: Runnable, events: Iterable[FlowEvent]) -> RunResult:
+        """Rebuild a run from its recorded events; no node is executed.
+
+        The result is where the recorded events lead; a run whose recording ends early comes
+        back as it was then.
+
+        Raises:
+            FlowcraftError: The events do not begin with the start of a run of this blueprint.
+        """
+        return await replay_events(self, self._resolve(flow), tuple(events), None)
+
+    async def replay_from(
+        self, flow: Runnable, events: Iterable[FlowEvent], node_id: str
+    ) -> RunResult:
+        """Rebuild a run up to a node, then execute that node and what follows it anew.
+
+        Nodes that do not depend on ``node_id`` keep their recorded outcomes.
+
+        Raises:
+            FlowcraftError: The blueprint has no such node, or the events do not fit it.
+        """
+        return await replay_events(self, self._resolve(flow), tuple(events), node_id)
+
+    def dependency(self, key: Any) -> Any:
+        """The dependency given under ``key``.
+
+        Raises:
+            FlowcraftError: There is none; the message lists the keys.
+        """
+        try:
+            return self.options.dependencies[key]
+        except KeyError:
+            known = ", ".join(sorted(map(_name_of, self.options.dependencies))) or "none"
+            raise FlowcraftError(
+                f"The runtime has no dependency '{_name_of(key)}'. It has: {known}. Pass it as "
+                "FlowRuntime(dependencies={…}).",
+                is_fatal=True,
+            ) from None
+
+    def plan_of(self, blueprint: WorkflowBlueprint) -> Plan:
+        """The blueprint's plan, built once."""
+        known = self._plans.get(id(blueprint))
+        if known is None or known[0] is not blueprint:
+            if len(self._plans) >= _KEPT_PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            known = (blueprint, build_plan(blueprint, self.options.evaluator))
+            self._plans[id(blueprint)] = known
+        return known[1]
+
+    @property
+    def busy(self) -> bool:
+        """Whether any node is being executed right now."""
+        return any(session.pool.busy for session in self.sessions)
+
+    async def _drive(
+        self,
+        session: Session,
+        run: LocalRun,
+        events: Sequence[ev.Event],
+        cancel: CancelToken | None,
+        answer: tuple[answering.Target, Any, Any] | None = None,
+    ) -> RunResult:
+        session.root = run
+        self.sessions.add(session)
+        loop = asyncio.get_running_loop()
+        try:
+            if cancel is not None:
+                asked = ev.CancelRequested("cancelled by the caller")
+                cancel.on_cancel(lambda: loop.call_soon_threadsafe(_feed_live, run, asked))
+                if cancel and events:
+                    events = [*events, asked]
+            self._begin(run, events, cancel, answer)
+            await session.finish()
+        finally:
+            self.sessions.discard(session)
+            if self.bus:
+                await self.bus.drain()
+        return RunResult(run)
+
+    def _begin(
+        self,
+        run: LocalRun,
+        events: Sequence[ev.Event],
+        cancel: CancelToken | None,
+        answer: tuple[answering.Target, Any, Any] | None,
+    ) -> None:
+        for event in events:
+            run.feed(event)
+        if answer is None:
+            return
+        if cancel:
+            run.feed(ev.CancelRequested("cancelled by the caller"))
+            return
+        for live in answering.live_runs(run):
+            live.rearm()
+        target, output, action = answer
+        target.run.disarm(target.key)
+        target.run.feed(ev.AnswerReceived(target.key, output, action))
+
+    def _session(self, concurrency: int | None, timers: Timers) -> Session:
+        if timers not in ("wait", "return"):
+            raise ValueError(f"timers must be 'wait' or 'return', not {timers!r}")
+        limit = _positive(concurrency, self.options.concurrency)
+        return Session(self, limit, timers == "wait")
+
+    def _restore(
+        self,
+        session: Session,
+        saved: SavedRun,
+        blueprint: WorkflowBlueprint,
+        parent: tuple[LocalRun, Any] | None,
+    ) -> LocalRun:
+        plan = restore_plan(self.plan_of(blueprint), saved.state)
+        run = LocalRun(session, plan, saved.state, parent)
+        for key, child in saved.children.items():
+            known = self.blueprints.get(child.blueprint_id)
+            if known is None:
+                raise FlowcraftError(
+                    f"The saved run has a child of the blueprint '{child.blueprint_id}', which "
+                    "the runtime does not know."
+                )
+            check_blueprint(child, known)
+            run.children[key] = self._restore(session, child, known, (run, key))
+        return run
+
+    def _resolve(self, flow: Runnable) -> WorkflowBlueprint:
+        if isinstance(flow, str):
+            known = self.blueprints.get(flow)
+            if known is None:
+                names = ", ".join(sorted(self.blueprints)) or "none"
+                raise FlowcraftError(
+                    f"The runtime does not know a blueprint '{flow}'. It knows: {names}."
+                )
+            return known
+        if isinstance(flow, WorkflowBlueprint | Mapping):
+            return _as_blueprint(flow)
+        return self.add_flow(flow)
+
+    def _check_strict(self, blueprint: WorkflowBlueprint, strict: bool) -> None:
+        if strict and not (analysis := analyze_blueprint(blueprint)).is_dag:
+            cycle = " -> ".join(analysis.cycles[0])
+            raise BlueprintError(
+                [Problem("edges", f"cycles are refused in strict mode: {cycle}")],
+                blueprint_id=blueprint.id,
+            )
+
+    def _initial(self, context: Mapping[str, Any] | str | None) -> dict[str, Any]:
+        if isinstance(context, str):
+            try:
+                context = json.loads(context)
+            except ValueError as error:
+                raise FlowcraftError(f"The initial context is not JSON: {error}.") from error
+        if context is not None and not isinstance(context, Mapping):
+            kind = type(context).__name__
+            raise FlowcraftError(f"The initial context is a mapping of names, not a {kind}.")
+        stored: dict[str, Any] = self._stored(dict(context or {}), "context")
+        return stored
+
+    def _stored(self, value: Any, where: str) -> Any:
+        return snapshot(value, registered=self.options.serializer.codec_for, where=where)
+
+
+_KEPT_PLANS = 1_000
+
+
+def _feed_live(run: LocalRun, event: ev.Event) -> None:
+    if not run.state.status.is_final and not run.session.closing:
+        run.feed(event)
+
+
+def _as_blueprint(flow: WorkflowBlueprint | Mapping[str, Any]) -> WorkflowBlueprint:
+    return flow if isinstance(flow, WorkflowBlueprint) else WorkflowBlueprint.from_dict(flow)
+
+
+def _positive(number: int | None, default: int) -> int:
+    return number if number is not None and number > 0 else default
+
+
+def _name_of(key: Any) -> str:
+    return key.__qualname__ if isinstance(key, type) else str(key)

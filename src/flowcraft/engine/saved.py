@@ -1,0 +1,261 @@
+"""A run as text, and back: what ``FlowRuntime.resume`` continues from.
+
+The text holds the state of the run and of its waiting children. It names the blueprint and its
+hash, so that it is not continued with another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flowcraft.core.blueprint import NodeDefinition, WorkflowBlueprint, blueprint_hash
+from flowcraft.core.plan import Key, Plan, extend_plan
+from flowcraft.core.state import (
+    HIDDEN,
+    Batch,
+    ErrorInfo,
+    Item,
+    Join,
+    NodeStatus,
+    Record,
+    RunState,
+    RunStatus,
+    Undo,
+)
+from flowcraft.errors import FlowcraftError, SerializationError
+
+if TYPE_CHECKING:
+    from flowcraft.engine.local import LocalRun
+    from flowcraft.engine.serializer import Serializer
+
+FORMAT = 1
+_SCALARS = (
+    "run_id working waiting executions max_executions fail_fast paused reason started_at ended_at"
+).split()
+
+
+def save_run(run: LocalRun) -> str:
+    """Write a run and its children as text."""
+    return run.session.runtime.options.serializer.dumps(_run_data(run))
+
+
+def _run_data(run: LocalRun) -> dict[str, Any]:
+    # Depth is bounded by the limit on subflows within subflows.
+    blueprint = run.plan.blueprint
+    return {
+        "format": FORMAT,
+        "blueprintId": blueprint.id,
+        "blueprintHash": blueprint_hash(blueprint),
+        "state": state_data(run.state),
+        "children": [[_key(key), _run_data(child)] for key, child in run.children.items()],
+    }
+
+
+def state_data(state: RunState) -> dict[str, Any]:
+    """The state as plain data."""
+    data: dict[str, Any] = {name: getattr(state, name) for name in _SCALARS}
+    data |= {
+        "status": str(state.status),
+        "stopping": state.stopping and str(state.stopping),
+        "context": {k: v for k, v in state.context.items() if v is not HIDDEN},
+        "hidden": [k for k, v in state.context.items() if v is HIDDEN],
+        "records": [[_key(k), _record_data(r)] for k, r in state.records.items()],
+        "joins": [[_key(k), [*j[:5], _key(j.origin)]] for k, j in state.joins.items()],
+        "remaining": _pairs(state.remaining, list, _same),
+        "loop_failed": _pairs(state.loop_failed, list, _same),
+        "exits": _pairs(state.exits, list, _key),
+        "latest": _pairs(state.latest, _same, _key),
+        "rescues": _pairs(state.rescues, _key, lambda keys: [_key(key) for key in keys]),
+        "holds": _pairs(state.holds, _key, _key),
+        "batches": _pairs(state.batches, _key, lambda b: [list(b.items), *b[1:4], _key(b.gather)]),
+        "results": _pairs(state.results, _item_key, list),
+        "items": _pairs(state.items, _item_key, list),
+        "answers": _pairs(state.answers, _same, list),
+        "completed": [_key(key) for key in state.completed],
+        "errors": [_error_data(error) for error in state.errors],
+        "resting": [_key(key) for key in state.resting],
+        "ready": [_key(key) for key in state.ready],
+        "undos": None if state.undos is None else [_undo_data(undo) for undo in state.undos],
+        "added": [[list(loops), definition.to_dict()] for loops, definition in state.added],
+    }
+    return data
+
+
+class SavedRun:
+    """A run read from text, with its children by the instance that waits for them."""
+
+    def __init__(self, blueprint_id: str, state: RunState) -> None:
+        self.blueprint_id = blueprint_id
+        self.state = state
+        self.hash = ""
+        self.children: dict[Key, SavedRun] = {}
+
+
+def read_run(text: str, serializer: Serializer) -> SavedRun:
+    """Read what :func:`save_run` wrote.
+
+    Raises:
+        SerializationError: It is something else, or of a newer format.
+    """
+    return _read(serializer.loads(text))
+
+
+def check_blueprint(saved: SavedRun, blueprint: WorkflowBlueprint) -> None:
+    """Refuse to continue a run with a blueprint that it was not started with.
+
+    Raises:
+        FlowcraftError: The blueprints differ.
+    """
+    if saved.hash != blueprint_hash(blueprint):
+        raise FlowcraftError(
+            f"The saved run '{saved.state.run_id}' was started with another version of the "
+            f"blueprint '{blueprint.id}'. Resume it with the blueprint it was started with.",
+            is_fatal=True,
+        )
+
+
+def restore_plan(plan: Plan, state: RunState) -> Plan:
+    """The plan with the nodes that were added while the run was under way."""
+    for loops, definition in state.added:
+        plan = extend_plan(plan, [definition], loops)
+    return plan
+
+
+def _read(data: Any) -> SavedRun:
+    if not isinstance(data, Mapping) or "state" not in data or "format" not in data:
+        raise SerializationError("This is not the saved state of a run: 'state' is missing.")
+    if data["format"] != FORMAT:
+        raise SerializationError(
+            f"The saved run has the format {data['format']!r}; this version reads {FORMAT}."
+        )
+    try:
+        saved = SavedRun(data["blueprintId"], read_state(data["state"]))
+        saved.hash = data["blueprintHash"]
+        saved.children = {_read_key(key): _read(child) for key, child in data["children"]}
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise SerializationError(f"The saved state of the run is damaged: {error!r}.") from error
+    return saved
+
+
+def read_state(data: Mapping[str, Any]) -> RunState:
+    """The state that :func:`state_data` wrote."""
+    state = RunState(**{name: data[name] for name in _SCALARS})
+    state.status = RunStatus(data["status"])
+    state.stopping = RunStatus(data["stopping"]) if data["stopping"] else None
+    state.context = {**data["context"], **dict.fromkeys(data["hidden"], HIDDEN)}
+    state.records = {_read_key(k): _read_record(r) for k, r in data["records"]}
+    state.joins = {_read_key(k): Join(*j[:5], _read_key(j[5])) for k, j in data["joins"]}
+    state.remaining = {_read_pair(k): v for k, v in data["remaining"]}
+    state.loop_failed = {_read_pair(k): v for k, v in data["loop_failed"]}
+    state.exits = {_read_pair(k): _read_key(v) for k, v in data["exits"]}
+    state.latest = {k: _read_key(v) for k, v in data["latest"]}
+    state.rescues = {_read_key(k): tuple(map(_read_key, v)) for k, v in data["rescues"]}
+    state.holds = {_read_key(k): _read_key(v) for k, v in data["holds"]}
+    state.batches = {
+        _read_key(k): Batch(tuple(b[0]), *b[1:4], _read_key(b[4])) for k, b in data["batches"]
+    }
+    state.results = {(_read_key(k), i): (r[0], r[1]) for (k, i), r in data["results"]}
+    state.items = {(_read_key(k), i): Item(*item) for (k, i), item in data["items"]}
+    state.answers = {k: (v[0], v[1]) for k, v in data["answers"]}
+    state.completed = [_read_key(key) for key in data["completed"]]
+    state.errors = [_read_error(error) for error in data["errors"]]
+    state.resting = frozenset(_read_key(key) for key in data["resting"])
+    state.ready = tuple(_read_key(key) for key in data["ready"])
+    undos = data["undos"]
+    state.undos = None if undos is None else tuple(_read_undo(undo) for undo in undos)
+    state.added = tuple((tuple(ls), NodeDefinition.from_dict(d)) for ls, d in data["added"])
+    return state
+
+
+def _pairs(table: Mapping[Any, Any], key: Any, value: Any) -> list[list[Any]]:
+    return [[key(k), value(v)] for k, v in table.items()]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _key(key: Key) -> Any:
+    return key if isinstance(key, int) else [key[0], list(key[1])]
+
+
+def _read_key(data: Any) -> Key:
+    return data if isinstance(data, int) else (data[0], tuple(data[1]))
+
+
+def _item_key(key: tuple[Key, int]) -> list[Any]:
+    return [_key(key[0]), key[1]]
+
+
+def _read_pair(data: Any) -> tuple[int, tuple[int, ...]]:
+    return (data[0], tuple(data[1]))
+
+
+def _record_data(record: Record) -> list[Any]:
+    values = record.values and [[link, value] for link, value in record.values.items()]
+    return [
+        str(record.status),
+        record.attempt,
+        record.input,
+        record.output,
+        record.action,
+        record.fired,
+        _key(record.origin),
+        None if record.taken is None else list(record.taken),
+        values,
+        record.started_at,
+        record.ended_at,
+        record.due_at,
+        record.error and _error_data(record.error),
+    ]
+
+
+def _read_record(data: list[Any]) -> Record:
+    status, attempt, given, output, action, fired, origin, taken, values, *rest = data
+    started, ended, due, error = rest
+    return Record(
+        NodeStatus(status),
+        attempt,
+        given,
+        output,
+        action,
+        fired,
+        _read_key(origin),
+        None if taken is None else tuple(taken),
+        dict(map(tuple, values)) if values else None,
+        started,
+        ended,
+        due,
+        error and _read_error(error),
+    )
+
+
+def _error_data(error: ErrorInfo) -> list[Any]:
+    causes = [list(cause) for cause in error.causes]
+    return [*error[:2], list(error.names), *error[3:6], causes, error[7], list(error.iteration)]
+
+
+def _read_error(data: list[Any]) -> ErrorInfo:
+    type_, message, names, is_fatal, node_id, attempts, causes, traceback, iteration = data
+    return ErrorInfo(
+        type_,
+        message,
+        tuple(names),
+        is_fatal,
+        node_id,
+        attempts,
+        tuple((name, text) for name, text in causes),
+        traceback,
+        tuple(iteration),
+    )
+
+
+def _undo_data(undo: Undo) -> list[Any]:
+    return [_key(undo.target), *undo[1:4], undo.error and _error_data(undo.error)]
+
+
+def _read_undo(data: list[Any]) -> Undo:
+    return Undo(_read_key(data[0]), *data[1:4], data[4] and _read_error(data[4]))
+
+

@@ -1,0 +1,99 @@
+"""Threads for plain functions.
+
+The threads are daemons: a function that never returns can be given up on, and does not keep the
+process from ending, which the standard library's executors would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import Any
+
+logger = logging.getLogger("flowcraft")
+
+Work = Callable[[], None]
+
+
+class DaemonThreads:
+    """Runs calls in threads that are kept for the next call; made as they are needed."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._threads = 0
+        self.abandoned = 0
+
+    async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call ``function`` in a thread and wait for it.
+
+        When the waiting task is cancelled the thread cannot be: it is counted as abandoned
+        until it returns, and what it returns is dropped.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        context = copy_context()
+
+        def work() -> None:
+            try:
+                outcome, error = context.run(function, *arguments), None
+            except BaseException as raised:
+                outcome, error = None, raised
+            try:
+                loop.call_soon_threadsafe(self._settle, future, outcome, error)
+            except RuntimeError:
+                logger.debug("The event loop ended before %r returned", function)
+
+        self._start(work)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if not future.done() or future.cancelled():
+                self.abandoned += 1
+            raise
+
+    def _settle(self, future: asyncio.Future[Any], outcome: Any, error: Any) -> None:
+        if future.done():
+            self.abandoned -= 1
+        elif error is None:
+            future.set_result(outcome)
+        elif isinstance(error, StopIteration):
+            # A future refuses it: raising it would end the coroutine that waits.
+            future.set_exception(RuntimeError("The node raised StopIteration"))
+        else:
+            future.set_exception(error)
+
+    def _start(self, work: Work) -> None:
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+                fresh = False
+            else:
+                self._threads += 1
+                fresh = True
+                number = self._threads
+        self._queue.put(work)
+        if fresh:
+            name = f"flowcraft-node-{number}"
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            work = self._queue.get()
+            if work is None:
+                return
+            work()
+            with self._lock:
+                self._idle += 1
+
+    def close(self) -> None:
+        """Let idle threads end; busy ones end with their call."""
+        with self._lock:
+            count, self._threads, self._idle = self._threads, 0, 0
+        for _ in range(count):
+            self._queue.put(None)

@@ -1,0 +1,175 @@
+"""Every exception of the package, in one tree.
+
+::
+
+    FlowcraftError                  anything this package raises; nodes may raise it too
+    ├── BlueprintError              a blueprint is malformed: every problem with its place
+    ├── ExpressionError             a condition or transform cannot be used
+    │   ├── ExpressionSyntaxError   it does not parse
+    │   └── ExpressionLimitError    it is too long, too deep or takes too many steps
+    ├── SerializationError          a value cannot be stored, or stored data cannot be read
+    ├── InputError                  a value does not fit the annotated type of a node
+    ├── ImplementationMissing       no callable is registered for a node's ``uses``
+    ├── NodeTimeout                 an attempt took longer than the node's ``timeout``
+    ├── NodeCancelled               a node was stopped because its run was cancelled
+    ├── WorkerLost                  a node's workers died too often
+    ├── SubflowFailed               a child run ended without success
+    ├── LimitExceeded               a run hit a bound that keeps it from running for ever
+    └── RunError                    a request about a run makes no sense, or its result is asked for
+        ├── RunNotFound             no run has this id
+        ├── InvalidRunState         the run is not in a state in which this can be done
+        ├── RunFailed               raised by ``raise_for_status`` when a run failed
+        ├── RunCancelled            raised by ``raise_for_status`` when a run was cancelled
+        └── RunTimeout              a result was not there in time
+
+Each class answers the question a worker asks of an error, *retry, fail or drop?*, in
+``disposition``: ``"retry"`` (another attempt may succeed), ``"fail"`` (this node or run is
+over, trying again changes nothing) or ``"drop"`` (the request is refused, nothing happened).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Disposition = Literal["retry", "fail", "drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a blueprint.
+
+    ``place`` is a path into the document such as ``nodes[2].config.maxRetries``.
+    """
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
+
+
+class FlowcraftError(Exception):
+    """Base of all errors of this package; a node may raise it to fail deliberately.
+
+    Args:
+        message: What happened, for a person.
+        node_id: The node it happened in, filled in by the engine where it is not given.
+        is_fatal: A fatal error is not retried and takes no fallback (rule S4).
+    """
+
+    disposition: ClassVar[Disposition] = "retry"
+
+    def __init__(
+        self, message: str = "", *, node_id: str | None = None, is_fatal: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.node_id = node_id
+        self.is_fatal = is_fatal
+
+
+class BlueprintError(FlowcraftError):
+    """A blueprint was refused; ``problems`` lists everything wrong with it at once."""
+
+    disposition: ClassVar[Disposition] = "drop"
+
+    def __init__(self, problems: Sequence[Problem], *, blueprint_id: str | None = None) -> None:
+        self.problems = tuple(problems)
+        self.blueprint_id = blueprint_id
+        name = f"Blueprint '{blueprint_id}'" if blueprint_id else "The blueprint"
+        count = len(self.problems)
+        noun = "problem" if count == 1 else "problems"
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"{name} has {count} {noun}:{lines}", is_fatal=True)
+
+
+class ExpressionError(FlowcraftError):
+    """A condition or transform could not be evaluated."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class ExpressionSyntaxError(ExpressionError):
+    """An expression does not parse; the message shows where."""
+
+
+class ExpressionLimitError(ExpressionError):
+    """An expression is longer, deeper or more work than the evaluator allows."""
+
+
+class SerializationError(FlowcraftError):
+    """A value cannot be stored, or stored data cannot be read back."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class InputError(FlowcraftError):
+    """A value does not fit the type that a node's annotation asks for."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class ImplementationMissing(FlowcraftError):
+    """No callable is registered under a node's ``uses`` key."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class NodeTimeout(FlowcraftError, TimeoutError):
+    """An attempt took longer than the node's ``timeout``."""
+
+
+class NodeCancelled(FlowcraftError):
+    """A node was stopped because its run was cancelled or failed fast."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class WorkerLost(FlowcraftError):
+    """The workers that held a node died too often (rule S9)."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class SubflowFailed(FlowcraftError):
+    """A child run ended without success; its errors are the causes."""
+
+
+class LimitExceeded(FlowcraftError):
+    """A run hit a bound, such as the number of node executions (rule S10)."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class RunError(FlowcraftError):
+    """A request about a run that cannot be carried out."""
+
+    disposition: ClassVar[Disposition] = "drop"
+
+
+class RunNotFound(RunError):
+    """No run has this id."""
+
+
+class InvalidRunState(RunError):
+    """The run is not in a state in which this can be done; the message says why."""
+
+
+class RunFailed(RunError):
+    """The run whose result was asked for failed."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class RunCancelled(RunError):
+    """The run whose result was asked for was cancelled."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class RunTimeout(RunError, TimeoutError):
+    """The result was not there within the given time."""
+
+    disposition: ClassVar[Disposition] = "retry"

@@ -1,0 +1,30 @@
+"""Time, identifiers: what a run cannot decide by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """A call that was arranged for later."""
+
+    def cancel(self) -> None:
+        """Forget the call; nothing happens if it was made already."""
+
+
+class Clock(Protocol):
+    """A source of time in seconds since the epoch, and of calls at a given time."""
+
+    def now(self) -> float:
+        """The time."""
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` in the running event loop once ``now()`` has reached ``when``."""
+
+
+class Identifiers(Protocol):
+    """A source of identifiers that no other process gives out."""
+
+    def new_run_id(self) -> str:
+        """A fresh run id."""

@@ -1,0 +1,1 @@
+"""Tests of the repository itself: sizes, purity, hygiene."""
