@@ -8,9 +8,7 @@ from flowcraft.core.plan import Key, PlanNode, extend_plan, iteration_of_key
 from flowcraft.core.step import Step
 
 
-def add_nodes(
-    step: Step, node: PlanNode, event: NodeSucceeded, keys: list[Key]
-) -> str | None:
+def add_nodes(step: Step, node: PlanNode, event: NodeSucceeded, keys: list[Key]) -> str | None:
     """Add the nodes a result asks for, and collect their instances in ``keys``.
 
     They have no edges and start as soon as the node that adds them has succeeded.

@@ -19,15 +19,15 @@ from typing import Any, Final, Literal
 
 from flowcraft.core.definitions import (
     ABSENT,
-    CONFIG_KEYS,
     EDGE_KEYS,
-    NO_CONFIG,
     NODE_KEYS,
     EdgeDefinition,
     NodeConfig,
     NodeDefinition,
     copied,
     frozen,
+    read_edge,
+    read_node,
     with_extra,
     written_edge,
     written_node,
@@ -42,13 +42,10 @@ __all__ = [
     "WorkflowBlueprint",
     "blueprint_hash",
     "read_blueprint",
-    "read_node",
     "sanitize_blueprint",
 ]
 
 _BLUEPRINT_KEYS: Final = frozenset({"id", "nodes", "edges", "metadata"})
-_ISOLATIONS: Final = ("process",)
-_JOINS: Final = ("all", "any")
 _ON_FAILURE: Final = ("continue", "fail_fast")
 
 
@@ -175,23 +172,6 @@ def read_blueprint(data: Any) -> tuple[WorkflowBlueprint, tuple[Problem, ...]]:
     return blueprint, tuple(reader.problems)
 
 
-def read_node(data: Any) -> NodeDefinition:
-    """Read one node, such as one that a running node adds (rule S7).
-
-    Raises:
-        BlueprintError: It is malformed; every problem is listed.
-    """
-    reader = Reader()
-    node = None
-    if isinstance(data, Mapping):
-        node = _read_node(reader, data, ())
-    else:
-        reader.problem(f"a node must be an object, not {kind_of(data)}")
-    if node is None or reader.problems:
-        raise BlueprintError(reader.problems)
-    return node
-
-
 def _read_nodes(reader: Reader, data: Mapping[str, Any]) -> tuple[NodeDefinition, ...]:
     if data.get("nodes") is None:
         reader.problem("is missing", "nodes")
@@ -199,7 +179,8 @@ def _read_nodes(reader: Reader, data: Mapping[str, Any]) -> tuple[NodeDefinition
     places: dict[str, tuple[Step, ...]] = {}
     for step, raw in reader.members(data, "nodes"):
         at = ("nodes", step)
-        node = _read_node(reader, raw, at)
+        reader.at = at
+        node = read_node(reader, raw)
         if node is not None:
             nodes.append(node)
             first = places.setdefault(node.id, at)
@@ -210,80 +191,15 @@ def _read_nodes(reader: Reader, data: Mapping[str, Any]) -> tuple[NodeDefinition
     return tuple(nodes)
 
 
-def _read_node(
-    reader: Reader, raw: Mapping[str, Any], at: tuple[Step, ...]
-) -> NodeDefinition | None:
-    reader.at = at
-    node_id = reader.text(raw, "id")
-    uses = reader.text(raw, "uses")
-    params = reader.mapping(raw, "params")
-    frozen_params = ABSENT if params is None else frozen(reader.plain_items(params, "params"))
-    inputs = _read_inputs(reader, raw)
-    extra = frozen(reader.unknown(raw, NODE_KEYS))
-    config = reader.mapping(raw, "config")
-    read_config = NO_CONFIG if config is None else _read_config(reader, config)
-    if node_id is None:
-        return None
-    return NodeDefinition(node_id, uses or "", frozen_params, inputs, read_config, extra)
-
-
-def _read_inputs(reader: Reader, raw: Mapping[str, Any]) -> str | Mapping[str, str] | None:
-    inputs = raw.get("inputs")
-    if inputs is None or isinstance(inputs, str):
-        return reader.optional_text(raw, "inputs")
-    if not isinstance(inputs, Mapping):
-        reader.problem(f"must be text or a map of texts, not {kind_of(inputs)}", "inputs")
-        return None
-    for name, value in inputs.items():
-        if not isinstance(value, str):
-            reader.problem(f"must be text, not {kind_of(value)}", "inputs", str(name))
-    return frozen(reader.plain_items(inputs, "inputs"))
-
-
-def _read_config(reader: Reader, raw: Mapping[str, Any]) -> NodeConfig:
-    reader.at = (*reader.at, "config")
-    return NodeConfig(
-        max_retries=reader.whole(raw, "maxRetries", 1),
-        retry_delay_ms=reader.number(raw, "retryDelay", 1000.0),
-        backoff=reader.number(raw, "backoff", 2.0),
-        retry_delay_max_ms=reader.number(raw, "retryDelayMax", None),
-        jitter=reader.flag(raw, "jitter", True),
-        retry_on=reader.texts(raw, "retryOn"),
-        no_retry_on=reader.texts(raw, "noRetryOn"),
-        timeout_ms=reader.number(raw, "timeout", None),
-        fallback=reader.optional_text(raw, "fallback"),
-        compensate=reader.optional_text(raw, "compensate"),
-        isolation=reader.choice(raw, "isolation", _ISOLATIONS),
-        join_strategy=reader.choice(raw, "joinStrategy", _JOINS) or "all",
-        concurrency_key=reader.optional_text(raw, "concurrencyKey"),
-        extra=frozen(reader.unknown(raw, CONFIG_KEYS)),
-        given=frozenset(name for name in raw if raw[name] is not None and name in CONFIG_KEYS),
-    )
-
-
 def _read_edges(reader: Reader, data: Mapping[str, Any]) -> tuple[EdgeDefinition, ...]:
     edges = []
     for step, raw in reader.members(data, "edges"):
         reader.at = ("edges", step)
-        source, target = reader.text(raw, "source"), reader.text(raw, "target")
-        action = _read_action(reader, raw)
-        condition = reader.optional_text(raw, "condition")
-        transform = reader.optional_text(raw, "transform")
-        extra = frozen(reader.unknown(raw, EDGE_KEYS))
-        if source is not None and target is not None:
-            edges.append(EdgeDefinition(source, target, action, condition, transform, extra))
+        edge = read_edge(reader, raw)
+        if edge is not None:
+            edges.append(edge)
         reader.at = ()
     return tuple(edges)
-
-
-def _read_action(reader: Reader, raw: Mapping[str, Any]) -> Any:
-    action = raw.get("action")
-    if action is None or action == "":
-        return None
-    if isinstance(action, Mapping | list | tuple):
-        reader.problem(f"must be text, not {kind_of(action)}", "action")
-        return None
-    return reader.plain(action, "action")
 
 
 def _read_metadata(reader: Reader, data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,9 +17,7 @@ def begin(step: Step) -> bool:
     undos: tuple[Undo, ...] | None = step.scalar("undos")
     if undos is None:
         completed = [*step.state.completed, *(step.changes.completed or ())]
-        undos = tuple(
-            Undo(key, step.node(key).compensate) for key in reversed(completed)
-        )
+        undos = tuple(Undo(key, step.node(key).compensate) for key in reversed(completed))
         step.set("undos", undos)
     return _next(step, undos)
 

@@ -151,4 +151,3 @@ def _reopen(step: Step, node: PlanNode, key: Key) -> None:
         if (error.node_id, error.iteration) != (node.id, iteration)
     ]
     step.set("errors", errors)
-

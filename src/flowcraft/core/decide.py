@@ -14,6 +14,7 @@ from typing import Any
 
 from flowcraft.core import batches, compensation, control, outstanding, subflows, waits
 from flowcraft.core import events as ev
+from flowcraft.core.added import add_nodes
 from flowcraft.core.commands import FinishRun, RetryNode
 from flowcraft.core.context import INPUTS
 from flowcraft.core.events import Event
@@ -32,7 +33,6 @@ from flowcraft.core.state import (
     RunStatus,
 )
 from flowcraft.core.step import Decision, Step, error_details
-from flowcraft.core.added import add_nodes
 from flowcraft.core.writes import apply_writes, note_writes
 
 ON_FAILURE_FAST = "fail_fast"
@@ -130,9 +130,7 @@ def _retry(step: Step, key: Key, record: Record, error: ErrorInfo) -> bool:
         return False
     due_at = step.now + delay / 1000
     step.changes.records[key] = record._replace(status=RETRYING, due_at=due_at, error=error)
-    step.note(
-        "node:retry", key, attempt=record.attempt + 1, due_at=due_at, **error_details(error)
-    )
+    step.note("node:retry", key, attempt=record.attempt + 1, due_at=due_at, **error_details(error))
     step.commands.append(RetryNode(key, record.attempt + 1, due_at))
     return True
 

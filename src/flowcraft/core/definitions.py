@@ -1,7 +1,4 @@
-"""The parts of a blueprint: nodes, how they are run, and edges.
-
-``flowcraft.core.blueprint`` reads them from JSON; here they are written back.
-"""
+"""The parts of a blueprint: nodes, how they are run, and edges."""
 
 from __future__ import annotations
 
@@ -10,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from flowcraft.core.reading import copy_plain
+from flowcraft.core.reading import Reader, copy_plain, kind_of
+from flowcraft.errors import BlueprintError
 
 # Told from an empty mapping that the document has, so that a document is written as it was.
 ABSENT: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -94,6 +92,8 @@ CONFIG_KEYS: Final = frozenset(_CONFIG_FIELDS)
 NODE_KEYS: Final = frozenset({"id", "uses", "params", "inputs", "config"})
 EDGE_KEYS: Final = frozenset({"source", "target", "action", "condition", "transform"})
 NO_CONFIG: Final = NodeConfig()
+_ISOLATIONS: Final = ("process",)
+_JOINS: Final = ("all", "any")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,23 @@ class NodeDefinition:
     inputs: str | Mapping[str, str] | None = field(default=None, hash=False)
     config: NodeConfig = NO_CONFIG
     extra: Mapping[str, Any] = field(default_factory=_absent, hash=False)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> NodeDefinition:
+        """Read one node, such as one that a running node adds (rule S7).
+
+        Raises:
+            BlueprintError: It is malformed; every problem is listed.
+        """
+        reader = Reader()
+        node = None
+        if isinstance(data, Mapping):
+            node = read_node(reader, data)
+        else:
+            reader.problem(f"a node must be an object, not {kind_of(data)}")
+        if node is None or reader.problems:
+            raise BlueprintError(reader.problems)
+        return node
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, sharing nothing with this object."""
@@ -146,6 +163,77 @@ class EdgeDefinition:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, sharing nothing with this object."""
         return copied(written_edge(self))
+
+
+def read_node(reader: Reader, raw: Mapping[str, Any]) -> NodeDefinition | None:
+    """The node at which the reader is, or ``None`` if it has no id."""
+    node_id = reader.text(raw, "id")
+    uses = reader.text(raw, "uses")
+    params = reader.mapping(raw, "params")
+    frozen_params = ABSENT if params is None else frozen(reader.plain_items(params, "params"))
+    inputs = _read_inputs(reader, raw)
+    extra = frozen(reader.unknown(raw, NODE_KEYS))
+    config = reader.mapping(raw, "config")
+    read_config = NO_CONFIG if config is None else _read_config(reader, config)
+    if node_id is None:
+        return None
+    return NodeDefinition(node_id, uses or "", frozen_params, inputs, read_config, extra)
+
+
+def _read_inputs(reader: Reader, raw: Mapping[str, Any]) -> str | Mapping[str, str] | None:
+    inputs = raw.get("inputs")
+    if inputs is None or isinstance(inputs, str):
+        return reader.optional_text(raw, "inputs")
+    if not isinstance(inputs, Mapping):
+        reader.problem(f"must be text or a map of texts, not {kind_of(inputs)}", "inputs")
+        return None
+    for name, value in inputs.items():
+        if not isinstance(value, str):
+            reader.problem(f"must be text, not {kind_of(value)}", "inputs", str(name))
+    return frozen(reader.plain_items(inputs, "inputs"))
+
+
+def _read_config(reader: Reader, raw: Mapping[str, Any]) -> NodeConfig:
+    reader.at = (*reader.at, "config")
+    return NodeConfig(
+        max_retries=reader.whole(raw, "maxRetries", 1),
+        retry_delay_ms=reader.number(raw, "retryDelay", 1000.0),
+        backoff=reader.number(raw, "backoff", 2.0),
+        retry_delay_max_ms=reader.number(raw, "retryDelayMax", None),
+        jitter=reader.flag(raw, "jitter", True),
+        retry_on=reader.texts(raw, "retryOn"),
+        no_retry_on=reader.texts(raw, "noRetryOn"),
+        timeout_ms=reader.number(raw, "timeout", None),
+        fallback=reader.optional_text(raw, "fallback"),
+        compensate=reader.optional_text(raw, "compensate"),
+        isolation=reader.choice(raw, "isolation", _ISOLATIONS),
+        join_strategy=reader.choice(raw, "joinStrategy", _JOINS) or "all",
+        concurrency_key=reader.optional_text(raw, "concurrencyKey"),
+        extra=frozen(reader.unknown(raw, CONFIG_KEYS)),
+        given=frozenset(name for name in raw if raw[name] is not None and name in CONFIG_KEYS),
+    )
+
+
+def read_edge(reader: Reader, raw: Mapping[str, Any]) -> EdgeDefinition | None:
+    """The edge at which the reader is, or ``None`` if it lacks an end."""
+    source, target = reader.text(raw, "source"), reader.text(raw, "target")
+    action = _read_action(reader, raw)
+    condition = reader.optional_text(raw, "condition")
+    transform = reader.optional_text(raw, "transform")
+    extra = frozen(reader.unknown(raw, EDGE_KEYS))
+    if source is None or target is None:
+        return None
+    return EdgeDefinition(source, target, action, condition, transform, extra)
+
+
+def _read_action(reader: Reader, raw: Mapping[str, Any]) -> Any:
+    action = raw.get("action")
+    if action is None or action == "":
+        return None
+    if isinstance(action, Mapping | list | tuple):
+        reader.problem(f"must be text, not {kind_of(action)}", "action")
+        return None
+    return reader.plain(action, "action")
 
 
 def written_node(node: NodeDefinition) -> dict[str, Any]:

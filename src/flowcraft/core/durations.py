@@ -40,11 +40,15 @@ def _milliseconds(value: Any) -> float:
         match = _PATTERN.fullmatch(value)
         if match:
             return int(match[1]) * _UNITS[match[2]]
-    elif isinstance(value, int) and not isinstance(value, bool):
-        return value
-    elif isinstance(value, float) and not math.isnan(value):
-        return value
+    elif _is_number(value):
+        return value  # type: ignore[no-any-return]
     raise ValueError(f"{_shown(value)} is not a duration: {_EXPECTED}")
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _shown(value: Any) -> str:

@@ -68,9 +68,7 @@ def _count(node: PlanNode, join: Join, link: Link, origin: Key, fate: int) -> Jo
         start = join.origin if join.fired >= 0 else origin
         if link.is_fallback:
             first, start = link.index, origin
-        return join._replace(
-            pending=pending, taken=join.taken + 1, fired=first, origin=start
-        )
+        return join._replace(pending=pending, taken=join.taken + 1, fired=first, origin=start)
     if fate == FAILING and not (link.is_fallback and _has_edges(node)):
         return join._replace(pending=pending, failed=join.failed + 1)
     return join._replace(pending=pending)

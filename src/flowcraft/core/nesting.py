@@ -69,9 +69,7 @@ def _cyclic_parts(
     ]
     parts = strongly_connected_components(len(members), inner)
     return [
-        [members[at] for at in part]
-        for part in parts
-        if len(part) > 1 or part[0] in inner[part[0]]
+        [members[at] for at in part] for part in parts if len(part) > 1 or part[0] in inner[part[0]]
     ]
 
 

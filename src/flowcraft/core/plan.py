@@ -267,9 +267,7 @@ def _is_plain(edges: Sequence[EdgeDefinition]) -> bool:
     )
 
 
-def _only_reachable(
-    nodes: list[PlanNode], links: list[Link], starts: Sequence[int]
-) -> list[Link]:
+def _only_reachable(nodes: list[PlanNode], links: list[Link], starts: Sequence[int]) -> list[Link]:
     """Drop links whose source can never run, and number the rest."""
     reached = _reachable(len(nodes), links, starts)
     kept = [link for link in links if reached[link.source]]
@@ -337,15 +335,11 @@ def _place_link(link: Link, nodes: list[PlanNode], nesting: Nesting) -> None:
     link.common = common
     link.leaves = common < len(source)
     link.back = (
-        common > 0
-        and common == len(target)
-        and nesting.headers[target[common - 1]] == link.target
+        common > 0 and common == len(target) and nesting.headers[target[common - 1]] == link.target
     )
 
 
-def _describe_loops(
-    nodes: list[PlanNode], links: list[Link], nesting: Nesting
-) -> tuple[Loop, ...]:
+def _describe_loops(nodes: list[PlanNode], links: list[Link], nesting: Nesting) -> tuple[Loop, ...]:
     sizes = [0] * len(nesting.headers)
     for node in nodes:
         if node.loops:

@@ -30,7 +30,7 @@ def choose(step: Step, node: PlanNode, key: Key, output: Any, action: Any) -> Ro
         return ALL
     edges = _chosen_edges(step, node, key, output, action)
     # Of parallel edges the last one taken gives the value (S6).
-    deciding = {link: edge for link, edge in edges}
+    deciding = dict(edges)
     values = {
         link: _transformed(step, key, edge, output)
         for link, edge in deciding.items()

@@ -285,11 +285,6 @@ class RunState:
     ended_at: float | None = None
 
 
-TABLES = (
-    "records joins remaining loop_failed exits latest rescues holds batches results items answers"
-).split()
-
-
 class Changes:
     """What one decision changes: the delta to store, and the delta of what follows from it.
 

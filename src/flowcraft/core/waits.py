@@ -44,9 +44,7 @@ def run_sleep(step: Step, node: PlanNode, key: Key, record: Record) -> None:
         return
     due_at = step.now + milliseconds / 1000
     commit_output(step, node, key, record, record.input)
-    step.changes.records[key] = record._replace(
-        status=SLEEPING, output=record.input, due_at=due_at
-    )
+    step.changes.records[key] = record._replace(status=SLEEPING, output=record.input, due_at=due_at)
     step.commands.append(ArmTimer(key, due_at))
     step.waiting += 1
     step.note("node:awaiting", key, reason="timer", due_at=due_at)
@@ -85,9 +83,7 @@ def keep_answer(step: Step, node_id: str, output: Any, action: Any) -> None:
         step.put("answers", node_id, (output, action))
 
 
-def _answer(
-    step: Step, node: PlanNode, key: Key, record: Record, output: Any, action: Any
-) -> None:
+def _answer(step: Step, node: PlanNode, key: Key, record: Record, output: Any, action: Any) -> None:
     step.note("node:finish", key, action=action)
     succeed(step, node, key, record, output, action)
 

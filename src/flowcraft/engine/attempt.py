@@ -8,18 +8,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.core import events as ev
-from flowcraft.core.blueprint import NodeDefinition, read_blueprint
 from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.commands import RunItem, RunNode, RunUndo
 from flowcraft.core.plan import PlanNode, index_of_key
 from flowcraft.core.retries import delay_before_retry_ms
 from flowcraft.core.values import copy_value, snapshot
+from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.context import BaseNodeContext, NodeContext, SyncNodeContext
 from flowcraft.engine.failures import error_info, is_retryable, message_of
 from flowcraft.engine.nodes import Implementation, Node, NodeResult
 from flowcraft.engine.typing_input import decode_as
 from flowcraft.errors import (
-    BlueprintError,
     FlowcraftError,
     ImplementationMissing,
     NodeTimeout,
@@ -133,7 +132,7 @@ class Attempt:
                 threads = self.run.session.runtime.threads
                 result = await threads.call(implementation.call, ctx)
             else:
-                result = await implementation.call(ctx)
+                result = implementation.call(ctx)
             return await result if inspect.isawaitable(result) else result
 
         return await _wrapped(call, ctx, middleware)() if middleware else await call()
@@ -229,7 +228,7 @@ class Attempt:
         if isinstance(command, RunItem):
             return ev.ItemSucceeded(command.key, command.item, command.attempt, output, writes)
         action = _checked_action(result.action)
-        dynamic = _definitions(result.dynamic_nodes, self.node.id)
+        dynamic = read_nodes(result.dynamic_nodes, self.node.id)
         return ev.NodeSucceeded(command.key, command.attempt, output, action, writes, dynamic)
 
     def _cancelled(self, error: BaseException) -> ev.Event:
@@ -331,17 +330,6 @@ def _checked_action(action: Any) -> Any:
     raise FlowcraftError(f"An action is text, not {type(action).__name__}.")
 
 
-def _definitions(nodes: tuple[Any, ...], node_id: str) -> tuple[NodeDefinition, ...]:
-    if not nodes:
-        return ()
-    ready = [node for node in nodes if isinstance(node, NodeDefinition)]
-    raw = [node for node in nodes if not isinstance(node, NodeDefinition)]
-    blueprint, problems = read_blueprint({"id": node_id, "nodes": raw, "edges": []})
-    if problems:
-        raise BlueprintError(problems, blueprint_id=f"added by node '{node_id}'")
-    return (*ready, *blueprint.nodes)
-
-
 def _missing(uses: str, node_id: str) -> FlowcraftError:
     if uses in BUILTIN_USES:
         return FlowcraftError(
@@ -359,4 +347,3 @@ def _missing(uses: str, node_id: str) -> FlowcraftError:
 
 def _node_index(command: Job) -> int:
     return command.node if isinstance(command, RunUndo) else index_of_key(command.key)
-

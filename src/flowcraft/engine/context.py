@@ -288,7 +288,8 @@ class BaseNodeContext(Generic[In]):
         Raises:
             FlowcraftError: There is none under this key; the message lists the keys.
         """
-        return self._run.session.runtime.dependency(key)
+        found: T = self._run.session.runtime.dependency(key)
+        return found
 
     def _context_buffer(self) -> Buffer:
         if self._buffer is None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
-from flowcraft.core.blueprint import NodeDefinition, WorkflowBlueprint
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import CHILD, RETRYING, RUNNING, ErrorInfo, RunState
+from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.answering import live_runs
 from flowcraft.engine.bus import EventBus, FlowEvent
 from flowcraft.engine.local import LocalRun, Session
@@ -169,7 +170,7 @@ def _outcome(run: LocalRun, event: FlowEvent, key: Key) -> ev.Event | None:
         return ev.RetryDue(key, attempt)
     if event.type == "node:finish" and record.status is RUNNING:
         writes = [ev.Write(*write) for write in payload.get("writes", ())]
-        added = [NodeDefinition.from_dict(data) for data in payload.get("dynamic_nodes", ())]
+        added = read_nodes(payload.get("dynamic_nodes", ()), event.node_id or "")
         output, action = payload.get("output"), payload.get("action")
         return ev.NodeSucceeded(key, attempt, output, action, writes, added)
     if event.type == "node:finish" and record.due_at is None and record.status is not CHILD:

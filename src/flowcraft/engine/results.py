@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowcraft.core.context import HAS_OUTPUT, ContextView
 from flowcraft.core.plan import Plan, index_of_key, iteration_of_key
-from flowcraft.core.state import SLEEPING, WAITING, ErrorInfo, RunState, RunStatus
+from flowcraft.core.state import BLOCKED, SKIPPED, SLEEPING, WAITING, ErrorInfo, RunState, RunStatus
 from flowcraft.core.values import copy_value
 from flowcraft.errors import InvalidRunState, RunCancelled, RunFailed
 
@@ -158,12 +158,16 @@ class RunResult:
 
 
 def node_states(plan: Plan, state: RunState) -> dict[str, str]:
-    """The status of each node that is no longer pending, by id; in loops the latest one's."""
-    latest: dict[str, tuple[tuple[int, ...], str]] = {}
+    """The status of each node that is no longer pending, by id.
+
+    In loops it is that of the latest iteration in which the node was not skipped, if any.
+    """
+    latest: dict[str, tuple[tuple[bool, tuple[int, ...]], str]] = {}
     for key, record in state.records.items():
-        node_id, iteration = plan.nodes[index_of_key(key)].id, iteration_of_key(key)
-        if node_id not in latest or latest[node_id][0] <= iteration:
-            latest[node_id] = (iteration, str(record.status))
+        node_id = plan.nodes[index_of_key(key)].id
+        rank = (record.status not in (SKIPPED, BLOCKED), iteration_of_key(key))
+        if node_id not in latest or latest[node_id][0] <= rank:
+            latest[node_id] = (rank, str(record.status))
     return {node_id: status for node_id, (_, status) in latest.items()}
 
 

@@ -326,7 +326,11 @@ class FlowRuntime:
         try:
             if cancel is not None:
                 asked = ev.CancelRequested("cancelled by the caller")
-                cancel.on_cancel(lambda: loop.call_soon_threadsafe(_feed_live, run, asked))
+
+                def ask() -> None:
+                    loop.call_soon_threadsafe(_feed_live, run, asked)
+
+                cancel.on_cancel(ask)
                 if cancel and events:
                     events = [*events, asked]
             self._begin(run, events, cancel, answer)

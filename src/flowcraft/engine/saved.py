@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowcraft.core.blueprint import NodeDefinition, WorkflowBlueprint, blueprint_hash
+from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.plan import Key, Plan, extend_plan
 from flowcraft.core.state import (
     HIDDEN,
@@ -23,6 +23,7 @@ from flowcraft.core.state import (
     RunStatus,
     Undo,
 )
+from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.errors import FlowcraftError, SerializationError
 
 if TYPE_CHECKING:
@@ -31,8 +32,17 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _SCALARS = (
-    "run_id working waiting executions max_executions fail_fast paused reason started_at ended_at"
-).split()
+    "run_id",
+    "working",
+    "waiting",
+    "executions",
+    "max_executions",
+    "fail_fast",
+    "paused",
+    "reason",
+    "started_at",
+    "ended_at",
+)
 
 
 def save_run(run: LocalRun) -> str:
@@ -145,7 +155,7 @@ def read_state(data: Mapping[str, Any]) -> RunState:
     state.stopping = RunStatus(data["stopping"]) if data["stopping"] else None
     state.context = {**data["context"], **dict.fromkeys(data["hidden"], HIDDEN)}
     state.records = {_read_key(k): _read_record(r) for k, r in data["records"]}
-    state.joins = {_read_key(k): Join(*j[:5], _read_key(j[5])) for k, j in data["joins"]}
+    state.joins = {_read_key(k): _read_join(j) for k, j in data["joins"]}
     state.remaining = {_read_pair(k): v for k, v in data["remaining"]}
     state.loop_failed = {_read_pair(k): v for k, v in data["loop_failed"]}
     state.exits = {_read_pair(k): _read_key(v) for k, v in data["exits"]}
@@ -153,7 +163,8 @@ def read_state(data: Mapping[str, Any]) -> RunState:
     state.rescues = {_read_key(k): tuple(map(_read_key, v)) for k, v in data["rescues"]}
     state.holds = {_read_key(k): _read_key(v) for k, v in data["holds"]}
     state.batches = {
-        _read_key(k): Batch(tuple(b[0]), *b[1:4], _read_key(b[4])) for k, b in data["batches"]
+        _read_key(k): Batch(tuple(items), begun, done, failed, _read_key(gather))
+        for k, (items, begun, done, failed, gather) in data["batches"]
     }
     state.results = {(_read_key(k), i): (r[0], r[1]) for (k, i), r in data["results"]}
     state.items = {(_read_key(k), i): Item(*item) for (k, i), item in data["items"]}
@@ -164,7 +175,7 @@ def read_state(data: Mapping[str, Any]) -> RunState:
     state.ready = tuple(_read_key(key) for key in data["ready"])
     undos = data["undos"]
     state.undos = None if undos is None else tuple(_read_undo(undo) for undo in undos)
-    state.added = tuple((tuple(ls), NodeDefinition.from_dict(d)) for ls, d in data["added"])
+    state.added = tuple((tuple(ls), read_nodes([d], "?")[0]) for ls, d in data["added"])
     return state
 
 
@@ -251,11 +262,15 @@ def _read_error(data: list[Any]) -> ErrorInfo:
     )
 
 
+def _read_join(data: list[Any]) -> Join:
+    pending, taken, failed, held, fired, origin = data
+    return Join(pending, taken, failed, held, fired, _read_key(origin))
+
+
 def _undo_data(undo: Undo) -> list[Any]:
     return [_key(undo.target), *undo[1:4], undo.error and _error_data(undo.error)]
 
 
 def _read_undo(data: list[Any]) -> Undo:
-    return Undo(_read_key(data[0]), *data[1:4], data[4] and _read_error(data[4]))
-
-
+    target, node, attempt, succeeded, error = data
+    return Undo(_read_key(target), node, attempt, succeeded, error and _read_error(error))
