@@ -46,7 +46,9 @@ _BOOKKEEPING: Final = re.compile(
 )
 
 
-def check(case: Mapping[str, Any], actual: Any, level: int = REQUIRED_LEVEL) -> tuple[str, list[str]]:
+def check(
+    case: Mapping[str, Any], actual: Any, level: int = REQUIRED_LEVEL
+) -> tuple[str, list[str]]:
     """Compare an outcome with a case.
 
     Returns:

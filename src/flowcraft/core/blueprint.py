@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -222,13 +223,13 @@ _SCALARS: Final = (str, int, float)
 
 def _parse(text: str | bytes) -> tuple[Any, tuple[Problem, ...]]:
     """The data of a JSON text, and what is wrong with the text itself."""
-    doubled: dict[str, None] = {}
+    doubled: list[str] = []
 
     def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         built = dict(pairs)
         if len(built) < len(pairs):
-            names = [name for name, _ in pairs]
-            doubled.update((name, None) for name in names if names.count(name) > 1)
+            counts = Counter(name for name, _ in pairs)
+            doubled.extend(name for name in counts if counts[name] > 1)
         return built
 
     try:
@@ -243,7 +244,8 @@ def _parse(text: str | bytes) -> tuple[Any, tuple[Problem, ...]]:
     except RecursionError:
         return None, (Problem("", "is nested too deeply to be read"),)
     return data, tuple(
-        Problem("", f"the key {name!r} is given twice in one object") for name in doubled
+        Problem("", f"the key {name!r} is given twice in one object")
+        for name in dict.fromkeys(doubled)
     )
 
 

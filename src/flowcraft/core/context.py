@@ -26,7 +26,7 @@ from flowcraft.core.state import (
 OUTPUTS = "_outputs."
 INPUTS = "_inputs."
 CATCH_ERROR = "_catch_error"
-HAS_OUTPUT = frozenset({SUCCEEDED, SLEEPING, RESCUED})
+HAS_OUTPUT = (SUCCEEDED, SLEEPING, RESCUED)  # looked through by identity: hashing is slower
 _MISSING: Any = object()
 
 

@@ -54,10 +54,11 @@ def decide(plan: Plan, state: RunState, event: Event, now: float) -> Decision:
         InvalidRunState: A person asked for something the run's state does not allow.
     """
     step = Step(plan, state, now)
-    if state.status.is_final:
+    if state.ended_at is not None:
         return step.finish()
     HANDLERS[type(event)](step, event)
-    drain(step)
+    if step.queue:
+        drain(step)
     _conclude(step)
     return step.finish()
 
@@ -93,15 +94,15 @@ def _succeeded(step: Step, event: ev.NodeSucceeded) -> None:
         return
     node = step.node(event.key)
     added: list[Key] = []
-    problem = apply_writes(step, event.writes) or add_nodes(step, node, event, added)
-    if problem is not None:
-        step.changes.context = None
-        error = ErrorInfo("FlowcraftError", problem, ("FlowcraftError",))
-        _failed(step, ev.NodeFailed(event.key, event.attempt, error, retryable=False))
-        return
-    step.working -= 1
-    if event.writes:
+    if event.writes or event.dynamic:
+        problem = apply_writes(step, event.writes) or add_nodes(step, node, event, added)
+        if problem is not None:
+            step.changes.context = None
+            error = ErrorInfo("FlowcraftError", problem, ("FlowcraftError",))
+            _failed(step, ev.NodeFailed(event.key, event.attempt, error, retryable=False))
+            return
         note_writes(step, event.key, event.writes)
+    step.working -= 1
     succeed(step, node, event.key, record, event.output, event.action)
     for key in added:
         launch(step, step.node(key), key)
@@ -186,7 +187,7 @@ def _conclude(step: Step) -> None:
     if working == 0:
         status = _status_at_rest(step)
         if status.is_final and status is not RunStatus.COMPLETED and compensation.begin(step):
-            step.set("stopping", status)
+            step.stop(status)
             status = RunStatus.RUNNING
     if status is state.status:
         return

@@ -1,21 +1,22 @@
 """What an expression can call: a few pure functions, and methods of texts and lists.
 
 A function takes its arguments as a list, a method its value and one argument, and both the
-budget of work. The parser has checked names and numbers of arguments against `ARGUMENTS` and
-`METHOD_NAMES`.
+budget of work. The parser checks names and numbers of arguments against these tables.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flowcraft.core.expression_kinds import Work, is_number, is_truthy, kind
 from flowcraft.core.expression_numbers import check_size
 from flowcraft.core.expression_values import contains, ordered, to_text
-from flowcraft.errors import ExpressionError
+from flowcraft.errors import ExpressionError, ExpressionLimitError
+
 
 def _len(arguments: list[Any], _work: Work) -> int:
     [value] = arguments
@@ -26,9 +27,9 @@ def _len(arguments: list[Any], _work: Work) -> int:
 
 def _extreme(symbol: str, name: str) -> Callable[[list[Any], Work], Any]:
     def extreme(arguments: list[Any], work: Work) -> Any:
-        values = arguments
+        values: Sequence[Any] = arguments
         if len(arguments) == 1 and isinstance(arguments[0], (list, tuple)):
-            values = list(arguments[0])
+            values = arguments[0]
         if not values:
             raise ExpressionError(f"{name}() of an empty list")
         work.spend(len(values))
@@ -51,10 +52,17 @@ def _round(arguments: list[Any], _work: Work) -> Any:
     digits = arguments[1] if len(arguments) == 2 else None
     if digits is not None and not (type(digits) is int and 0 <= digits <= 15):
         raise ExpressionError("round() takes 0 to 15 digits")
+    _check_decimal(number)
     try:
         return round(number, digits)
     except (ArithmeticError, ValueError):
         raise ExpressionError("round() cannot round this number") from None
+
+
+def _check_decimal(number: Any) -> None:
+    """Refuse a Decimal that would become an enormous integer: its exponent has no bound."""
+    if isinstance(number, Decimal) and number.is_finite() and number.adjusted() > 308:
+        raise ExpressionLimitError("so large a Decimal cannot be made an integer or float")
 
 
 def _a_number(name: str, value: Any) -> Any:
@@ -78,13 +86,17 @@ def _to_number(arguments: list[Any], _work: Work) -> Any:
         raise ExpressionError(f"{kind(value)} cannot be read as a number")
     if len(value) > 400 or not (found := _NUMERAL.fullmatch(value)):
         raise ExpressionError("the text is not a number")
-    return float(value) if found[2] or found[3] or found[1][0] == "." else int(value)
+    if not (found[2] or found[3] or found[1][0] == "."):
+        return int(value)
+    number = float(value)
+    if math.isinf(number):
+        raise ExpressionLimitError("the number in the text is too large")
+    return number
 
 
 def _to_int(arguments: list[Any], work: Work) -> int:
     number = _a_number("int", _to_number(arguments, work))
-    if isinstance(number, Decimal) and number.is_finite() and number.adjusted() > 308:
-        raise ExpressionError("int() cannot convert so large a number")
+    _check_decimal(number)
     try:
         return int(number)
     except (ArithmeticError, ValueError):
@@ -92,26 +104,37 @@ def _to_int(arguments: list[Any], work: Work) -> int:
 
 
 def _to_float(arguments: list[Any], work: Work) -> float:
+    number = _a_number("float", _to_number(arguments, work))
+    _check_decimal(number)
     try:
-        return float(_a_number("float", _to_number(arguments, work)))
+        return float(number)
     except (ArithmeticError, ValueError):
-        raise ExpressionError("float() cannot convert so large a number") from None
+        raise ExpressionError("float() cannot convert this number") from None
 
 
-FUNCTIONS: Final[Mapping[str, Callable[[list[Any], Work], Any]]] = {
-    "len": _len,
-    "min": _extreme("<", "min"),
-    "max": _extreme(">", "max"),
-    "abs": _abs,
-    "round": _round,
-    "int": _to_int,
-    "float": _to_float,
-    "Number": _to_number,
-    "str": lambda arguments, _work: to_text(arguments[0]),
-    "String": lambda arguments, _work: to_text(arguments[0]),
-    "bool": lambda arguments, _work: is_truthy(arguments[0]),
-    "Boolean": lambda arguments, _work: is_truthy(arguments[0]),
+class Function(NamedTuple):
+    """A function, and the least and the most arguments it takes."""
+
+    call: Callable[[list[Any], Work], Any]
+    least: int = 1
+    most: int = 1
+
+
+MAX_ARGUMENTS: Final = 32
+
+FUNCTIONS: Final[Mapping[str, Function]] = {
+    "len": Function(_len),
+    "min": Function(_extreme("<", "min"), most=MAX_ARGUMENTS),
+    "max": Function(_extreme(">", "max"), most=MAX_ARGUMENTS),
+    "abs": Function(_abs),
+    "round": Function(_round, most=2),
+    "int": Function(_to_int),
+    "float": Function(_to_float),
+    "Number": Function(_to_number),
+    **dict.fromkeys(("str", "String"), Function(lambda values, _work: to_text(values[0]))),
+    **dict.fromkeys(("bool", "Boolean"), Function(lambda values, _work: is_truthy(values[0]))),
 }
+
 
 def _includes(value: Any, item: Any, work: Work) -> bool:
     if isinstance(value, Mapping):
@@ -135,7 +158,6 @@ def _texts(value: Any, part: Any, method: str) -> tuple[str, str]:
 
 METHODS: Final[Mapping[str, Callable[[Any, Any, Work], Any]]] = {
     "includes": _includes,
-    "startswith": _starts_with,
-    "endswith": _ends_with,
+    **dict.fromkeys(("startsWith", "startswith"), _starts_with),
+    **dict.fromkeys(("endsWith", "endswith"), _ends_with),
 }
-

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
+from flowcraft.core.expression_functions import FUNCTIONS, METHODS
 from flowcraft.core.expression_tokens import WORD_OPERATORS, Token, fail, shown, tokenize
 from flowcraft.core.expression_tree import (
     Arithmetic,
@@ -53,19 +54,6 @@ CONSTANTS: Final[Mapping[str, Any]] = {
     **{"true": True, "True": True, "false": False, "False": False},
     **dict.fromkeys(("null", "undefined", "None")),
 }
-FUNCTIONS: Final[Mapping[str, tuple[int, int]]] = {
-    **{"len": (1, 1), "abs": (1, 1), "round": (1, 2), "min": (1, 32), "max": (1, 32)},
-    **dict.fromkeys(("str", "int", "float", "bool", "String", "Number", "Boolean"), (1, 1)),
-}
-"""The functions that can be called, with the least and the most arguments they take."""
-
-METHODS: Final[Mapping[str, str]] = {
-    **{"includes": "includes"},
-    **{"startsWith": "startswith", "startswith": "startswith"},
-    **{"endsWith": "endswith", "endswith": "endswith"},
-}
-"""The methods that can be called, each with one argument, and their one name inside."""
-
 _OR, _AND, _COMPARE, _ADD, _MULTIPLY = 1, 2, 3, 4, 5
 _LEVELS: Final[Mapping[str, int]] = {
     **dict.fromkeys(("||", "or", "??"), _OR),
@@ -169,10 +157,11 @@ class _Parser:
 
     def unexpected(self, hint: str = "") -> NoReturn:
         kind, value, start, end = self.token
+        for near in self.tokens[max(self.index - 1, 0) : self.index + 1]:
+            if near.kind == "name" and near.value in _UNSUPPORTED:
+                fail(f"'{near.value}': {_UNSUPPORTED[near.value]}", self.text, near.start)
         if kind == "end":
             fail(f"something is missing at the end{hint}", self.text, start)
-        if kind == "name" and value in _UNSUPPORTED:
-            hint = f": {_UNSUPPORTED[value]}"
         if not hint and value == "(":
             hint = f": only {', '.join(FUNCTIONS)} can be called"
         fail(f"{shown(self.text[start:end], 40)} was not expected{hint}", self.text, start)
@@ -202,11 +191,11 @@ class _Parser:
         """Parse operands with the operators of the level ``loosest`` and all tighter ones."""
         left = self.operand()
         while (level := self.level_ahead()) >= loosest:
-            rest = []
+            rest, place = [], self.token.start
             while self.level_ahead() == level:
                 symbol = self.operator()
                 rest.append((_CANONICAL.get(symbol, symbol), self.right_side(level)))
-            self.check_chain([symbol for symbol, _ in rest])
+            self.check_chain([symbol for symbol, _ in rest], place)
             left = _NODES[level](left, tuple(rest))
         return left
 
@@ -231,7 +220,7 @@ class _Parser:
             return "not in"
         return symbol
 
-    def check_chain(self, symbols: list[str]) -> None:
+    def check_chain(self, symbols: list[str], place: int) -> None:
         """Refuse ``a == b == c`` and the like, which the two languages read differently."""
         if (
             len(symbols) > 1
@@ -242,7 +231,7 @@ class _Parser:
                 f"a chain of {' and '.join(map(repr, symbols[:3]))} is ambiguous: "
                 "use brackets, or '&&' between two comparisons",
                 self.text,
-                self.token.start,
+                place,
             )
 
     def operand(self) -> Node:
@@ -284,7 +273,7 @@ class _Parser:
         self.index += 1
         if not self.accept("("):
             return Link(name, None, optional, end)
-        return Link(self.method_argument(name), METHODS[name], optional, end)
+        return Link(self.method_argument(name), name, optional, end)
 
     def method_argument(self, name: str) -> Node:
         if name not in METHODS:
@@ -303,7 +292,7 @@ class _Parser:
                 name.start,
             )
         arguments = self.items(")")
-        least, most = FUNCTIONS[name.value]
+        _, least, most = FUNCTIONS[name.value]
         if not least <= len(arguments) <= most:
             count = str(least) if least == most else f"{least} to {most}"
             fail(f"{name.value}() takes {count} argument(s)", self.text, name.start)

@@ -7,14 +7,15 @@ over the closures of its parts; nothing is looked up in the tree again. A path s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
+from flowcraft.core.expression_functions import FUNCTIONS, METHODS
 from flowcraft.core.expression_kinds import Work, is_number, is_truthy, kind
 from flowcraft.core.expression_numbers import arithmetic, check_size
+from flowcraft.core.expression_tokens import shown
 from flowcraft.core.expression_tree import (
     Arithmetic,
     Call,
@@ -31,7 +32,6 @@ from flowcraft.core.expression_tree import (
     Template,
     Unary,
 )
-from flowcraft.core.expression_tokens import shown
 from flowcraft.core.expression_values import add, contains, equal, join, member, ordered, to_text
 from flowcraft.errors import ExpressionError
 
@@ -258,11 +258,11 @@ def _choice(node: Choice) -> Program:
     return lambda scope, work: yes(scope, work) if is_truthy(test(scope, work)) else no(scope, work)
 
 
-# ---------------------------------------------------------------- functions
+# ---------------------------------------------------------------- calls
 
 
 def _call(node: Call) -> Program:
-    function = FUNCTIONS[node.function]
+    function = FUNCTIONS[node.function].call
     arguments = tuple(map(compile_tree, node.arguments))
     return lambda scope, work: function([part(scope, work) for part in arguments], work)
 

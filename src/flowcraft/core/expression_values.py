@@ -28,6 +28,8 @@ def equal(left: Any, right: Any, work: Work) -> bool:
 
     Lists and mappings are compared by content, to any depth; a tuple equals a list.
     """
+    if type(left) is type(right) and type(left) in _PLAIN_TYPES:
+        return bool(left == right)
     pairs = [(left, right)]
     while pairs:
         one, other = pairs.pop()
@@ -35,6 +37,9 @@ def equal(left: Any, right: Any, work: Work) -> bool:
         if not _equal_outside(one, other, pairs, work):
             return False
     return True
+
+
+_PLAIN_TYPES: Final = frozenset({int, float, bool, type(None)})
 
 
 def _equal_outside(one: Any, other: Any, pairs: list[tuple[Any, Any]], work: Work) -> bool:
@@ -45,12 +50,12 @@ def _equal_outside(one: Any, other: Any, pairs: list[tuple[Any, Any]], work: Wor
         work.spend_text(min(len(one), len(other)))
         return one == other
     if is_number(one) and is_number(other):
-        return bool(_guarded(operator.eq, *alike(one, other)))
+        return _guarded(operator.eq, *alike(one, other))
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return _pair_mappings(one, other, pairs, work)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return _pair_lists(one, other, pairs, work)
-    return type(one) is type(other) and bool(_guarded(operator.eq, one, other))
+    return type(one) is type(other) and _guarded(operator.eq, one, other)
 
 
 def _pair_mappings(
@@ -79,10 +84,10 @@ def _pair_lists(
     return True
 
 
-def _guarded(operation: Operation, one: Any, other: Any) -> Any:
-    """Apply an operator to values of the same opaque type, whose own code may fail."""
+def _guarded(operation: Operation, one: Any, other: Any) -> bool:
+    """Compare values of the same opaque type, whose own code may fail."""
     try:
-        return operation(one, other)
+        return bool(operation(one, other))
     except Exception as error:
         raise ExpressionError(
             f"{kind(one)} cannot be compared with {kind(other)}: {type(error).__name__}"
@@ -108,9 +113,9 @@ def ordered(symbol: str, left: Any, right: Any, work: Work) -> bool:
         work.spend_text(min(len(left), len(right)))
         return operation(left, right) is True
     if is_number(left) and is_number(right):
-        return bool(_guarded(operation, *alike(left, right)))
+        return _guarded(operation, *alike(left, right))
     if _is_opaque(left) and type(left) is type(right):
-        return bool(_guarded(operation, left, right))
+        return _guarded(operation, left, right)
     raise ExpressionError(
         f"'{symbol}' cannot compare {kind(left)} with {kind(right)}: "
         "it takes two numbers or two texts"

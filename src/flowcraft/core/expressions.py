@@ -77,7 +77,11 @@ __all__ = [
     "is_truthy",
 ]
 
+# A compiled expression takes some 250 bytes a character, so that long ones are kept apart: the
+# caches hold at most some 50 MB whatever the blueprints contain, and usually far less.
 CACHED_PROGRAMS: Final = 512
+CACHED_LONG_PROGRAMS: Final = 16
+LONG: Final = 256
 
 
 class Evaluator(Protocol):
@@ -144,25 +148,34 @@ class PropertyEvaluator:
             ExpressionSyntaxError: It is not a path.
             ExpressionLimitError: It is too long.
         """
-        if len(_text(expression)) > MAX_EXPRESSION_LENGTH:
-            raise ExpressionLimitError(
-                f"a path of {len(expression)} characters is too long "
-                f"(at most {MAX_EXPRESSION_LENGTH})"
-            )
-        if not _PATH.fullmatch(expression):
-            raise ExpressionSyntaxError(
-                f"{shown(expression)} is not a dotted path of letters, digits, '_' and '$', "
-                "which is all that this evaluator understands"
-            )
-        root, *keys = expression.split(".")
+        root, keys = _path(_text(expression))
         value = scope.get(root)
         for key in keys:
-            is_list = isinstance(value, (list, tuple)) and key != "length"
-            value = member(value, key) if is_list or isinstance(value, Mapping) else None
+            if isinstance(value, Mapping):
+                value = value.get(key)
+            elif isinstance(value, (list, tuple)) and key != "length":
+                value = member(value, key)
+            else:
+                return None
         return value
 
 
 _PATH: Final = re.compile(r"[A-Za-z0-9_$]+(?:\.[A-Za-z0-9_$]+)*")
+
+
+@lru_cache(maxsize=CACHED_PROGRAMS)
+def _path(text: str) -> tuple[str, tuple[str, ...]]:
+    if len(text) > MAX_EXPRESSION_LENGTH:
+        raise ExpressionLimitError(
+            f"a path of {len(text)} characters is too long (at most {MAX_EXPRESSION_LENGTH})"
+        )
+    if not _PATH.fullmatch(text):
+        raise ExpressionSyntaxError(
+            f"{shown(text)} is not a dotted path of letters, digits, '_' and '$', "
+            "which is all that this evaluator understands"
+        )
+    root, *keys = text.split(".")
+    return root, tuple(keys)
 
 
 def check_expression(text: str) -> None:
@@ -206,11 +219,18 @@ def _names(text: str) -> tuple[HyphenatedName, ...]:
     return hyphenated_names(text, tokenize(text, {}))
 
 
-@lru_cache(maxsize=CACHED_PROGRAMS)
 def _program(text: str, joined: tuple[tuple[int, int], ...]) -> Program:
     """Compile an expression given which hyphenated names there are, by start and end."""
+    return _short_program(text, joined) if len(text) < LONG else _long_program(text, joined)
+
+
+def _compiled(text: str, joined: tuple[tuple[int, int], ...]) -> Program:
     longer = {name.start: name.choices[0][1] for name in _names(text)}
     return compile_tree(parse(text, dict(joined), longer))
+
+
+_short_program: Final = lru_cache(maxsize=CACHED_PROGRAMS)(_compiled)
+_long_program: Final = lru_cache(maxsize=CACHED_LONG_PROGRAMS)(_compiled)
 
 
 def _joined(

@@ -24,7 +24,9 @@ def resolve_input(step: Step, node: PlanNode, key: Key, fired: int, origin: Key)
     """
     inputs = node.definition.inputs
     if inputs is None:
-        return _from_links(step, node, key, fired, origin)
+        if fired >= 0:
+            return link_value(step, step.plan.links[fired], origin)
+        return _from_links(step, node, key)
     if isinstance(inputs, str):
         transformed = _transformed_value(step, node, key, fired, origin)
         return transformed if transformed is not _NOTHING else resolve_reference(step, inputs, key)
@@ -84,9 +86,7 @@ def _output(step: Step, view: ContextView, node_id: str, key: Key) -> Any:
     return view.output_of(node_id, _NOTHING)
 
 
-def _from_links(step: Step, node: PlanNode, key: Key, fired: int, origin: Key) -> Any:
-    if fired >= 0:
-        return link_value(step, step.plan.links[fired], origin)
+def _from_links(step: Step, node: PlanNode, key: Key) -> Any:
     values = taken_values(step, node, key)
     if len(values) == 1:
         return values[0][1]
@@ -145,8 +145,8 @@ def was_taken(step: Step, link: Link, origin: Key) -> bool:
 def link_value(step: Step, link: Link, origin: Key) -> Any:
     """What a taken link hands on: the output of its source, transformed if it says so."""
     record = step.record(origin)
-    if record is None or link.is_fallback:
-        return None
+    if record is None or not link.edges:
+        return None  # a fallback is given nothing (S4)
     if record.values is not None and link.index in record.values:
         return record.values[link.index]
     return record.output

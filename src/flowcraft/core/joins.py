@@ -23,7 +23,10 @@ def drain(step: Step) -> None:
     while queue:
         item = queue.popleft()
         if isinstance(item, Arrival):
-            _arrive(step, item)
+            if item.link.direct:
+                deliver(step, item.link, item.origin, item.link.target, item.fate)
+            else:
+                _arrive(step, item)
         elif isinstance(item, Release):
             _release(step, item.key, failed=item.failed)
         else:
@@ -44,7 +47,7 @@ def _arrive(step: Step, arrival: Arrival) -> None:
 
 def deliver(step: Step, link: Link, origin: Key, target: Key, fate: int) -> None:
     """Deliver a link to the instance it leads to."""
-    if step.record(target) is not None:
+    if target in step.state.records or target in step.changes.records:
         return  # started or skipped already
     node = step.plan.nodes[link.target]
     join = step.join(target)
@@ -58,20 +61,19 @@ def deliver(step: Step, link: Link, origin: Key, target: Key, fate: int) -> None
         join = Join(expected_links(node, iteration_of_key(target)))
     join = _count(node, join, link, origin, fate)
     step.changes.joins[target] = join
-    _settle_join(step, node, target, join)
+    if join.pending == 0 or join.failed or node.join_any or node.is_fallback:
+        _settle_join(step, node, target, join)
 
 
 def _count(node: PlanNode, join: Join, link: Link, origin: Key, fate: int) -> Join:
-    pending = join.pending - 1
+    pending, taken, failed, held, first, start = join
     if fate == TAKEN:
-        first = join.fired if join.fired >= 0 else link.index
-        start = join.origin if join.fired >= 0 else origin
-        if link.is_fallback:
+        if first < 0 or link.is_fallback:
             first, start = link.index, origin
-        return join._replace(pending=pending, taken=join.taken + 1, fired=first, origin=start)
+        return Join(pending - 1, taken + 1, failed, held, first, start)
     if fate == FAILING and not (link.is_fallback and _has_edges(node)):
-        return join._replace(pending=pending, failed=join.failed + 1)
-    return join._replace(pending=pending)
+        failed += 1
+    return Join(pending - 1, taken, failed, held, first, start)
 
 
 def _has_edges(node: PlanNode) -> bool:
@@ -93,7 +95,7 @@ def _settle_join(step: Step, node: PlanNode, key: Key, join: Join) -> None:
 
 def _may_be_needed(node: PlanNode, join: Join) -> bool:
     """Whether a fallback link may still start an instance whose edges have failed."""
-    return join.pending > 0 and any(link.is_fallback for link in node.into)
+    return join.pending > 0 and node.is_fallback
 
 
 def _start(step: Step, node: PlanNode, key: Key, fired: int, origin: Key) -> None:

@@ -38,7 +38,7 @@ def launch(step: Step, node: PlanNode, key: Key, fired: int = -1, origin: Key = 
         step.changes.records[key] = Record(READY, fired=fired, origin=origin)
         step.set("ready", (*step.scalar("ready"), key))
         return
-    limit = step.scalar("max_executions")
+    limit = state.max_executions if state.started_at else step.scalar("max_executions")
     if limit is not None and state.executions + step.executions >= limit:
         _exceed(step, limit)
         return

@@ -63,6 +63,7 @@ class Link:
         back: Whether taking it starts a new iteration of the loop numbered ``common``.
         leaves: Whether it leaves a loop, so that it may be taken in any of its iterations.
         plain: Whether it is taken whenever its source succeeds, with the source's output.
+        direct: Whether it neither touches a loop nor leads into one.
     """
 
     index: int
@@ -73,6 +74,7 @@ class Link:
     back: bool = False
     leaves: bool = False
     plain: bool = True
+    direct: bool = True
 
     @property
     def is_fallback(self) -> bool:
@@ -95,6 +97,7 @@ class PlanNode:
         plain: Whether success takes all ``out`` links, whatever the action.
         fallback: Index of the fallback node, or -1.
         rescue: The link to the fallback node, or ``None``.
+        is_fallback: Whether this node is the fallback of one that may run.
         compensate: Index of the node that undoes this one, or -1.
     """
 
@@ -111,6 +114,7 @@ class PlanNode:
     join_any: bool = False
     fallback: int = -1
     rescue: Link | None = None
+    is_fallback: bool = False
     compensate: int = -1
 
 
@@ -334,6 +338,7 @@ def _place_link(link: Link, nodes: list[PlanNode], nesting: Nesting) -> None:
         common += 1
     link.common = common
     link.leaves = common < len(source)
+    link.direct = not source and not target
     link.back = (
         common > 0 and common == len(target) and nesting.headers[target[common - 1]] == link.target
     )
@@ -363,6 +368,7 @@ def _finish_node(node: PlanNode) -> None:
         sum(1 for link in node.into if link.common >= k) for k in range(depth + 1)
     )
     node.alone = all(count <= 1 for count in node.expected)
+    node.is_fallback = any(link.is_fallback for link in node.into)
     node.plain = all(link.plain for link in node.out)
 
 

@@ -77,6 +77,7 @@ class Step:
         "plan",
         "queue",
         "state",
+        "stopping",
         "waiting",
         "working",
     )
@@ -89,6 +90,8 @@ class Step:
         self.commands: list[Command] = []
         self.notes: list[Note] = []
         self.queue: deque[Arrival | Release | Key] = deque()
+        # The final status the run is heading for, once nothing more may start.
+        self.stopping: RunStatus | None = state.stopping
         # Differences to the state's counters, added up when the decision is made.
         self.working = 0
         self.waiting = 0
@@ -100,8 +103,8 @@ class Step:
 
     def record(self, key: Key) -> Record | None:
         """What is known of an instance, this decision included; ``None`` while pending."""
-        record = self.changes.records.get(key)
-        return record if record is not None else self.state.records.get(key)
+        changed = self.changes.records
+        return changed[key] if key in changed else self.state.records.get(key)
 
     def join(self, key: Key) -> Join | None:
         """Deliveries to an instance, this decision included."""
@@ -147,11 +150,10 @@ class Step:
         """The context as it is with this decision's changes."""
         return ContextView(self.plan, self.state, self.changes)
 
-    @property
-    def stopping(self) -> RunStatus | None:
-        """The final status the run is heading for, once nothing more may start."""
-        status: RunStatus | None = self.scalar("stopping")
-        return status
+    def stop(self, status: RunStatus) -> None:
+        """Let nothing more start; the run is heading for ``status``."""
+        self.stopping = status
+        self.set("stopping", status)
 
     def add_error(self, error: ErrorInfo) -> None:
         """Record a failure that stands."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from flowcraft.core import events as ev
 from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.commands import RunItem, RunNode, RunUndo
+from flowcraft.core.definitions import NodeDefinition
 from flowcraft.core.plan import PlanNode, index_of_key
 from flowcraft.core.retries import delay_before_retry_ms
-from flowcraft.core.values import copy_value, snapshot
+from flowcraft.core.value_types import PLAIN
+from flowcraft.core.values import EXACT_SCALARS, copy_value, snapshot
 from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.context import BaseNodeContext, NodeContext, SyncNodeContext
 from flowcraft.engine.failures import error_info, is_retryable, message_of
@@ -23,6 +25,7 @@ from flowcraft.errors import (
     ImplementationMissing,
     NodeTimeout,
 )
+from flowcraft.ports.clock import Timer
 
 if TYPE_CHECKING:
     from flowcraft.engine.local import LocalRun
@@ -55,7 +58,10 @@ class Attempt:
     def __init__(self, run: LocalRun, command: Job) -> None:
         self.run = run
         self.command = command
-        self.node: PlanNode = run.plan.nodes[_node_index(command)]
+        # Nearly every job is a node outside of loops, whose key is its index.
+        key = command.key if type(command) is RunNode else _node_index(command)
+        index = key if type(key) is int else index_of_key(key)
+        self.node: PlanNode = run.plan.nodes[index]
         self.implementation: Implementation | None = None
         self.ctx: BaseNodeContext[Any] | None = None
         self.task: asyncio.Task[None] | None = None
@@ -86,9 +92,18 @@ class Attempt:
         """
         timer = None
         try:
-            self._find()
-            timer = self._arm()
-            outcome = await self._call()
+            implementation = self.run.session.find(self.uses)
+            if implementation is None:
+                raise _missing(self.uses, self.node.id)
+            self.implementation = implementation
+            if self.node.definition.config.timeout_ms is not None:
+                timer = self._arm(self.node.definition.config.timeout_ms)
+            if implementation.kind == "async" and not self.run.session.middleware:
+                outcome = implementation.call(self._context(None))
+                if inspect.isawaitable(outcome):
+                    outcome = await outcome
+            else:
+                outcome = await self._call(implementation)
             if self.stop_reason == "timeout":
                 raise self._timed_out()
             return self._success(outcome)
@@ -104,26 +119,15 @@ class Attempt:
             if timer is not None:
                 timer.cancel()
 
-    def _find(self) -> None:
-        implementation = self.run.session.runtime.registry.get(self.uses)
-        if implementation is None:
-            raise _missing(self.uses, self.node.id)
-        self.implementation = implementation
-
-    def _arm(self) -> Any:
-        timeout_ms = self.node.definition.config.timeout_ms
-        if timeout_ms is None:
-            return None
+    def _arm(self, timeout_ms: float) -> Timer:
         clock = self.run.session.clock
         return clock.call_at(clock.now() + timeout_ms / 1000, lambda: self.stop("timeout"))
 
-    async def _call(self) -> Any:
-        implementation = self.implementation
-        assert implementation is not None
+    async def _call(self, implementation: Implementation) -> Any:
         kind = implementation.kind
         held = self.run.held.pop(self.command_key, None) if kind == "class" else None
         ctx = self._context(held)
-        middleware = self.run.session.runtime.options.middleware
+        middleware = self.run.session.middleware
 
         async def call() -> Any:
             if kind == "class":
@@ -164,7 +168,9 @@ class Attempt:
         implementation, command, run = self.implementation, self.command, self.run
         assert implementation is not None
         codec_for = run.session.runtime.options.serializer.codec_for
-        value = copy_value(command.input, registered=codec_for)
+        value = command.input
+        if type(value) not in EXACT_SCALARS:
+            value = copy_value(value, registered=codec_for)
         if implementation.input_type is not None:
             value = decode_as(implementation.input_type, value)
         factory = SyncNodeContext if implementation.kind == "sync" else NodeContext
@@ -219,16 +225,22 @@ class Attempt:
         assert ctx is not None
         if isinstance(command, RunUndo):
             return ev.UndoSettled(command.target, command.attempt)
-        result = outcome if isinstance(outcome, NodeResult) else NodeResult(outcome)
-        if result.error is not None:
-            raise FlowcraftError(_text_of(result.error), node_id=self.node.id)
-        codec_for = self.run.session.runtime.options.serializer.codec_for
-        output = snapshot(result.output, registered=codec_for, where="output")
+        action: Any = None
+        dynamic: tuple[NodeDefinition, ...] = ()
+        if isinstance(outcome, NodeResult):
+            if outcome.error is not None:
+                raise FlowcraftError(_text_of(outcome.error), node_id=self.node.id)
+            action = _checked_action(outcome.action)
+            if outcome.dynamic_nodes:
+                dynamic = read_nodes(outcome.dynamic_nodes, self.node.id)
+            outcome = outcome.output
+        output = outcome
+        if type(outcome) not in PLAIN:
+            codec_for = self.run.session.runtime.options.serializer.codec_for
+            output = snapshot(outcome, registered=codec_for, where="output")
         writes = ctx._commit()
         if isinstance(command, RunItem):
             return ev.ItemSucceeded(command.key, command.item, command.attempt, output, writes)
-        action = _checked_action(result.action)
-        dynamic = read_nodes(result.dynamic_nodes, self.node.id)
         return ev.NodeSucceeded(command.key, command.attempt, output, action, writes, dynamic)
 
     def _cancelled(self, error: BaseException) -> ev.Event:

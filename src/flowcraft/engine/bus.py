@@ -48,6 +48,8 @@ class EventBus:
     """
 
     def __init__(self) -> None:
+        # Looked at for every node: whether anyone listens at all.
+        self.active = False
         self._listeners: list[tuple[Listener, frozenset[str] | None]] = []
         self._last: dict[Listener, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Future[None]] = set()
@@ -62,10 +64,14 @@ class EventBus:
         """
         entry = (listener, None if types is None else frozenset(types))
         self._listeners.append(entry)
-        return lambda: self._listeners.remove(entry) if entry in self._listeners else None
+        self.active = True
 
-    def __bool__(self) -> bool:
-        return bool(self._listeners)
+        def unsubscribe() -> None:
+            if entry in self._listeners:
+                self._listeners.remove(entry)
+            self.active = bool(self._listeners)
+
+        return unsubscribe
 
     def emit(self, event: FlowEvent) -> None:
         """Hand an event to everyone who wants it."""

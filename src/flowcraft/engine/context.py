@@ -207,6 +207,18 @@ class BaseNodeContext(Generic[In]):
         deadline: When the attempt times out; ``None`` without a timeout.
     """
 
+    __slots__ = (
+        "_buffer",
+        "_cancelled",
+        "_item",
+        "_key",
+        "_node",
+        "_run",
+        "_seen",
+        "attempt",
+        "deadline",
+        "input",
+    )
     __flowcraft_context__: ClassVar[bool] = True
 
     def __init__(
@@ -322,6 +334,8 @@ class BaseNodeContext(Generic[In]):
 class NodeContext(BaseNodeContext[In]):
     """What an async node is handed. Annotate ``NodeContext[Order]`` to have the input decoded."""
 
+    __slots__ = ()
+
     @property
     def context(self) -> NodeStateView:
         """The run's context: shared values by key."""
@@ -335,6 +349,8 @@ class NodeContext(BaseNodeContext[In]):
 
 class SyncNodeContext(BaseNodeContext[In]):
     """What a plain function is handed: the same with blocking methods."""
+
+    __slots__ = ()
 
     @property
     def context(self) -> SyncNodeStateView:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.context import HAS_OUTPUT, OUTPUTS, ContextView
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan, index_of_key, iteration_of_key
@@ -30,6 +31,7 @@ from flowcraft.core.step import Decision
 from flowcraft.core.values import copy_value
 from flowcraft.engine.attempt import Attempt, Held
 from flowcraft.engine.bus import FlowEvent
+from flowcraft.engine.nodes import Implementation
 from flowcraft.engine.pool import Pool
 from flowcraft.engine.saved import save_run
 from flowcraft.ports.clock import Clock, Timer
@@ -50,13 +52,31 @@ class Gate(Protocol):
         """Whether a command is not to be carried out now."""
 
 
+class Known(Protocol):
+    """Where a run looks up what its blueprints name."""
+
+    def find(self, key: str) -> Implementation | None:
+        """The implementation of a ``uses`` key."""
+
+    def blueprint(self, blueprint_id: str) -> WorkflowBlueprint | None:
+        """A blueprint by id."""
+
+    def blueprint_ids(self) -> list[str]:
+        """The ids of all blueprints."""
+
+
 class Session:
     """What a run and its children share while they are worked on."""
 
-    def __init__(self, runtime: FlowRuntime, concurrency: int, wait_for_timers: bool) -> None:
+    def __init__(
+        self, runtime: FlowRuntime, known: Known, concurrency: int, wait_for_timers: bool
+    ) -> None:
         self.runtime = runtime
+        self.known = known
         self.clock: Clock = runtime.clock
         self.bus = runtime.bus
+        self.middleware = runtime.options.middleware
+        self.find = known.find
         self.gate: Gate | None = None
         self.wait_for_timers = wait_for_timers
         self.pool: Pool[Attempt] = Pool(self._execute, concurrency)
@@ -162,7 +182,7 @@ class LocalRun:
             apply(state, decision.changes)
             self.plan = decision.plan
             self.sequence += 1
-        if self.session.bus:
+        if self.session.bus.active:
             self._tell(event, decision)
         gate = self.session.gate
         for command in decision.commands:
@@ -194,14 +214,16 @@ class LocalRun:
     async def execute(self, attempt: Attempt) -> None:
         """Carry out an attempt in the runner that took it, and decide about how it ended."""
         attempt.task = asyncio.current_task()
-        if self.session.bus:
+        if self.session.bus.active:
             self._tell_start(attempt)
         self._running.add(attempt)
+        pool = self.session.pool
+        pool.executing += 1
         outcome = await attempt.perform()
+        pool.executing -= 1
         self._running.discard(attempt)
         if not self._running:
             self._past.clear()
-        pool = self.session.pool
         pool.between = 1
         try:
             self.feed(outcome)
@@ -260,14 +282,14 @@ class LocalRun:
     # -- children ---------------------------------------------------------------------------
 
     def _start_child(self, command: cmd.StartChild) -> None:
-        runtime = self.session.runtime
-        blueprint = runtime.blueprints.get(command.blueprint_id)
+        known = self.session.known
+        blueprint = known.blueprint(command.blueprint_id)
         node_id = self.plan.nodes[index_of_key(command.key)].id
         if blueprint is None:
-            known = ", ".join(sorted(runtime.blueprints)) or "none"
+            names = ", ".join(known.blueprint_ids()) or "none"
             text = (
                 f"Subflow node '{node_id}' names the blueprint '{command.blueprint_id}', which "
-                f"the runtime does not know. It knows: {known}."
+                f"the runtime does not know. It knows: {names}."
             )
         elif self.depth >= MAX_DEPTH:
             text = (
@@ -275,7 +297,7 @@ class LocalRun:
                 "Does a blueprint call itself without an end?"
             )
         else:
-            self._run_child(command, runtime.plan_of(blueprint))
+            self._run_child(command, self.session.runtime.plan_of(blueprint))
             return
         error = ErrorInfo("FlowcraftError", text, ("FlowcraftError",))
         self.feed(ev.ChildSettled(command.key, command.attempt, False, {}, {}, None, error))
@@ -354,7 +376,7 @@ class LocalRun:
 
     def report_progress(self, key: Key, attempt: int, progress: float | None, detail: Any) -> None:
         """Tell listeners that a node is alive."""
-        if self.session.bus:
+        if self.session.bus.active:
             self._emit("node:progress", key, attempt, {"progress": progress, "detail": detail})
 
     def _tell_start(self, attempt: Attempt) -> None:

@@ -33,7 +33,11 @@ class Pool(Generic[J]):
         self._queue: deque[J] = deque()
         self._runners: set[asyncio.Task[None]] = set()
         self._fresh = 0
+        self._offered = False
+        # Runners that are between two jobs right now, and will look at the queue next.
         self.between = 0
+        # Jobs that have begun and not ended.
+        self.executing = 0
         # Nodes must not see what another node left in context variables.
         self._context: Context = copy_context()
         self.closed = False
@@ -41,13 +45,13 @@ class Pool(Generic[J]):
     @property
     def busy(self) -> bool:
         """Whether jobs are under way or queued."""
-        return bool(self._runners or self._queue)
+        return bool(self.executing or self._queue)
 
     def submit(self, job: J) -> None:
         """Queue a job."""
         self._queue.append(job)
         if len(self._queue) > self.between + self._fresh:
-            self._add_runner()
+            self._offer()
 
     def discard(self, unwanted: Callable[[J], bool]) -> list[J]:
         """Take jobs that have not begun off the queue, and give them back."""
@@ -60,11 +64,28 @@ class Pool(Generic[J]):
         """Stop all runners, whatever they do, and wait until they are gone."""
         self.closed = True
         self._queue.clear()
+        if not self.executing:
+            return  # idle runners end by themselves
         current = asyncio.current_task()
         while others := [task for task in self._runners if task is not current]:
             for task in others:
                 task.cancel()
             await asyncio.wait(others, timeout=1.0)
+
+    def _offer(self) -> None:
+        """Have another runner take over what is queued, if none is through by then.
+
+        The event loop gets to it when the runner at work waits for something. Jobs that do not
+        wait are all done before that, and no task was made in vain.
+        """
+        if not self._offered and not self._fresh:
+            self._offered = True
+            asyncio.get_running_loop().call_soon(self._take_over)
+
+    def _take_over(self) -> None:
+        self._offered = False
+        if self._queue:
+            self._add_runner()
 
     def _add_runner(self) -> None:
         if self._fresh or len(self._runners) >= self._limit or self.closed:
@@ -88,7 +109,7 @@ class Pool(Generic[J]):
         while self._queue:
             job = self._queue.popleft()
             if self._queue:
-                self._add_runner()
+                self._offer()
             await self._execute(job)
             if task.cancelling() or copy_context() != base:
                 return  # a node left something behind: the next job gets a clean runner

@@ -94,6 +94,10 @@ class Registry(Mapping[str, Implementation]):
             raise ImplementationMissing(self._missing(key))
         return found
 
+    def find(self, key: str) -> Implementation | None:
+        """The implementation of a key, or ``None``."""
+        return self._by_key.get(key)
+
     def __getitem__(self, key: str) -> Implementation:
         return self._by_key[key]
 

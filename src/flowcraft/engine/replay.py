@@ -17,7 +17,7 @@ from flowcraft.core.state import CHILD, RETRYING, RUNNING, ErrorInfo, RunState
 from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.answering import live_runs
 from flowcraft.engine.bus import EventBus, FlowEvent
-from flowcraft.engine.local import LocalRun, Session
+from flowcraft.engine.local import Known, LocalRun, Session
 from flowcraft.engine.results import RunResult
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
@@ -66,6 +66,7 @@ class _Gate:
 
 async def replay_events(
     runtime: FlowRuntime,
+    known: Known,
     blueprint: WorkflowBlueprint,
     events: Sequence[FlowEvent],
     from_node: str | None,
@@ -73,7 +74,7 @@ async def replay_events(
     """Replay recorded events; with ``from_node``, execute that node and what follows anew."""
     plan = runtime.plan_of(blueprint)
     affected = _behind(plan, from_node) if from_node is not None else frozenset()
-    session = Session(runtime, runtime.options.concurrency, wait_for_timers=True)
+    session = Session(runtime, known, runtime.options.concurrency, wait_for_timers=True)
     recorded = _RecordedTime()
     gate = _Gate(affected)
     session.clock, session.gate, session.bus = recorded, gate, EventBus()

@@ -20,8 +20,9 @@ from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
 from flowcraft.engine.bus import EventBus, FlowEvent, Listener
 from flowcraft.engine.context import CancelToken
-from flowcraft.engine.local import LocalRun, Session
+from flowcraft.engine.local import Known, LocalRun, Session
 from flowcraft.engine.middleware import Middleware
+from flowcraft.engine.nodes import Implementation
 from flowcraft.engine.registry import Registry
 from flowcraft.engine.replay import replay_events
 from flowcraft.engine.results import RunResult
@@ -187,7 +188,7 @@ class FlowRuntime:
             BlueprintError: The blueprint is malformed, or has cycles although it must not.
             SerializationError: The initial context holds something that cannot be stored.
         """
-        blueprint = self._resolve(flow)
+        blueprint, known = self._resolve(flow)
         self._check_strict(blueprint, self.options.strict if strict is None else strict)
         started = ev.RunStarted(
             run_id=run_id or self.identifiers.new_run_id(),
@@ -195,7 +196,7 @@ class FlowRuntime:
             fail_fast=None if on_failure is None else on_failure == "fail_fast",
             max_executions=self.options.max_executions,
         )
-        session = self._session(concurrency, timers)
+        session = self._session(known, concurrency, timers)
         run = LocalRun(session, self.plan_of(blueprint), RunState(), None)
         return await self._drive(session, run, [started], cancel)
 
@@ -244,11 +245,11 @@ class FlowRuntime:
             InvalidRunState: The run does not wait for this; the message lists what it waits for.
             SerializationError: ``state`` is not the saved state of a run.
         """
-        blueprint = self._resolve(flow)
+        blueprint, known = self._resolve(flow)
         text = state.state if isinstance(state, RunResult) else state
         saved = read_run(text, self.options.serializer)
         check_blueprint(saved, blueprint)
-        session = self._session(concurrency, timers)
+        session = self._session(known, concurrency, timers)
         run = self._restore(session, saved, blueprint, None)
         value = self._stored(output, "output")
         if saved.state.status.is_final:
@@ -267,7 +268,8 @@ class FlowRuntime:
         Raises:
             FlowcraftError: The events do not begin with the start of a run of this blueprint.
         """
-        return await replay_events(self, self._resolve(flow), tuple(events), None)
+        blueprint, known = self._resolve(flow)
+        return await replay_events(self, known, blueprint, tuple(events), None)
 
     async def replay_from(
         self, flow: Runnable, events: Iterable[FlowEvent], node_id: str
@@ -279,7 +281,8 @@ class FlowRuntime:
         Raises:
             FlowcraftError: The blueprint has no such node, or the events do not fit it.
         """
-        return await replay_events(self, self._resolve(flow), tuple(events), node_id)
+        blueprint, known = self._resolve(flow)
+        return await replay_events(self, known, blueprint, tuple(events), node_id)
 
     def dependency(self, key: Any) -> Any:
         """The dependency given under ``key``.
@@ -337,7 +340,7 @@ class FlowRuntime:
             await session.finish()
         finally:
             self.sessions.discard(session)
-            if self.bus:
+            if self.bus.active:
                 await self.bus.drain()
         return RunResult(run)
 
@@ -361,11 +364,11 @@ class FlowRuntime:
         target.run.disarm(target.key)
         target.run.feed(ev.AnswerReceived(target.key, output, action))
 
-    def _session(self, concurrency: int | None, timers: Timers) -> Session:
+    def _session(self, known: Known, concurrency: int | None, timers: Timers) -> Session:
         if timers not in ("wait", "return"):
             raise ValueError(f"timers must be 'wait' or 'return', not {timers!r}")
         limit = _positive(concurrency, self.options.concurrency)
-        return Session(self, limit, timers == "wait")
+        return Session(self, known, limit, timers == "wait")
 
     def _restore(
         self,
@@ -377,7 +380,7 @@ class FlowRuntime:
         plan = restore_plan(self.plan_of(blueprint), saved.state)
         run = LocalRun(session, plan, saved.state, parent)
         for key, child in saved.children.items():
-            known = self.blueprints.get(child.blueprint_id)
+            known = session.known.blueprint(child.blueprint_id)
             if known is None:
                 raise FlowcraftError(
                     f"The saved run has a child of the blueprint '{child.blueprint_id}', which "
@@ -387,18 +390,18 @@ class FlowRuntime:
             run.children[key] = self._restore(session, child, known, (run, key))
         return run
 
-    def _resolve(self, flow: Runnable) -> WorkflowBlueprint:
+    def _resolve(self, flow: Runnable) -> tuple[WorkflowBlueprint, Known]:
         if isinstance(flow, str):
-            known = self.blueprints.get(flow)
-            if known is None:
+            found = self.blueprints.get(flow)
+            if found is None:
                 names = ", ".join(sorted(self.blueprints)) or "none"
                 raise FlowcraftError(
                     f"The runtime does not know a blueprint '{flow}'. It knows: {names}."
                 )
-            return known
+            return found, _KnownToRuntime(self)
         if isinstance(flow, WorkflowBlueprint | Mapping):
-            return _as_blueprint(flow)
-        return self.add_flow(flow)
+            return _as_blueprint(flow), _KnownToRuntime(self)
+        return flow.to_blueprint(), _KnownToFlow(self, flow)
 
     def _check_strict(self, blueprint: WorkflowBlueprint, strict: bool) -> None:
         if strict and not (analysis := analyze_blueprint(blueprint)).is_dag:
@@ -422,6 +425,48 @@ class FlowRuntime:
 
     def _stored(self, value: Any, where: str) -> Any:
         return snapshot(value, registered=self.options.serializer.codec_for, where=where)
+
+
+class _KnownToRuntime:
+    """What the runtime was given."""
+
+    def __init__(self, runtime: FlowRuntime) -> None:
+        self._runtime = runtime
+        self.find = runtime.registry.find
+
+    def blueprint(self, blueprint_id: str) -> WorkflowBlueprint | None:
+        """A blueprint by id."""
+        return self._runtime.blueprints.get(blueprint_id)
+
+    def blueprint_ids(self) -> list[str]:
+        """The ids of all blueprints."""
+        return sorted(self._runtime.blueprints)
+
+
+class _KnownToFlow:
+    """What a flow brings along, in front of what the runtime was given.
+
+    It is not registered: two flows, or two versions of one in a notebook, may use the same
+    names on one runtime.
+    """
+
+    def __init__(self, runtime: FlowRuntime, flow: Flow) -> None:
+        self._runtime = runtime
+        self._registry = Registry(flow.registry)
+        self._blueprints = flow.blueprints
+
+    def find(self, key: str) -> Implementation | None:
+        """The implementation of a ``uses`` key."""
+        return self._registry.find(key) or self._runtime.registry.find(key)
+
+    def blueprint(self, blueprint_id: str) -> WorkflowBlueprint | None:
+        """A blueprint by id."""
+        own = self._blueprints.get(blueprint_id)
+        return own or self._runtime.blueprints.get(blueprint_id)
+
+    def blueprint_ids(self) -> list[str]:
+        """The ids of all blueprints."""
+        return sorted({*self._blueprints, *self._runtime.blueprints})
 
 
 _KEPT_PLANS = 1_000

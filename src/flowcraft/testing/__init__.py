@@ -1,0 +1,5 @@
+"""Testing aids for users: virtual time."""
+
+from flowcraft.testing.clock import VirtualClock
+
+__all__ = ["VirtualClock"]
