@@ -6,15 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from flowcraft.core.blueprint import sanitize_blueprint
 from flowcraft.core.draw import generate_mermaid
+
+from flowcraft.core.blueprint import sanitize_blueprint
 from flowcraft.core.graph import analyze_blueprint
 from flowcraft.engine.bus import FlowEvent
 from flowcraft.engine.context import CancelToken
 from flowcraft.errors import ExpressionError, FlowcraftError
+from flowcraft.testing import VirtualClock
 from tests.conformance.backends import EVALUATORS, OpenBackend, Outcome, Setup
 from tests.conformance.behaviours import LIBRARY, World
-from tests.conformance.clock import IdleClock
 from tests.conformance.lint import lint_outcome
 from tests.conformance.recorder import Recorder
 
@@ -49,7 +50,7 @@ class _CaseRun:
             name: _with_known_subflows(blueprint, case["options"])
             for name, blueprint in case["blueprints"].items()
         }
-        self._clock = IdleClock()
+        self._clock = VirtualClock(autojump=True)
         self._world = World(self._clock.sleep)
         self._saved: Any = None
         self._run_id = ""
@@ -184,15 +185,14 @@ def _mermaid(case: Case) -> Any:
 
 def _mermaid_run(case: Case) -> Any:
     """A drawing of what the recorded events tell."""
-    states: dict[str, str] = {}
-    taken: list[tuple[str, str]] = []
+    states: dict[Any, str] = {}
+    taken: list[tuple[Any, Any]] = []
     for event in case["events"]:
-        payload = event.get("payload") or {}
-        node_id = payload.get("nodeId") or payload.get("sourceNode")
+        payload = event["payload"]
         if event["type"] in _STATES:
-            states[node_id] = _STATES[event["type"]]
-        elif event["type"] == "edge:evaluate" and payload.get("result"):
-            taken.append((node_id, payload.get("target") or payload.get("targetNode")))
+            states[payload["nodeId"]] = _STATES[event["type"]]
+        elif event["type"] == "edge:evaluate" and payload["result"]:
+            taken.append((payload["source"], payload["target"]))
     return generate_mermaid(case["blueprint"], states=states, taken=taken)
 
 

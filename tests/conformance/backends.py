@@ -18,7 +18,7 @@ from flowcraft.engine.bus import Listener
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.runtime import FlowRuntime
-from tests.conformance.clock import IdleClock
+from flowcraft.testing import VirtualClock
 
 EVALUATORS: Final[Mapping[str, Callable[[], Evaluator]]] = {
     "property": PropertyEvaluator,
@@ -36,7 +36,7 @@ class Setup:
         registry: The behaviours by name.
         options: The ``options`` of the case.
         listener: Takes the events of the engine.
-        clock: The time of all runs.
+        clock: The time of all runs; it jumps to the next timer when nothing is at work.
     """
 
     blueprint: Mapping[str, Any]
@@ -44,7 +44,7 @@ class Setup:
     registry: Mapping[str, Any]
     options: Mapping[str, Any]
     listener: Listener
-    clock: IdleClock
+    clock: VirtualClock
 
     @property
     def evaluator(self) -> Evaluator:
@@ -84,8 +84,8 @@ class MemoryEngine:
             registry=setup.registry,
             evaluator=setup.evaluator,
             listeners=[setup.listener],
-            clock=setup.clock,
         )
+        setup.clock.attach(self._runtime)
 
     async def run(self, initial: Any, *, run_id: str, cancel: CancelToken | None) -> Outcome:
         """Run the blueprint of the case."""

@@ -20,7 +20,7 @@ from tests.conformance.recorder import Recorder
 from tests.conformance.texts import in_order, is_number, is_true, text_of
 
 Params = Mapping[str, Any]
-_ITEM_SLOW_MS: Final = 25
+_ITEM_SLOW_SECONDS: Final = 0.025
 
 
 class BehaviourFailed(Exception):
@@ -33,7 +33,7 @@ class World:
     Attributes:
         recorder: Writes down what is called; one for each step of the case.
         cancel: The signal that the caller handed to the present run or resume.
-        sleep: Waits for a number of milliseconds, on the clock of the runs.
+        sleep: Waits for a number of seconds, on the clock of the runs.
         calls: Counters of ``flaky`` and ``flaky_fatal``, by name.
     """
 
@@ -147,7 +147,9 @@ def _kind(given: Any, params: Params) -> str:
         return "boolean"
     if is_number(given):
         return "number"
-    return {str: "string", list: "list", dict: "dict"}[type(given)]
+    if isinstance(given, str):
+        return "string"
+    return "list" if isinstance(given, list) else "dict"
 
 
 # -- workers of batches ---------------------------------------------------------------------
@@ -272,12 +274,12 @@ async def _route(ctx: NodeContext[Any], world: World) -> NodeResult[Any]:
 
 
 async def _item_slow(ctx: NodeContext[Any], world: World) -> Any:
-    await world.sleep(max(0, _ITEM_SLOW_MS * (4 - ctx.input)))
+    await world.sleep(max(0, _ITEM_SLOW_SECONDS * (4 - ctx.input)))
     return ctx.input * 10
 
 
 async def _delay(ctx: NodeContext[Any], world: World) -> Any:
-    await world.sleep(ctx.params.get("ms", 0))
+    await world.sleep(ctx.params.get("ms", 0) / 1000)
     return ctx.params.get("value", ctx.input)
 
 

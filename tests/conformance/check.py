@@ -111,9 +111,9 @@ def read_case(path: Path) -> dict[str, Any]:
         raise BrokenCase(f"it cannot be read as JSON: {error}") from error
     if not isinstance(case, dict):
         raise BrokenCase("it is not an object")
-    kind = case.get("kind")
+    kind = str(case.get("kind"))
     if kind not in _REQUIRED:
-        raise BrokenCase(f"unknown kind {kind!r}; known kinds are: {', '.join(_REQUIRED)}")
+        raise BrokenCase(f"unknown kind '{kind}'; known kinds are: {', '.join(_REQUIRED)}")
     missing = [name for name in ("name", "expected", *_REQUIRED[kind]) if name not in case]
     if missing:
         raise BrokenCase(f"it lacks {', '.join(map(repr, missing))}")

@@ -271,9 +271,9 @@ def _items_together(executions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return together
 
 
-def _by_subject(events: Iterable[Any]) -> dict[tuple[str, ...], list[Any]]:
+def _by_subject(events: Iterable[Any]) -> dict[tuple[Any, ...], list[Any]]:
     """The events of each node, each context key and the run, in their order."""
-    subjects: dict[tuple[str, ...], list[Any]] = {}
+    subjects: dict[tuple[Any, ...], list[Any]] = {}
     for kind, node_id, *rest in events:
         details = dict(rest[0]) if rest else {}
         if kind == "context:change":

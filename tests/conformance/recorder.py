@@ -14,7 +14,18 @@ _KEPT_INPUTS: Final = 5
 _CLIPPED_AFTER: Final = 40
 _RENAMED: Final = {"node_id": "nodeId", "is_fatal": "isFatal"}
 _DETAILS: Final = frozenset(
-    "attempt fallback target result key op status action message isFatal".split()
+    {
+        "action",
+        "attempt",
+        "fallback",
+        "isFatal",
+        "key",
+        "message",
+        "op",
+        "result",
+        "status",
+        "target",
+    }
 )
 
 
@@ -38,7 +49,7 @@ class Recorder:
         self.events: list[list[Any]] = []
         self._behaviours = frozenset(behaviours)
         self._uses = dict(_uses_keys(blueprints))
-        self._batches: dict[tuple[Any, ...], str] = {}
+        self._batches: dict[str, str] = {}
         self._items: dict[str, str] = {}
 
     def started(self, ctx: NodeContext[Any]) -> None:
@@ -79,7 +90,7 @@ class Recorder:
         instance, _, item = ctx.idempotency_key.rpartition("#")
         found = _ITEM.fullmatch(ctx.node_id)
         if instance and found and found[2] == item:
-            return place(self._named_item((instance,), found[1], found[2]))
+            return place(self._named_item(instance, found[1], found[2]))
         return place(ctx.node_id)
 
     def _item_name(self, event: FlowEvent) -> str | None:
@@ -90,9 +101,9 @@ class Recorder:
         iteration = "/".join(map(str, event.iteration))
         instance = f"{event.run_id}:{event.node_id}:{iteration}"
         place = self._place(event.run_id, event.blueprint_id)
-        return place(self._named_item((instance,), found[1], found[2]))
+        return place(self._named_item(instance, found[1], found[2]))
 
-    def _named_item(self, batch: tuple[Any, ...], worker: str, item: str) -> str:
+    def _named_item(self, batch: str, worker: str, item: str) -> str:
         """The recorded form ``worker_UUID_item``; the id stands for the batch."""
         number = len(self._batches) + 1
         uuid = self._batches.setdefault(batch, f"00000000-0000-4000-8000-{number:012x}")

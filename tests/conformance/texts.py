@@ -21,7 +21,7 @@ def is_true(value: Any) -> bool:
     """Truth as the corpus defines it: empty lists and dictionaries are true."""
     if isinstance(value, list | dict):
         return True
-    return bool(value) and value == value  # not-a-number is no truth
+    return bool(value) and not (isinstance(value, float) and math.isnan(value))
 
 
 def in_order(keys: Iterable[str]) -> list[str]:

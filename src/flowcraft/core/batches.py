@@ -119,6 +119,8 @@ def retry_item(step: Step, key: Key, item: int, attempt: int) -> None:
     current = step.get("items", (key, item))
     if current is None or current.due_at is None or current.attempt + 1 != attempt:
         return
+    if current.due_at > step.now:
+        return
     step.put("items", (key, item), Item(attempt))
     batch: Batch = step.get("batches", key)
     step.commands.append(RunItem(key, item, attempt, batch.items[item], _worker(step, key)))
@@ -126,7 +128,7 @@ def retry_item(step: Step, key: Key, item: int, attempt: int) -> None:
 
 def stop_item(step: Step, key: Key, item: int, attempt: int) -> None:
     """Forget an item that was stopped because the run ends."""
-    if _is_current(step, key, item, attempt):
+    if step.stopping is not None and _is_current(step, key, item, attempt):
         step.put("items", (key, item), DELETED)
         step.working -= 1
 
@@ -153,7 +155,7 @@ def _settle(step: Step, key: Key, item: int, result: tuple[bool, Any]) -> None:
 
 
 def _hand_out(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
-    if step.stopping is not None:
+    if step.stopping is not None or step.scalar("paused"):
         return
     params = node.definition.params
     until = min(len(batch.items), batch.done + (params.get("concurrency") or WINDOW))
@@ -166,6 +168,13 @@ def _hand_out(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
         step.working += 1
     if until > batch.begun:
         step.put("batches", key, batch._replace(begun=until))
+
+
+def hand_out_more(step: Step) -> None:
+    """Go on with batches after a pause."""
+    for key, batch in step.state.batches.items():
+        if batch.begun < len(batch.items):
+            _hand_out(step, step.node(key), key, batch)
 
 
 def _count_failure(step: Step, node: PlanNode, key: Key, error: ErrorInfo) -> None:

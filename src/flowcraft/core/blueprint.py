@@ -22,6 +22,7 @@ from flowcraft.core.definitions import (
     ABSENT,
     EDGE_KEYS,
     NODE_KEYS,
+    DuplicateId,
     EdgeDefinition,
     NodeConfig,
     NodeDefinition,
@@ -186,8 +187,8 @@ def _read_nodes(reader: Reader, data: Mapping[str, Any]) -> tuple[NodeDefinition
             nodes.append(node)
             first = places.setdefault(node.id, at)
             if first is not at:
-                reader.at = at
-                reader.problem(f"{node.id!r} is also the id of {format_place(first)}", "id")
+                message = f"{node.id!r} is also the id of {format_place(first)}"
+                reader.problems.append(DuplicateId(format_place((*at, "id")), message, node.id))
         reader.at = ()
     return tuple(nodes)
 

@@ -33,7 +33,7 @@ def _next(step: Step, undos: tuple[Undo, ...]) -> bool:
 
 
 def _start(step: Step, undos: tuple[Undo, ...], position: int, attempt: int) -> None:
-    undo = undos[position]._replace(attempt=attempt)
+    undo = undos[position]._replace(attempt=attempt, due_at=None)
     step.set("undos", (*undos[:position], undo, *undos[position + 1 :]))
     record = step.record(undo.target)
     assert record is not None
@@ -54,6 +54,8 @@ def settle(step: Step, event: UndoSettled) -> None:
         delay = delay_before_retry_ms(node.definition.config, event.attempt, event.error, seed)
         if delay is not None:
             due_at = step.now + delay / 1000
+            waiting = undo._replace(due_at=due_at)
+            step.set("undos", (*undos[:position], waiting, *undos[position + 1 :]))
             step.commands.append(RetryUndo(event.target, event.attempt + 1, due_at))
             return
     error = event.error and event.error._replace(
@@ -72,13 +74,14 @@ def retry(step: Step, target: object, attempt: int) -> None:
     """Begin a compensation's next attempt."""
     undos: tuple[Undo, ...] = step.scalar("undos") or ()
     for position, undo in enumerate(undos):
-        if undo.target == target and undo.succeeded is None and undo.attempt + 1 == attempt:
+        due = undo.due_at is not None and undo.due_at <= step.now
+        if undo.target == target and due and undo.attempt + 1 == attempt:
             _start(step, undos, position, attempt)
 
 
 def _position(undos: tuple[Undo, ...], event: UndoSettled) -> int | None:
     for position, undo in enumerate(undos):
         current = undo.target == event.target and undo.attempt == event.attempt
-        if current and undo.succeeded is None:
+        if current and undo.succeeded is None and undo.due_at is None:
             return position
     return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from flowcraft.core.batches import hand_out_more
 from flowcraft.core.commands import StopWork
 from flowcraft.core.events import ContextPatched, SkipRequested
+from flowcraft.core.joins import recall
 from flowcraft.core.launch import launch, run_again
 from flowcraft.core.outcomes import stop, succeed
 from flowcraft.core.plan import Key, PlanNode, iteration_of_key
@@ -15,6 +17,7 @@ from flowcraft.core.state import (
     OPEN,
     READY,
     RETRYING,
+    RUNNING,
     SLEEPING,
     WAITING,
     RunStatus,
@@ -27,6 +30,8 @@ from flowcraft.errors import InvalidRunState
 
 def cancel(step: Step, reason: str | None) -> None:
     """Stop the run; nothing new starts, what runs is stopped, what is done is compensated."""
+    if step.stopping is not None:
+        return
     step.note("workflow:cancel", reason=reason)
     stop(step, RunStatus.CANCELLED, reason or "cancelled")
 
@@ -66,6 +71,8 @@ def stop_instance(step: Step, key: Key, attempt: int) -> None:
     record = step.state.records.get(key)
     if record is None or record.attempt != attempt or step.stopping is None:
         return
+    if record.status is not RUNNING and record.status is not CHILD:
+        return
     if record.status is CHILD:
         leave_child(step, key)
     else:
@@ -76,6 +83,8 @@ def stop_instance(step: Step, key: Key, attempt: int) -> None:
 
 def pause(step: Step) -> None:
     """Let nothing new start; what runs finishes."""
+    if step.state.paused or step.stopping is not None:
+        return
     step.set("paused", True)
     step.note("workflow:pause")
 
@@ -91,6 +100,7 @@ def resume_run(step: Step) -> None:
     for key in ready:
         record = step.state.records[key]
         launch(step, step.node(key), key, record.fired, record.origin)
+    hand_out_more(step)
 
 
 def patch_context(step: Step, event: ContextPatched) -> None:
@@ -136,7 +146,8 @@ def skip_instance(step: Step, event: SkipRequested) -> None:
 
 def _reopen(step: Step, node: PlanNode, key: Key) -> None:
     """Take back a failure that stands, if nothing has come of it yet."""
-    behind = [step.sibling(key, link) for link in node.out if not link.back and not link.leaves]
+    links = [*node.out, *([node.rescue] if node.rescue is not None else [])]
+    behind = [step.sibling(key, link) for link in links if not link.back and not link.leaves]
     settled = [k for k in behind if step.state.records.get(k) is not None]
     if node.loops or settled:
         names = ", ".join(f"'{step.node(k).id}'" for k in settled) or "the rest of its loop"
@@ -144,6 +155,8 @@ def _reopen(step: Step, node: PlanNode, key: Key) -> None:
             f"Node '{node.id}' cannot be tried again in this run: {names} behind it "
             "is settled. Start a new run from it instead."
         )
+    for link in links:
+        recall(step, link, step.sibling(key, link))
     iteration = iteration_of_key(key)
     errors = [
         error

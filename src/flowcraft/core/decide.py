@@ -140,6 +140,8 @@ def _retry_due(step: Step, event: ev.RetryDue) -> None:
     record = step.state.records.get(event.key)
     if record is None or record.status is not RETRYING or record.attempt + 1 != event.attempt:
         return
+    if record.due_at is not None and record.due_at > step.now:
+        return
     step.working -= 1
     run_again(step, step.node(event.key), event.key, record)
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from flowcraft.core.reading import Reader, copy_plain, kind_of
-from flowcraft.errors import BlueprintError
+from flowcraft.errors import BlueprintError, Problem
 
 # Told from an empty mapping that the document has, so that a document is written as it was.
 ABSENT: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -163,6 +163,13 @@ class EdgeDefinition:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, sharing nothing with this object."""
         return copied(written_edge(self))
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateId(Problem):
+    """The problem of a node whose id another node has, told apart for lint."""
+
+    node_id: str = ""
 
 
 def read_node(reader: Reader, raw: Mapping[str, Any]) -> NodeDefinition | None:

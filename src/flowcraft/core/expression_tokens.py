@@ -23,6 +23,9 @@ MAX_EXPRESSION_LENGTH: Final = 4_096
 MAX_HYPHENS: Final = 15
 """Hyphens in a name that is written without quotes."""
 
+MAX_NAME_LENGTH: Final = 256
+"""Characters in a hyphenated name that is written without quotes."""
+
 MAX_HYPHENATED_NAMES: Final = 1_000
 """Possible hyphenated names in one expression, each of which costs one look into the scope."""
 
@@ -109,6 +112,8 @@ def _hyphen_choices(text: str, start: int, end: int) -> tuple[tuple[int, str], .
         part, end = end + 1, _name_end(text, end + 1)
         # "a-1.5" subtracts a number, it does not read the member 5 of "a-1".
         if end == part or (text[part].isdigit() and re.match(r"\.[0-9]", text[end : end + 2])):
+            break
+        if end - start > MAX_NAME_LENGTH:
             break
         choices.append((end, text[start:end]))
     return tuple(reversed(choices))

@@ -28,22 +28,27 @@ def equal(left: Any, right: Any, work: Work) -> bool:
 
     Lists and mappings are compared by content, to any depth; a tuple equals a list.
     """
+    work.spend(1)
     if type(left) is type(right) and type(left) in _PLAIN_TYPES:
+        if type(left) is str:
+            work.spend_text(min(len(left), len(right)))
         return bool(left == right)
     pairs = [(left, right)]
     while pairs:
         one, other = pairs.pop()
-        work.spend(1)
         if not _equal_outside(one, other, pairs, work):
             return False
     return True
 
 
-_PLAIN_TYPES: Final = frozenset({int, float, bool, type(None)})
+_PLAIN_TYPES: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def _equal_outside(one: Any, other: Any, pairs: list[tuple[Any, Any]], work: Work) -> bool:
-    """Compare all but the contents, which are put on ``pairs`` to be compared later."""
+    """Compare all but the contents, which are put on ``pairs`` to be compared later.
+
+    Each pair is paid for when it is put there, so that the list cannot outgrow the budget.
+    """
     if one is None or other is None or isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, str) and isinstance(other, str):
@@ -111,6 +116,8 @@ def ordered(symbol: str, left: Any, right: Any, work: Work) -> bool:
     operation = ORDERINGS[symbol]
     if isinstance(left, str) and isinstance(right, str):
         work.spend_text(min(len(left), len(right)))
+        return operation(left, right) is True
+    if type(left) is int and type(right) is int:
         return operation(left, right) is True
     if is_number(left) and is_number(right):
         return _guarded(operation, *alike(left, right))

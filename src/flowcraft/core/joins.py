@@ -76,6 +76,16 @@ def _count(node: PlanNode, join: Join, link: Link, origin: Key, fate: int) -> Jo
     return Join(pending - 1, taken, failed, held, first, start)
 
 
+def recall(step: Step, link: Link, target: Key) -> None:
+    """Take back a failing link from an instance that still waits: its source tries again."""
+    join = step.join(target)
+    if join is not None:
+        counted = not (link.is_fallback and _has_edges(step.node(target)))
+        step.changes.joins[target] = join._replace(
+            pending=join.pending + 1, failed=join.failed - int(counted)
+        )
+
+
 def _has_edges(node: PlanNode) -> bool:
     return any(not link.is_fallback for link in node.into)
 

@@ -14,6 +14,7 @@ from flowcraft.core.plan import Key, PlanNode, iteration_of_key
 from flowcraft.core.routing import ALL, NONE, Route, choose
 from flowcraft.core.state import (
     BLOCKED,
+    CANCELLED,
     DELETED,
     FAILED,
     RESCUED,
@@ -105,7 +106,7 @@ def fail(
     )
     ended = record._replace(status=FAILED, ended_at=step.now, due_at=None, error=error)
     step.note("node:error", key, **error_details(error))
-    if rescue and node.rescue is not None and not error.is_fatal and step.stopping is None:
+    if rescue and not error.is_fatal and step.stopping is None and _helper_may_run(step, node, key):
         _fall_back(step, node, key, ended)
         return
     step.changes.records[key] = ended
@@ -116,6 +117,14 @@ def fail(
         _release_holder(step, key, failed=True)
     if step.scalar("fail_fast"):
         stop(step, RunStatus.FAILED, "fail_fast")
+
+
+def _helper_may_run(step: Step, node: PlanNode, key: Key) -> bool:
+    """Whether a fallback can take over: it has one, which has not been ruled out before."""
+    if node.rescue is None:
+        return False
+    helper = step.record(step.sibling(key, node.rescue))
+    return helper is None or helper.status not in (SKIPPED, BLOCKED, CANCELLED)
 
 
 def skip(step: Step, node: PlanNode, key: Key, *, failed: bool) -> None:

@@ -10,18 +10,26 @@ from flowcraft.core.commands import (
     ArmTimer,
     RetryItem,
     RetryNode,
+    RetryUndo,
     RunItem,
     RunNode,
     RunUndo,
+    StopWork,
 )
 from flowcraft.core.plan import Key
-from flowcraft.core.state import CHILD, RETRYING, RUNNING, SLEEPING, WAITING, Record
+from flowcraft.core.state import CHILD, RETRYING, RUNNING, SLEEPING, WAITING, Record, Undo
 from flowcraft.core.step import Step
 from flowcraft.core.subflows import start_child
 
 
 def repeat(step: Step) -> None:
     """Put every outstanding command on the decision again."""
+    for undo in step.state.undos or ():
+        _repeat_undo(step, undo)
+    if step.stopping is not None:
+        if step.state.undos is None:
+            step.commands.append(StopWork(step.state.reason or "stopping"))
+        return
     for key, record in step.state.records.items():
         _repeat_instance(step, key, record)
     for (key, index), item in step.state.items.items():
@@ -32,11 +40,15 @@ def repeat(step: Step) -> None:
             step.commands.append(command)
         else:
             step.commands.append(RetryItem(key, index, item.attempt + 1, item.due_at))
-    for undo in step.state.undos or ():
-        if undo.attempt and undo.succeeded is None:
-            record = step.state.records[undo.target]
-            given = {"input": record.input, "output": record.output}
-            step.commands.append(RunUndo(undo.target, undo.node, undo.attempt, given))
+
+
+def _repeat_undo(step: Step, undo: Undo) -> None:
+    if undo.due_at is not None:
+        step.commands.append(RetryUndo(undo.target, undo.attempt + 1, undo.due_at))
+    elif undo.attempt and undo.succeeded is None:
+        record = step.state.records[undo.target]
+        given = {"input": record.input, "output": record.output}
+        step.commands.append(RunUndo(undo.target, undo.node, undo.attempt, given))
 
 
 def _repeat_instance(step: Step, key: Key, record: Record) -> None:

@@ -316,9 +316,15 @@ def _enclose(nodes: list[PlanNode], links: list[Link], starts: Sequence[int]) ->
     for link in links:
         following[link.source].append(link.target)
     for node in nodes:
-        # A fallback without edges of its own continues where the failed node would have.
-        if node.fallback >= 0 and node.rescue is not None and not nodes[node.fallback].out:
-            following[node.fallback].extend(link.target for link in node.out)
+        # A fallback without edges of its own continues where the failed node would have, and
+        # so does the fallback of such a fallback.
+        helper, seen = node, {node.index}
+        while helper.rescue is not None and helper.fallback not in seen:
+            helper = nodes[helper.fallback]
+            seen.add(helper.index)
+            if helper.out:
+                break
+            following[helper.index].extend(link.target for link in node.out)
     nesting = find_nesting(following, starts)
     if not nesting.headers:
         return ()

@@ -65,6 +65,9 @@ SUCCEEDED, FAILED, RESCUED = NodeStatus.SUCCEEDED, NodeStatus.FAILED, NodeStatus
 SKIPPED, BLOCKED, CANCELLED = NodeStatus.SKIPPED, NodeStatus.BLOCKED, NodeStatus.CANCELLED
 
 SETTLED = frozenset({SUCCEEDED, FAILED, RESCUED, SKIPPED, BLOCKED, CANCELLED})
+CHILD_CONTEXT = -1
+"""Where the record of a subflow keeps the context that its child is started with."""
+
 AT_WORK = frozenset({RUNNING, RETRYING})
 OPEN = frozenset({WAITING, SLEEPING, CHILD})
 
@@ -121,7 +124,8 @@ class Record(NamedTuple):
         fired: The link that started it where one alone did (``any`` joins, loops), or -1.
         origin: The instance at the other end of ``fired``.
         taken: Links that were taken when it succeeded; ``None`` means all that leave the node.
-        values: Values of taken links that have a transform, by link.
+        values: Values of taken links that have a transform, by link. Of a subflow under way
+            the context for its child, under :data:`CHILD_CONTEXT`.
         started_at: When its first attempt began.
         ended_at: When it was settled.
         due_at: When its timer fires or its next attempt begins.
@@ -189,13 +193,17 @@ class Item(NamedTuple):
 
 
 class Undo(NamedTuple):
-    """A compensation: which instance it undoes and how it went (``None`` while under way)."""
+    """A compensation: which instance it undoes and how it went (``None`` while under way).
+
+    ``due_at`` is set between two attempts.
+    """
 
     target: Key
     node: int
     attempt: int = 0
     succeeded: bool | None = None
     error: ErrorInfo | None = None
+    due_at: float | None = None
 
 
 class Note(NamedTuple):
@@ -320,7 +328,7 @@ def apply(state: RunState, changes: Changes) -> None:
             _update(getattr(state, name), entries)
     if changes.scalars is not None:
         for name, value in changes.scalars.items():
-            setattr(state, name, value)
+            setattr(state, name, list(value) if name == "errors" else value)
     if changes.completed is not None:
         state.completed.extend(changes.completed)
     if changes.errors is not None:

@@ -10,7 +10,7 @@ from flowcraft.core.events import ChildRests, ChildSettled
 from flowcraft.core.inputs import resolve_reference
 from flowcraft.core.outcomes import fail, succeed
 from flowcraft.core.plan import Key, PlanNode
-from flowcraft.core.state import CHILD, ErrorInfo, Record
+from flowcraft.core.state import CHILD, CHILD_CONTEXT, ErrorInfo, Record
 from flowcraft.core.step import Step
 
 _NOTHING: Any = object()
@@ -23,17 +23,20 @@ def run_subflow(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     if problem is not None:
         fail(step, node, key, record, problem)
         return
-    step.changes.records[key] = record._replace(status=CHILD, due_at=None)
+    inputs = params.get("inputs")
+    if inputs is not None and record.values is None:
+        # Resolved once: a retry, or a repeated command, starts the child with the same.
+        context = {name: resolve_reference(step, text, key) for name, text in inputs.items()}
+        record = record._replace(values={CHILD_CONTEXT: context})
+    record = record._replace(status=CHILD, due_at=None)
+    step.changes.records[key] = record
     step.working += 1
     start_child(step, node, key, record)
 
 
 def start_child(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     """Ask for the child run of an attempt; asked again, it is the same child."""
-    inputs = node.definition.params.get("inputs")
-    context = None
-    if inputs is not None:
-        context = {name: resolve_reference(step, text, key) for name, text in inputs.items()}
+    context = record.values[CHILD_CONTEXT] if record.values else None
     blueprint_id = node.definition.params["blueprintId"]
     step.commands.append(StartChild(key, record.attempt, blueprint_id, record.input, context))
 

@@ -7,7 +7,7 @@ from typing import Any
 from flowcraft.core.commands import ArmTimer
 from flowcraft.core.durations import parse_duration_ms
 from flowcraft.core.outcomes import commit_output, fail, succeed
-from flowcraft.core.plan import Key, Kind, PlanNode
+from flowcraft.core.plan import Key, Kind, PlanNode, index_of_key
 from flowcraft.core.state import DELETED, SLEEPING, WAITING, ErrorInfo, Record
 from flowcraft.core.step import Step
 
@@ -77,9 +77,18 @@ def answer(step: Step, key: Key, output: Any, action: Any) -> None:
 
 
 def keep_answer(step: Step, node_id: str, output: Any, action: Any) -> None:
-    """Keep an answer that came before its wait."""
+    """Keep an answer that came before its wait; one that waits by now is given it."""
     index = step.plan.index_of.get(node_id)
-    if index is not None and step.plan.nodes[index].kind is Kind.WAIT:
+    if index is None or step.plan.nodes[index].kind is not Kind.WAIT:
+        return
+    waiting = [
+        key
+        for key, record in step.state.records.items()
+        if record.status is WAITING and index_of_key(key) == index
+    ]
+    if len(waiting) == 1:
+        answer(step, waiting[0], output, action)
+    else:
         step.put("answers", node_id, (output, action))
 
 

@@ -268,9 +268,11 @@ def _read_join(data: list[Any]) -> Join:
 
 
 def _undo_data(undo: Undo) -> list[Any]:
-    return [_key(undo.target), *undo[1:4], undo.error and _error_data(undo.error)]
+    error = undo.error and _error_data(undo.error)
+    return [_key(undo.target), undo.node, undo.attempt, undo.succeeded, error, undo.due_at]
 
 
 def _read_undo(data: list[Any]) -> Undo:
-    target, node, attempt, succeeded, error = data
-    return Undo(_read_key(target), node, attempt, succeeded, error and _read_error(error))
+    target, node, attempt, succeeded, error, due_at = data
+    read = error and _read_error(error)
+    return Undo(_read_key(target), node, attempt, succeeded, read, due_at)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.engine.middleware import Middleware, Proceed
 
 if TYPE_CHECKING:
-    from flowcraft.engine.runtime import FlowRuntime
     from flowcraft.testing.clock import VirtualClock
 
 
@@ -36,22 +36,25 @@ CURRENT_WORK: ContextVar[Work | None] = ContextVar("flowcraft_current_work", def
 class Activity(Middleware):
     """Follows the attempts of one runtime; the outermost layer around its nodes.
 
+    Args:
+        executing: Tells whether any attempt is under way or about to begin.
+        clock: The clock the runtime follows.
+
     Attributes:
-        runtime: The runtime it was put into.
         under_way: The attempts under way.
         moves: How many attempts began or ended so far: as long as it grows, there is progress.
     """
 
-    def __init__(self, runtime: FlowRuntime, clock: VirtualClock) -> None:
-        self.runtime = runtime
+    def __init__(self, executing: Callable[[], bool], clock: VirtualClock) -> None:
         self.under_way: dict[Work, None] = {}
         self.moves = 0
+        self._executing = executing
         self._clock = clock
 
     @property
     def busy(self) -> bool:
         """Whether anything is at work that does not just wait for virtual time."""
-        if not self.runtime.busy:
+        if not self._executing():
             return False
         return not self.under_way or any(not work.asleep for work in self.under_way)
 

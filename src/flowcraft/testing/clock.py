@@ -80,6 +80,11 @@ class VirtualClock:
         return self._now
 
     @property
+    def jumps(self) -> bool:
+        """Whether it was made to jump by itself."""
+        return self._autojump
+
+    @property
     def next_due(self) -> float | None:
         """When the next call is due, in seconds since the epoch; ``None`` if none is."""
         timer = self._first()
@@ -208,10 +213,10 @@ class VirtualClock:
                 "The runtime has runs under way, which follow its present clock. Attach a "
                 "virtual clock before the first run."
             )
-        activity, clock = Activity(runtime, self), runtime.clock
+        activity, clock = Activity(lambda: runtime.busy, self), runtime.clock
         options = replace(runtime.options, middleware=(activity, *runtime.options.middleware))
         runtime.clock, runtime.options = self, options
-        self._attached.append(activity)
+        self.follow(activity)
 
         def detach() -> None:
             if activity in self._attached:
@@ -220,6 +225,10 @@ class VirtualClock:
                 runtime.clock, runtime.options = clock, replace(runtime.options, middleware=rest)
 
         return detach
+
+    def follow(self, activity: Activity) -> None:
+        """Let no time pass while these attempts are at work."""
+        self._attached.append(activity)
 
     def describe_work(self, seconds: float) -> str:
         """Why time stands still, and what to do about it, for a person."""

@@ -1,0 +1,209 @@
+"""The rules of lint that look at one node at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from flowcraft.core import builtins
+from flowcraft.core.blueprint import NodeConfig, NodeDefinition
+from flowcraft.core.builtins import BUILTIN_USES
+from flowcraft.core.durations import parse_duration_ms
+from flowcraft.core.lint_subject import LintIssue, Subject
+from flowcraft.core.reading import kind_of
+
+REQUIRED_PARAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    builtins.BATCH_SCATTER: ("workerUsesKey", "gatherNodeId"),
+    builtins.BATCH_GATHER: ("gatherNodeId",),
+    builtins.SUBFLOW: ("blueprintId",),
+    builtins.LOOP_CONTROLLER: ("condition",),
+}
+
+
+def lint_implementations(
+    subject: Subject, registry: frozenset[str] | None, blueprints: frozenset[str] | None
+) -> Iterator[LintIssue]:
+    """Nodes, batch workers and subflows that nothing is registered for."""
+    for index, node in enumerate(subject.blueprint.nodes):
+        if registry is not None:
+            yield from _missing_implementation(subject, index, node, registry)
+        child = node.params.get("blueprintId")
+        if blueprints is not None and node.uses == builtins.SUBFLOW and isinstance(child, str):
+            if child and child not in blueprints:
+                yield LintIssue(
+                    "INVALID_SUBFLOW_BLUEPRINT_ID",
+                    f"Subflow '{node.id}' runs the blueprint '{child}', which is not known; "
+                    "register it, or correct 'blueprintId'.",
+                    node_id=node.id,
+                    place=subject.node_place(index, "params", "blueprintId"),
+                )
+
+
+def _missing_implementation(
+    subject: Subject, index: int, node: NodeDefinition, registry: frozenset[str]
+) -> Iterator[LintIssue]:
+    if node.uses and node.uses not in BUILTIN_USES and node.uses not in registry:
+        yield LintIssue(
+            "MISSING_NODE_IMPLEMENTATION",
+            f"Nothing is registered as '{node.uses}', which node '{node.id}' uses.",
+            node_id=node.id,
+            place=subject.node_place(index, "uses"),
+        )
+    worker = node.params.get("workerUsesKey")
+    is_scatter = node.uses == builtins.BATCH_SCATTER
+    if is_scatter and isinstance(worker, str) and worker and worker not in registry:
+        yield LintIssue(
+            "INVALID_BATCH_WORKER_KEY",
+            f"Nothing is registered as '{worker}', the worker of batch '{node.id}'.",
+            node_id=node.id,
+            place=subject.node_place(index, "params", "workerUsesKey"),
+        )
+
+
+def lint_helpers(subject: Subject) -> Iterator[LintIssue]:
+    """Fallbacks and compensations that are no nodes."""
+    for index, node in enumerate(subject.blueprint.nodes):
+        for role in ("fallback", "compensate"):
+            helper = getattr(node.config, role)
+            if helper is not None and helper not in subject.index_of:
+                yield LintIssue(
+                    f"UNKNOWN_{role.upper()}",
+                    f"The {role} of node '{node.id}' is '{helper}', which is no node.",
+                    node_id=node.id,
+                    related_id=helper,
+                    place=subject.node_place(index, "config", role),
+                )
+
+
+def lint_configs(subject: Subject) -> Iterator[LintIssue]:
+    """Configuration that is accepted and does not do what it seems to."""
+    for index, node in enumerate(subject.blueprint.nodes):
+        for name in node.config.extra:
+            yield LintIssue(
+                "UNKNOWN_CONFIG_KEY",
+                f"Node '{node.id}' has the configuration '{name}', which nothing reads; "
+                "see whether it is misspelled.",
+                "warning",
+                node_id=node.id,
+                place=subject.node_place(index, "config", name),
+            )
+        for name, message in _odd_values(node):
+            yield LintIssue(
+                "BAD_CONFIG_VALUE",
+                f"Node '{node.id}': {message}",
+                "warning",
+                node_id=node.id,
+                place=subject.node_place(index, "config", name),
+            )
+
+
+def _odd_values(node: NodeDefinition) -> Iterator[tuple[str, str]]:
+    config: NodeConfig = node.config
+    if config.max_retries == 0:
+        yield "maxRetries", "'maxRetries' counts all attempts; 0 means one attempt, as 1 does."
+    if config.backoff < 1:
+        yield "backoff", f"a 'backoff' of {config.backoff} makes each delay shorter."
+    longest = config.retry_delay_max_ms
+    if longest is not None and longest < config.retry_delay_ms:
+        yield "retryDelayMax", "'retryDelayMax' is below 'retryDelay', which so never applies."
+    if config.timeout_ms == 0:
+        yield "timeout", "a 'timeout' of 0 leaves no time; leave it out for no limit."
+    for role in ("fallback", "compensate"):
+        if getattr(config, role) == node.id:
+            yield role, f"a node cannot be its own {role}."
+    if node.uses == builtins.LOOP_CONTROLLER and "joinStrategy" in config.given:
+        if config.join_strategy == "all":
+            yield "joinStrategy", "a loop-controller always joins 'any' of its edges."
+
+
+def lint_params(subject: Subject) -> Iterator[LintIssue]:
+    """Parameters of the built-in nodes: missing ones, and ones the engine refuses."""
+    for index, node in subject.nodes_using(BUILTIN_USES):
+        for name in REQUIRED_PARAMS.get(node.uses, ()):
+            if node.params.get(name) in (None, ""):
+                yield LintIssue(
+                    "MISSING_PARAM",
+                    f"Node '{node.id}' ({node.uses}) lacks the parameter '{name}'.",
+                    "warning",
+                    node_id=node.id,
+                    place=subject.node_place(index, "params", name),
+                )
+        for code, name, message in _refused_params(subject, node):
+            yield LintIssue(
+                code,
+                f"Node '{node.id}': parameter '{name}': {message}",
+                node_id=node.id,
+                place=subject.node_place(index, "params", name),
+            )
+
+
+Refused = Iterator[tuple[str, str, str]]
+
+
+def _refused_params(subject: Subject, node: NodeDefinition) -> Refused:
+    check = _CHECKS.get(node.uses)
+    if check is not None:
+        yield from check(subject, node)
+
+
+def _check_sleep(subject: Subject, node: NodeDefinition) -> Refused:
+    del subject
+    yield from _check_duration(node, "duration")
+
+
+def _check_wait(subject: Subject, node: NodeDefinition) -> Refused:
+    del subject
+    if node.params.get("timeout") is not None:
+        yield from _check_duration(node, "timeout")
+
+
+def _check_duration(node: NodeDefinition, name: str) -> Refused:
+    try:
+        parse_duration_ms(node.params.get(name))
+    except ValueError as error:
+        yield "BAD_DURATION", name, f"{error}."
+
+
+def _check_scatter(subject: Subject, node: NodeDefinition) -> Refused:
+    params = node.params
+    for name in ("workerUsesKey", "gatherNodeId"):
+        if params.get(name) is not None and not isinstance(params[name], str):
+            yield "BAD_PARAM", name, f"must be text, not {kind_of(params[name])}."
+    gather = params.get("gatherNodeId")
+    if isinstance(gather, str) and gather and gather not in subject.index_of:
+        yield "BAD_PARAM", "gatherNodeId", f"'{gather}' is no node, so nothing gets the results."
+    for name in ("chunkSize", "concurrency"):
+        value = params.get(name)
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (is_whole and value >= 1):
+            yield "BAD_PARAM", name, f"must be a whole number of at least 1, not {kind_of(value)}."
+    if params.get("failureMode") not in (None, "fail", "collect"):
+        kind = kind_of(params["failureMode"])
+        yield "BAD_PARAM", "failureMode", f"must be 'fail' or 'collect', not {kind}."
+
+
+def _check_subflow(subject: Subject, node: NodeDefinition) -> Refused:
+    del subject
+    child = node.params.get("blueprintId")
+    if child is not None and not isinstance(child, str):
+        yield "BAD_PARAM", "blueprintId", f"must be text, not {kind_of(child)}."
+    for name in ("inputs", "outputs"):
+        value = node.params.get(name)
+        is_map = isinstance(value, Mapping)
+        if value is not None and not (is_map and all(isinstance(v, str) for v in value.values())):
+            yield "BAD_PARAM", name, "must be a map of texts."
+
+
+_CHECKS: Final[Mapping[str, Callable[[Subject, NodeDefinition], Refused]]] = {
+    builtins.SLEEP: _check_sleep,
+    builtins.WAIT: _check_wait,
+    builtins.WEBHOOK: _check_wait,
+    builtins.BATCH_SCATTER: _check_scatter,
+    builtins.SUBFLOW: _check_subflow,
+}
+
+
+def text_condition(node: NodeDefinition) -> str | None:
+    """The condition of a loop controller, if it is text."""
+    condition: Any = node.params.get("condition")
+    return condition if isinstance(condition, str) and condition else None

@@ -1,0 +1,63 @@
+"""What is tested: a flow or blueprint, and the names a test may use for its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flowcraft.core import builtins
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.engine.local import Known
+from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.errors import FlowcraftError
+
+
+class Subject:
+    """A workflow under test, as its runtime sees it.
+
+    Attributes:
+        blueprint: The blueprint.
+        known: Where its implementations and the blueprints of its subflows are found.
+    """
+
+    def __init__(self, runtime: FlowRuntime, flow: Runnable) -> None:
+        self.blueprint, self.known = _resolve(runtime, flow)
+
+    def has(self, name: str) -> bool:
+        """Whether ``name`` is a node, a node of a subflow or an item of a batch.
+
+        A node of a subflow is named ``subflow/node``, an item of a batch ``worker[3]``.
+        """
+        blueprint: WorkflowBlueprint | None = self.blueprint
+        rest = name
+        while blueprint is not None:
+            if _is_in(blueprint, rest):
+                return True
+            inner = [n for n in blueprint.nodes if rest.startswith(f"{n.id}/")]
+            if not inner:
+                return False
+            rest = rest.removeprefix(f"{inner[0].id}/")
+            child = inner[0].params.get("blueprintId")
+            blueprint = self.known.blueprint(child) if isinstance(child, str) else None
+        return False
+
+    def refuse(self, name: str, others: Iterable[str]) -> FlowcraftError:
+        """What to raise for a name that no node has; ``others`` are known beside the nodes."""
+        names = dict.fromkeys([node.id for node in self.blueprint.nodes])
+        names |= dict.fromkeys(others)
+        return FlowcraftError(
+            f"The workflow '{self.blueprint.id}' has no node '{name}'. It has: {', '.join(names)}."
+        )
+
+
+def _is_in(blueprint: WorkflowBlueprint, name: str) -> bool:
+    worker, bracket, _ = name.rpartition("[")
+    for node in blueprint.nodes:
+        scatters = node.uses == builtins.BATCH_SCATTER
+        is_item = bracket and scatters and node.params.get("workerUsesKey") == worker
+        if node.id == name or is_item:
+            return True
+    return False
+
+
+def _resolve(runtime: FlowRuntime, flow: Runnable) -> tuple[WorkflowBlueprint, Known]:
+    return runtime._resolve(flow)
