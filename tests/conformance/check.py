@@ -123,15 +123,15 @@ def read_case(path: Path) -> dict[str, Any]:
 def check_case(case: Mapping[str, Any], backend: str, level: int = REQUIRED_LEVEL) -> Report:
     """Run one case and compare what came of it."""
     name = str(case["name"])
-    actual: Any = {"results": []} if case["kind"] == "run" else {}
+    nothing: Any = {"results": []} if case["kind"] == "run" else {}
     try:
         actual = asyncio.run(_outcome(case, backend))
         verdict, differences = check(case, actual, level)
     except TimeoutError:
         limit = f"{LONGEST_CASE_SECONDS:g} seconds"
-        return Report(name, "fail", [f"it did not end within {limit}"], actual)
+        return Report(name, "fail", [f"it did not end within {limit}"], nothing)
     except Exception as error:
-        return Report(name, "fail", [f"it raised {type(error).__name__}: {error}"], actual)
+        return Report(name, "fail", [f"it raised {type(error).__name__}: {error}"], nothing)
     if verdict in ("fail", "deviation") and case["kind"] in FOR_INFORMATION and "value" in actual:
         verdict = "information"
     if verdict == "fail" and name in BY_RULE:

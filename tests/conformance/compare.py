@@ -66,12 +66,27 @@ def check(
 
 def plain(value: Any) -> Any:
     """A value as the case files write it: JSON, with names for numbers that JSON lacks."""
+    root: list[Any] = [value]
+    todo: list[Any] = [root]
+    while todo:
+        holder = todo.pop()
+        for place, member in list(
+            holder.items() if isinstance(holder, dict) else enumerate(holder)
+        ):
+            holder[place] = made = _plain_member(member)
+            if isinstance(made, dict | list):
+                todo.append(made)
+    return root[0]
+
+
+def _plain_member(value: Any) -> Any:
+    """A scalar in its written form, a container as a new one with the same members."""
+    if isinstance(value, Mapping):
+        return {str(key): member for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return list(value)
     if isinstance(value, float) and not math.isfinite(value):
         return {"$number": "NaN" if math.isnan(value) else f"{'-' * (value < 0)}Infinity"}
-    if isinstance(value, Mapping):
-        return {str(key): plain(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(member) for member in value]
     return value
 
 

@@ -179,3 +179,13 @@ def test_generated_ids_are_numbered_by_appearance() -> None:
 def test_text_of_values(value: Any, text: str) -> None:
     """Values become text as the behaviours of the corpus define it."""
     assert text_of(value) == text
+
+
+def test_deep_values_are_compared() -> None:
+    """Nesting far deeper than Python's recursion limit is no obstacle."""
+    one: Any = 1
+    other: Any = 2
+    for _ in range(50_000):
+        one, other = [one], (other,)
+    assert equal(plain(one), plain(one))
+    assert not equal(plain(one), plain(other))

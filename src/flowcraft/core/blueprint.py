@@ -45,6 +45,7 @@ __all__ = [
     "blueprint_hash",
     "read_blueprint",
     "sanitize_blueprint",
+    "written_form",
 ]
 
 _BLUEPRINT_KEYS: Final = frozenset({"id", "nodes", "edges", "metadata"})
@@ -116,14 +117,14 @@ class WorkflowBlueprint:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, sharing nothing with this object."""
-        return copied(_written(self))
+        return copied(written_form(self))
 
     def to_json(self, indent: int | None = None) -> str:
         """The JSON text, on one line unless ``indent`` is given."""
-        return json.dumps(_written(self), indent=indent, ensure_ascii=False)
+        return json.dumps(written_form(self), indent=indent, ensure_ascii=False)
 
 
-def _written(blueprint: WorkflowBlueprint) -> dict[str, Any]:
+def written_form(blueprint: WorkflowBlueprint) -> dict[str, Any]:
     """The JSON form, which may share its values with the blueprint."""
     written: dict[str, Any] = {"id": blueprint.id} if blueprint.id else {}
     written["nodes"] = [written_node(node) for node in blueprint.nodes]
@@ -138,7 +139,7 @@ def blueprint_hash(blueprint: WorkflowBlueprint) -> str:
 
     The order of keys does not count; the order of nodes and edges does.
     """
-    text = json.dumps(_written(blueprint), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(written_form(blueprint), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 

@@ -69,16 +69,15 @@ def _start(step: Step, event: ev.RunStarted) -> None:
     fast = event.fail_fast
     if fast is None:
         fast = step.plan.blueprint.on_failure == ON_FAILURE_FAST
-    # Set on the state's delta first: launching reads them through the step.
-    for name, value in (
-        ("run_id", event.run_id),
-        ("started_at", step.now),
-        ("fail_fast", fast),
-        ("max_executions", event.max_executions),
-    ):
-        step.set(name, value)
-    for key, value in event.context.items():
-        step.write(key, value)
+    # Launching reads these through the step, before they are in the state.
+    step.changes.scalars = {
+        "run_id": event.run_id,
+        "started_at": step.now,
+        "fail_fast": fast,
+        "max_executions": event.max_executions,
+    }
+    if event.context:
+        step.changes.context = dict(event.context)
     step.note("workflow:start")
     starts = [step.plan.nodes[index] for index in step.plan.starts]
     if event.has_input:

@@ -92,6 +92,8 @@ def _from_links(step: Step, node: PlanNode, key: Key) -> Any:
         return values[0][1]
     if values:
         return {step.plan.nodes[link.source].id: value for link, value in values}
+    if not step.state.context and not step.changes.context:
+        return None
     return step.context.lookup(INPUTS + node.id)
 
 
@@ -114,7 +116,12 @@ def _transformed_value(step: Step, node: PlanNode, key: Key, fired: int, origin:
 def taken_values(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Any]]:
     """The taken links into an instance that waits for all of them, with their values."""
     values = []
+    direct = not node.loops
     for link in node.into:
+        if direct and link.direct:
+            if link.edges and was_taken(step, link, link.source):
+                values.append((link, link_value(step, link, link.source)))
+            continue
         origin = _origin(step, link, key)
         if origin is not None and not link.is_fallback and was_taken(step, link, origin):
             values.append((link, link_value(step, link, origin)))

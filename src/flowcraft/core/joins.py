@@ -14,33 +14,43 @@ from flowcraft.core.loops import close_if_settled, leave_loop, open_iteration
 from flowcraft.core.outcomes import skip
 from flowcraft.core.plan import Key, Link, PlanNode, iteration_of_key
 from flowcraft.core.state import DELETED, Join
-from flowcraft.core.step import FAILING, TAKEN, Arrival, Release, Step
+from flowcraft.core.step import (
+    CLOSED_DEAD,
+    CLOSED_FAILING,
+    DEAD,
+    FAILING,
+    RELEASED_FAILED,
+    SETTLED,
+    TAKEN,
+    Step,
+)
 
 
 def drain(step: Step) -> None:
     """Carry everything on the queue to where it leads, until nothing follows any more."""
     queue = step.queue
     while queue:
-        item = queue.popleft()
-        if isinstance(item, Arrival):
-            if item.link.direct:
-                deliver(step, item.link, item.origin, item.link.target, item.fate)
+        link, key, fate = queue.popleft()
+        if link is None:
+            if fate == SETTLED:
+                close_if_settled(step, key)
             else:
-                _arrive(step, item)
-        elif isinstance(item, Release):
-            _release(step, item.key, failed=item.failed)
+                _release(step, key, failed=fate == RELEASED_FAILED)
+        elif link.direct:
+            deliver(step, link, key, link.target, fate)
         else:
-            close_if_settled(step, item)
+            _arrive(step, link, key, fate)
 
 
-def _arrive(step: Step, arrival: Arrival) -> None:
-    link, origin, fate, closed = arrival
+def _arrive(step: Step, link: Link, origin: Key, fate: int) -> None:
     if link.back:
         opened = open_iteration(step, link, origin, fate)
         if opened is not None:
             launch(step, step.plan.nodes[link.target], opened, link.index, origin)
         return
-    if link.leaves and not closed and not leave_loop(step, link, origin, fate):
+    if fate in (CLOSED_DEAD, CLOSED_FAILING):
+        fate = DEAD if fate == CLOSED_DEAD else FAILING
+    elif link.leaves and not leave_loop(step, link, origin, fate):
         return
     deliver(step, link, origin, step.sibling(origin, link), fate)
 

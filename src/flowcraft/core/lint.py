@@ -131,7 +131,7 @@ def _lint_document(subject: Subject) -> Iterator[LintIssue]:
     """What the reader found, and what it lets pass."""
     for problem in subject.problems:
         if isinstance(problem, DuplicateId):
-            message = f"Two nodes have the id '{problem.node_id}': {problem}."
+            message = f"Two nodes have the id '{problem.node_id}': {problem.message}."
             node_id = problem.node_id
             yield LintIssue("DUPLICATE_NODE_ID", message, node_id=node_id, place=problem.place)
         else:

@@ -115,11 +115,11 @@ def lint_loops(subject: Subject) -> Iterator[LintIssue]:
                 node_id=node.id,
                 place=subject.node_place(index),
             )
-    endless = _unstoppable(subject)
-    for part in strongly_connected_components(len(endless), endless):
-        if len(part) > 1 or part[0] in endless[part[0]]:
-            if subject.running[part[0]]:
-                yield _endless_loop(subject, part)
+    lasting = _unstoppable(subject)
+    for part in sorted(strongly_connected_components(len(lasting), lasting)):
+        is_cycle = len(part) > 1 or part[0] in lasting[part[0]]
+        if is_cycle and subject.running[part[0]]:
+            yield _endless_loop(subject, part)
 
 
 def _endless_loop(subject: Subject, part: list[int]) -> LintIssue:
@@ -132,6 +132,7 @@ def _endless_loop(subject: Subject, part: list[int]) -> LintIssue:
         "have a condition or an action, or lead it through a loop-controller.",
         node_id=ids[0],
         related_id=ids[1] if len(ids) > 1 else None,
+        place="edges",
     )
 
 
@@ -187,11 +188,11 @@ def lint_context_keys(subject: Subject) -> Iterator[LintIssue]:
             if searches < 0:
                 return
             if rank[earlier] != rank[later] and not reach(subject.following, [earlier])[later]:
-                yield _conflict(key, *sorted((earlier, later)), subject)
+                yield _conflict(subject, key, min(earlier, later), max(earlier, later))
                 break
 
 
-def _conflict(key: str, one: int, other: int, subject: Subject) -> LintIssue:
+def _conflict(subject: Subject, key: str, one: int, other: int) -> LintIssue:
     first, second = subject.ids[one], subject.ids[other]
     return LintIssue(
         "CONTEXT_KEY_CONFLICT",

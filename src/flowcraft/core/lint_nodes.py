@@ -28,15 +28,15 @@ def lint_implementations(
         if registry is not None:
             yield from _missing_implementation(subject, index, node, registry)
         child = node.params.get("blueprintId")
-        if blueprints is not None and node.uses == builtins.SUBFLOW and isinstance(child, str):
-            if child and child not in blueprints:
-                yield LintIssue(
-                    "INVALID_SUBFLOW_BLUEPRINT_ID",
-                    f"Subflow '{node.id}' runs the blueprint '{child}', which is not known; "
-                    "register it, or correct 'blueprintId'.",
-                    node_id=node.id,
-                    place=subject.node_place(index, "params", "blueprintId"),
-                )
+        is_named = node.uses == builtins.SUBFLOW and isinstance(child, str) and child
+        if blueprints is not None and is_named and child not in blueprints:
+            yield LintIssue(
+                "INVALID_SUBFLOW_BLUEPRINT_ID",
+                f"Subflow '{node.id}' runs the blueprint '{child}', which is not known; "
+                "register it, or correct 'blueprintId'.",
+                node_id=node.id,
+                place=subject.node_place(index, "params", "blueprintId"),
+            )
 
 
 def _missing_implementation(
@@ -111,9 +111,9 @@ def _odd_values(node: NodeDefinition) -> Iterator[tuple[str, str]]:
     for role in ("fallback", "compensate"):
         if getattr(config, role) == node.id:
             yield role, f"a node cannot be its own {role}."
-    if node.uses == builtins.LOOP_CONTROLLER and "joinStrategy" in config.given:
-        if config.join_strategy == "all":
-            yield "joinStrategy", "a loop-controller always joins 'any' of its edges."
+    says_all = config.join_strategy == "all" and "joinStrategy" in config.given
+    if says_all and node.uses == builtins.LOOP_CONTROLLER:
+        yield "joinStrategy", "a loop-controller always joins 'any' of its edges."
 
 
 def lint_params(subject: Subject) -> Iterator[LintIssue]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from flowcraft.core.blueprint import NodeDefinition, WorkflowBlueprint, read_blueprint
+from flowcraft.core.blueprint import NodeDefinition, WorkflowBlueprint, read_blueprint, written_form
 from flowcraft.core.builtins import BATCH_SCATTER
 from flowcraft.core.definitions import DuplicateId
 from flowcraft.core.graph import helper_relations, start_node_ids, successors
@@ -62,7 +62,9 @@ class Subject:
     def __init__(self, blueprint: WorkflowBlueprint | Mapping[str, Any]) -> None:
         # A blueprint made by hand was never checked: reading it back does that.
         is_object = isinstance(blueprint, WorkflowBlueprint)
-        document = blueprint.to_dict() if isinstance(blueprint, WorkflowBlueprint) else blueprint
+        document = (
+            written_form(blueprint) if isinstance(blueprint, WorkflowBlueprint) else blueprint
+        )
         self._document: Any = document
         self.blueprint, self.problems = read_blueprint(document)
         self.has_edges = is_object or self._field("edges") is not None

@@ -12,7 +12,7 @@ from flowcraft.core.outcomes import succeed
 from flowcraft.core.plan import Iteration, Key, Link, PlanNode, iteration_of_key
 from flowcraft.core.routing import truth_of
 from flowcraft.core.state import Record
-from flowcraft.core.step import DEAD, FAILING, TAKEN, Arrival, Step
+from flowcraft.core.step import CLOSED_DEAD, CLOSED_FAILING, FAILING, TAKEN, Step
 
 CONTINUE, BREAK = "continue", "break"
 
@@ -84,8 +84,8 @@ def close_if_settled(step: Step, key: Key) -> None:
 
 
 def _close(step: Step, exits: tuple[Link, ...], loop: int, outer: Iteration) -> None:
-    fate = FAILING if step.get("loop_failed", (loop, outer)) else DEAD
+    # Past this point the links no longer leave anything: their loop is over.
+    fate = CLOSED_FAILING if step.get("loop_failed", (loop, outer)) else CLOSED_DEAD
     for link in exits:
         if step.get("exits", (link.index, outer)) is None:
-            # Past this point the link no longer leaves anything: its loop is over.
-            step.queue.append(Arrival(link, (link.source, outer), fate, closed=True))
+            step.queue.append((link, (link.source, outer), fate))

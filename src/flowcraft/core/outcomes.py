@@ -18,7 +18,6 @@ from flowcraft.core.state import (
     DELETED,
     FAILED,
     RESCUED,
-    SETTLED,
     SKIPPED,
     SUCCEEDED,
     ErrorInfo,
@@ -26,7 +25,10 @@ from flowcraft.core.state import (
     Record,
     RunStatus,
 )
-from flowcraft.core.step import DEAD, FAILING, TAKEN, Arrival, Step, error_details
+from flowcraft.core.state import (
+    SETTLED as ENDED,
+)
+from flowcraft.core.step import DEAD, FAILING, SETTLED, TAKEN, Step, error_details
 
 
 def succeed(
@@ -144,13 +146,16 @@ def stop(step: Step, status: RunStatus, reason: str) -> None:
 
 def _send(step: Step, node: PlanNode, key: Key, route: Route, fate: int = DEAD) -> None:
     taken = route.taken
-    for link in node.out:
-        chosen = taken is None or link.index in taken
-        step.queue.append(Arrival(link, key, TAKEN if chosen else fate))
+    if taken is None:
+        for link in node.out:
+            step.queue.append((link, key, TAKEN))
+    else:
+        for link in node.out:
+            step.queue.append((link, key, TAKEN if link.index in taken else fate))
     if node.rescue is not None:
-        step.queue.append(Arrival(node.rescue, key, fate))
+        step.queue.append((node.rescue, key, fate))
     if node.loops:
-        step.queue.append(key)
+        step.queue.append((None, key, SETTLED))
 
 
 def _fall_back(step: Step, node: PlanNode, key: Key, ended: Record) -> None:
@@ -169,15 +174,15 @@ def _fall_back(step: Step, node: PlanNode, key: Key, ended: Record) -> None:
     )
     commit_output(step, node, key, ended, None, status=RESCUED)
     step.changes.records[key] = step.changes.records[key]._replace(taken=())
-    step.queue.append(Arrival(node.rescue, key, TAKEN))
+    step.queue.append((node.rescue, key, TAKEN))
     helper = step.plan.nodes[node.fallback]
     if helper.out:
         # The fallback has a way of its own: the failed node's links lead nowhere.
         for link in node.out:
-            step.queue.append(Arrival(link, key, DEAD))
+            step.queue.append((link, key, DEAD))
         _block_rescued(step, key, fate=DEAD)
         if node.loops:
-            step.queue.append(key)
+            step.queue.append((None, key, SETTLED))
         return
     _stand_in(step, key, step.sibling(key, node.rescue))
 
@@ -186,7 +191,7 @@ def _stand_in(step: Step, key: Key, helper: Key) -> None:
     """Let the instance ``helper`` decide about the links of the failed instance ``key``."""
     step.put("rescues", helper, (*step.get("rescues", helper, ()), key))
     record = step.record(helper)
-    if record is None or record.status not in SETTLED:
+    if record is None or record.status not in ENDED:
         return
     # A shared fallback runs once per iteration: it was there before this failure.
     if record.status is SUCCEEDED:

@@ -300,7 +300,18 @@ class Changes:
     :data:`DELETED` removes one; ``scalars`` maps the other attributes to their new values.
     """
 
-    __slots__ = ("completed", "context", "errors", "joins", "records", "scalars", "tables")
+    __slots__ = (
+        "completed",
+        "context",
+        "errors",
+        "executions",
+        "joins",
+        "records",
+        "scalars",
+        "tables",
+        "waiting",
+        "working",
+    )
 
     def __init__(self) -> None:
         self.records: dict[Key, Record] = {}
@@ -310,6 +321,10 @@ class Changes:
         self.scalars: dict[str, Any] | None = None
         self.completed: list[Key] | None = None
         self.errors: list[ErrorInfo] | None = None
+        # Differences to the counters of the state.
+        self.working = 0
+        self.waiting = 0
+        self.executions = 0
 
     def __bool__(self) -> bool:
         return bool(self.records or self.joins or self.context or self.tables or self.scalars)
@@ -329,6 +344,9 @@ def apply(state: RunState, changes: Changes) -> None:
     if changes.scalars is not None:
         for name, value in changes.scalars.items():
             setattr(state, name, list(value) if name == "errors" else value)
+    state.working += changes.working
+    state.waiting += changes.waiting
+    state.executions += changes.executions
     if changes.completed is not None:
         state.completed.extend(changes.completed)
     if changes.errors is not None:

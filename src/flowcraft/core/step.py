@@ -41,28 +41,20 @@ class Decision(NamedTuple):
     plan: Plan
 
 
-class Arrival(NamedTuple):
-    """A link whose fate is known, on its way to its target.
+Arrival = tuple[Link | None, Key, int]
+"""What is on a step's queue, as a plain tuple because there is one for every link.
 
-    ``closed`` tells that the loop it leaves is over; ``origin`` then has only the iteration of
-    the loops around that one.
-    """
-
-    link: Link
-    origin: Key
-    fate: int
-    closed: bool = False
-
-
-class Release(NamedTuple):
-    """Something that an instance had to wait for besides its links is settled."""
-
-    key: Key
-    failed: bool
-
+A link, the instance it comes from and its fate. For a loop that is over, the instance has only
+the iteration of the loops around it. Without a link: an instance that is settled, or one that
+something it had to wait for besides its links is settled for.
+"""
 
 # The fate of a link: chosen, not chosen, or cut off by a failure.
 TAKEN, DEAD, FAILING = 1, 0, 2
+# The same of a link whose loop was left without it.
+CLOSED_DEAD, CLOSED_FAILING = 3, 4
+# Entries without a link.
+SETTLED, RELEASED, RELEASED_FAILED = 5, 6, 7
 
 
 class Step:
@@ -89,7 +81,7 @@ class Step:
         self.changes = Changes()
         self.commands: list[Command] = []
         self.notes: list[Note] = []
-        self.queue: deque[Arrival | Release | Key] = deque()
+        self.queue: deque[Arrival] = deque()
         # The final status the run is heading for, once nothing more may start.
         self.stopping: RunStatus | None = state.stopping
         # Differences to the state's counters, added up when the decision is made.
@@ -167,7 +159,7 @@ class Step:
 
     def release(self, key: Key, *, failed: bool) -> None:
         """Take back a hold on an instance."""
-        self.queue.append(Release(key, failed))
+        self.queue.append((None, key, RELEASED_FAILED if failed else RELEASED))
 
     def sibling(self, key: Key, link: Link) -> Key:
         """The instance at the other end of a link that opens no iteration."""
@@ -180,13 +172,11 @@ class Step:
 
     def finish(self) -> Decision:
         """The decision, with the counters brought up to date."""
-        if self.working:
-            self.set("working", self.state.working + self.working)
-        if self.waiting:
-            self.set("waiting", self.state.waiting + self.waiting)
-        if self.executions:
-            self.set("executions", self.state.executions + self.executions)
-        return Decision(self.changes, self.commands, self.notes, self.plan)
+        changes = self.changes
+        changes.working = self.working
+        changes.waiting = self.waiting
+        changes.executions = self.executions
+        return Decision(changes, self.commands, self.notes, self.plan)
 
 
 def error_details(error: ErrorInfo) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.core import events as ev
@@ -50,12 +51,12 @@ class Attempt:
 
     Attributes:
         stop_reason: Set when it was asked to stop: ``"stopped"`` or ``"timeout"``.
-        task: The runner that executes it, once it has begun.
+        task: The runner that executes it.
     """
 
     __slots__ = ("command", "ctx", "implementation", "node", "run", "stop_reason", "task")
 
-    def __init__(self, run: LocalRun, command: Job) -> None:
+    def __init__(self, run: LocalRun, command: Job, task: asyncio.Task[None]) -> None:
         self.run = run
         self.command = command
         # Nearly every job is a node outside of loops, whose key is its index.
@@ -64,7 +65,7 @@ class Attempt:
         self.node: PlanNode = run.plan.nodes[index]
         self.implementation: Implementation | None = None
         self.ctx: BaseNodeContext[Any] | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.task = task
         self.stop_reason: str | None = None
 
     @property
@@ -80,8 +81,7 @@ class Attempt:
             self.stop_reason = reason
             if self.ctx is not None:
                 self.ctx.cancelled.cancel()
-            if self.task is not None:
-                self.task.cancel()
+            self.task.cancel()
 
     async def perform(self) -> ev.Event:
         """Carry out the attempt.
@@ -100,7 +100,7 @@ class Attempt:
                 timer = self._arm(self.node.definition.config.timeout_ms)
             if implementation.kind == "async" and not self.run.session.middleware:
                 outcome = implementation.call(self._context(None))
-                if inspect.isawaitable(outcome):
+                if type(outcome) is CoroutineType or inspect.isawaitable(outcome):
                     outcome = await outcome
             else:
                 outcome = await self._call(implementation)
@@ -244,11 +244,10 @@ class Attempt:
         return ev.NodeSucceeded(command.key, command.attempt, output, action, writes, dynamic)
 
     def _cancelled(self, error: BaseException) -> ev.Event:
-        task = asyncio.current_task()
         if self.stop_reason is None and self.run.session.closing:
             raise error
-        while task is not None and task.cancelling():
-            task.uncancel()
+        while self.task.cancelling():
+            self.task.uncancel()
         command = self.command
         if self.stop_reason == "timeout":
             return self._failure(self._timed_out())

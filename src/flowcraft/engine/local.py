@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flowcraft.core import commands as cmd
@@ -43,6 +43,8 @@ MAX_DEPTH = 50
 """Subflows within subflows; a blueprint that calls itself without an end fails here."""
 
 _MISSING: Any = object()
+AttemptCommand = cmd.RunNode | cmd.RunItem | cmd.RunUndo
+Job = tuple["LocalRun", AttemptCommand]
 
 
 class Gate(Protocol):
@@ -77,9 +79,10 @@ class Session:
         self.bus = runtime.bus
         self.middleware = runtime.options.middleware
         self.find = known.find
+        self.threads = runtime.threads
         self.gate: Gate | None = None
         self.wait_for_timers = wait_for_timers
-        self.pool: Pool[Attempt] = Pool(self._execute, concurrency)
+        self.pool: Pool[Job] = Pool(_execute, concurrency)
         self.timers: set[Timer] = set()
         self.sleeping = 0
         self.closing = False
@@ -141,14 +144,6 @@ class Session:
             if resting:
                 self.sleeping -= 1
 
-    async def _execute(self, attempt: Attempt) -> None:
-        try:
-            await attempt.run.execute(attempt)
-        except BaseException as error:
-            if not self.closing:
-                self.abort(error)
-            raise
-
 
 class LocalRun:
     """One run in memory."""
@@ -176,12 +171,11 @@ class LocalRun:
         state = self.state
         before = state.status
         decision = decide(self.plan, state, event, self.session.clock.now())
-        with self._lock:
-            if self._running:
-                self._remember(decision.changes)
-            apply(state, decision.changes)
-            self.plan = decision.plan
-            self.sequence += 1
+        if self.session.threads.calls:
+            with self._lock:
+                self._apply(decision)
+        else:
+            self._apply(decision)
         if self.session.bus.active:
             self._tell(event, decision)
         gate = self.session.gate
@@ -190,6 +184,13 @@ class LocalRun:
                 _CARRY_OUT[type(command)](self, command)
         if state.status is not before or state.status is not RunStatus.RUNNING:
             self._status_changed(before)
+
+    def _apply(self, decision: Decision) -> None:
+        if self._running:
+            self._remember(decision.changes)
+        apply(self.state, decision.changes)
+        self.plan = decision.plan
+        self.sequence += 1
 
     def rearm(self) -> None:
         """Carry out what is outstanding in a state that was loaded."""
@@ -213,25 +214,30 @@ class LocalRun:
 
     async def execute(self, attempt: Attempt) -> None:
         """Carry out an attempt in the runner that took it, and decide about how it ended."""
-        attempt.task = asyncio.current_task()
-        if self.session.bus.active:
-            self._tell_start(attempt)
-        self._running.add(attempt)
-        pool = self.session.pool
-        pool.executing += 1
-        outcome = await attempt.perform()
-        pool.executing -= 1
-        self._running.discard(attempt)
-        if not self._running:
-            self._past.clear()
-        pool.between = 1
+        session, pool, running = self.session, self.session.pool, self._running
         try:
+            if session.bus.active:
+                self._tell_start(attempt)
+            running.add(attempt)
+            pool.executing += 1
+            try:
+                outcome = await attempt.perform()
+            finally:
+                pool.executing -= 1
+                running.discard(attempt)
+            if self._past and not running:
+                self._past.clear()
+            pool.between = 1
             self.feed(outcome)
+        except BaseException as error:
+            if not session.closing:
+                session.abort(error)
+            raise
         finally:
             pool.between = 0
 
     def _submit(self, command: Any) -> None:
-        self.session.pool.submit(Attempt(self, command))
+        self.session.pool.submit((self, command))
 
     def _retry_node(self, command: cmd.RetryNode) -> None:
         due = ev.RetryDue(command.key, command.attempt)
@@ -262,15 +268,14 @@ class LocalRun:
     def _stop_work(self, command: cmd.StopWork) -> None:
         for key in list(self._timers):
             self.disarm(key[1])
-        for attempt in self.session.pool.discard(lambda job: job.run is self):
-            self._report_unbegun(attempt)
+        for _, unbegun in self.session.pool.discard(lambda job: job[0] is self):
+            self._report_unbegun(unbegun)
         for attempt in tuple(self._running):
             attempt.stop("stopped")
         for child in tuple(self.children.values()):
             child.feed(ev.CancelRequested(command.reason))
 
-    def _report_unbegun(self, attempt: Attempt) -> None:
-        command = attempt.command
+    def _report_unbegun(self, command: AttemptCommand) -> None:
         if isinstance(command, cmd.RunNode):
             self.feed(ev.NodeStopped(command.key, command.attempt))
         elif isinstance(command, cmd.RunItem):
@@ -428,6 +433,11 @@ class LocalRun:
                 payload=details,
             )
         )
+
+
+def _execute(job: Job, task: asyncio.Task[None]) -> Awaitable[None]:
+    run, command = job
+    return run.execute(Attempt(run, command, task))
 
 
 def _finish_details(event: ev.NodeSucceeded | ev.ItemSucceeded) -> dict[str, Any]:

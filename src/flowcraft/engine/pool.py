@@ -23,13 +23,16 @@ class Pool(Generic[J]):
     """Runs queued jobs, at most ``limit`` at a time.
 
     Args:
-        execute: Does one job. It must not raise.
+        execute: Does one job in the given task.
         limit: How many jobs may be under way at once.
     """
 
-    def __init__(self, execute: Callable[[J], Awaitable[None]], limit: int) -> None:
+    def __init__(
+        self, execute: Callable[[J, asyncio.Task[None]], Awaitable[None]], limit: int
+    ) -> None:
         self._execute = execute
         self._limit = limit
+        self._loop = asyncio.get_running_loop()
         self._queue: deque[J] = deque()
         self._runners: set[asyncio.Task[None]] = set()
         self._fresh = 0
@@ -80,7 +83,7 @@ class Pool(Generic[J]):
         """
         if not self._offered and not self._fresh:
             self._offered = True
-            asyncio.get_running_loop().call_soon(self._take_over)
+            self._loop.call_soon(self._take_over)
 
     def _take_over(self) -> None:
         self._offered = False
@@ -91,7 +94,7 @@ class Pool(Generic[J]):
         if self._fresh or len(self._runners) >= self._limit or self.closed:
             return
         self._fresh += 1
-        task = asyncio.get_running_loop().create_task(self._run(), context=self._context.copy())
+        task = self._loop.create_task(self._run(), context=self._context.copy())
         self._runners.add(task)
         task.add_done_callback(self._ended)
 
@@ -110,7 +113,7 @@ class Pool(Generic[J]):
             job = self._queue.popleft()
             if self._queue:
                 self._offer()
-            await self._execute(job)
+            await self._execute(job, task)
             if task.cancelling() or copy_context() != base:
                 return  # a node left something behind: the next job gets a clean runner
             turns += 1

@@ -86,29 +86,40 @@ class Context(Mapping[str, Any]):
 
 
 class RunResult:
-    """How a run ended, or where it rests.
-
-    Attributes:
-        run_id: The run.
-        status: ``completed``, ``failed`` or ``cancelled``; ``awaiting`` or ``paused`` for a run
-            that rests.
-        context: All context keys, engine keys included.
-        outputs: The latest output of each node that has one.
-        errors: Failures that stand, in the order in which they happened.
-        awaiting: What the run waits for.
-        compensations: Node ids and errors (or ``None``) of the compensations that ran.
-        state: Text from which :meth:`FlowRuntime.resume` continues the run.
-    """
+    """How a run ended (``completed``, ``failed``, ``cancelled``), or where it rests."""
 
     def __init__(self, run: LocalRun) -> None:
         self._run = run
-        view = ContextView(run.plan, run.state)
-        self.run_id: str = run.state.run_id
-        self.blueprint_id: str = run.plan.blueprint.id
-        self.status: RunStatus = run.state.status
-        self.context: Mapping[str, Any] = Context(view)
-        self.outputs: Mapping[str, Any] = Outputs(view, run.plan)
-        self.errors: tuple[ErrorInfo, ...] = tuple(run.state.errors)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._run.state.run_id
+
+    @property
+    def blueprint_id(self) -> str:
+        """The id of its blueprint."""
+        return self._run.plan.blueprint.id
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run ended, or where it rests."""
+        return self._run.state.status
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """All context keys, engine keys included; values are copies."""
+        return Context(ContextView(self._run.plan, self._run.state))
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """The latest output of each node that has one; values are copies."""
+        return Outputs(ContextView(self._run.plan, self._run.state), self._run.plan)
+
+    @property
+    def errors(self) -> tuple[ErrorInfo, ...]:
+        """Failures that stand, in the order in which they happened."""
+        return tuple(self._run.state.errors)
 
     @property
     def awaiting(self) -> tuple[Awaiting, ...]:

@@ -134,6 +134,7 @@ class FlowRuntime:
         self.bus = EventBus()
         self.threads = DaemonThreads()
         self.blueprints: dict[str, WorkflowBlueprint] = {}
+        self._known = _KnownToRuntime(self)
         self._plans: dict[int, tuple[WorkflowBlueprint, Plan]] = {}
         self.sessions: set[Session] = set()
         for listener in listeners:
@@ -398,9 +399,9 @@ class FlowRuntime:
                 raise FlowcraftError(
                     f"The runtime does not know a blueprint '{flow}'. It knows: {names}."
                 )
-            return found, _KnownToRuntime(self)
+            return found, self._known
         if isinstance(flow, WorkflowBlueprint | Mapping):
-            return _as_blueprint(flow), _KnownToRuntime(self)
+            return _as_blueprint(flow), self._known
         return flow.to_blueprint(), _KnownToFlow(self, flow)
 
     def _check_strict(self, blueprint: WorkflowBlueprint, strict: bool) -> None:
@@ -412,15 +413,17 @@ class FlowRuntime:
             )
 
     def _initial(self, context: Mapping[str, Any] | str | None) -> dict[str, Any]:
+        if context is None:
+            return {}
         if isinstance(context, str):
             try:
                 context = json.loads(context)
             except ValueError as error:
                 raise FlowcraftError(f"The initial context is not JSON: {error}.") from error
-        if context is not None and not isinstance(context, Mapping):
+        if not isinstance(context, Mapping):
             kind = type(context).__name__
             raise FlowcraftError(f"The initial context is a mapping of names, not a {kind}.")
-        stored: dict[str, Any] = self._stored(dict(context or {}), "context")
+        stored: dict[str, Any] = self._stored(dict(context), "context")
         return stored
 
     def _stored(self, value: Any, where: str) -> Any:

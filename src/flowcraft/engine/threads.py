@@ -27,6 +27,8 @@ class DaemonThreads:
         self._lock = threading.Lock()
         self._idle = 0
         self._threads = 0
+        # Calls under way, those included that nobody waits for any more.
+        self.calls = 0
         self.abandoned = 0
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -49,6 +51,7 @@ class DaemonThreads:
             except RuntimeError:
                 logger.debug("The event loop ended before %r returned", function)
 
+        self.calls += 1
         self._start(work)
         try:
             return await future
@@ -58,6 +61,7 @@ class DaemonThreads:
             raise
 
     def _settle(self, future: asyncio.Future[Any], outcome: Any, error: Any) -> None:
+        self.calls -= 1
         if future.done():
             self.abandoned -= 1
         elif error is None:
