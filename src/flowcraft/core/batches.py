@@ -12,7 +12,7 @@ from flowcraft.core.commands import RetryItem, RunItem
 from flowcraft.core.events import ItemFailed, ItemSucceeded
 from flowcraft.core.holds import held_instance, hold
 from flowcraft.core.outcomes import fail, stop, succeed
-from flowcraft.core.plan import Key, PlanNode, iteration_of_key
+from flowcraft.core.plan import Key, PlanNode, index_of_key, iteration_of_key
 from flowcraft.core.retries import delay_before_retry_ms
 from flowcraft.core.state import DELETED, Batch, ErrorInfo, Item, Record, RunStatus
 from flowcraft.core.step import Step, error_details
@@ -40,7 +40,9 @@ def run_scatter(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     items = tuple(record.input or ())
     gather = held_instance(step, key, params["gatherNodeId"])
     batch = Batch(items, gather=-1)
-    if gather is not None and step.record(gather) is None:
+    # A gather that no edge leads to starts with the run: it waits for nothing.
+    waits = gather is not None and index_of_key(gather) not in step.plan.starts
+    if gather is not None and waits and step.record(gather) is None:
         batch = batch._replace(gather=gather)
         if items:
             hold(step, gather)

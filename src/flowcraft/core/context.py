@@ -57,7 +57,7 @@ class ContextView(Mapping[str, Any]):
             record = self.latest_record(node.index)
             if record is None:
                 continue
-            if record.started_at is not None:
+            if record.input is not None:
                 seen[INPUTS + node.id] = None
             if record.status in HAS_OUTPUT:
                 seen[OUTPUTS + node.id] = seen[node.id] = None
@@ -68,6 +68,11 @@ class ContextView(Mapping[str, Any]):
 
     def lookup(self, key: str, default: Any = None) -> Any:
         """The value of a key, or ``default``. The value is not a copy: do not hand it out."""
+        if key.startswith(INPUTS):
+            index = self._plan.index_of.get(key[len(INPUTS) :])
+            record = None if index is None else self.latest_record(index)
+            if record is not None and record.input is not None:
+                return record.input
         stored = self._stored(key)
         if stored is HIDDEN:
             return default
@@ -75,11 +80,6 @@ class ContextView(Mapping[str, Any]):
             return stored
         if key.startswith(OUTPUTS):
             return self.output_of(key[len(OUTPUTS) :], default)
-        if key.startswith(INPUTS):
-            index = self._plan.index_of.get(key[len(INPUTS) :])
-            record = None if index is None else self.latest_record(index)
-            if record is not None and record.started_at is not None:
-                return record.input
         return self.output_of(key, default)
 
     def output_of(self, node_id: str, default: Any = None) -> Any:

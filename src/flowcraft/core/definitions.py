@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from flowcraft.core.reading import Reader, copy_plain, kind_of
+from flowcraft.core.reading import MAPPINGS, Reader, copy_plain, kind_of
 from flowcraft.errors import BlueprintError, Problem
 
 # Told from an empty mapping that the document has, so that a document is written as it was.
@@ -92,8 +92,13 @@ CONFIG_KEYS: Final = frozenset(_CONFIG_FIELDS)
 NODE_KEYS: Final = frozenset({"id", "uses", "params", "inputs", "config"})
 EDGE_KEYS: Final = frozenset({"source", "target", "action", "condition", "transform"})
 NO_CONFIG: Final = NodeConfig()
-_ISOLATIONS: Final = ("process",)
-_JOINS: Final = ("all", "any")
+
+_NUMBERS: Final = frozenset({"retryDelay", "backoff", "retryDelayMax", "timeout"})
+_TEXTS: Final = frozenset({"fallback", "compensate", "concurrencyKey"})
+_CHOICES: Final[Mapping[str, Sequence[str]]] = {
+    "isolation": ("process",),
+    "joinStrategy": ("all", "any"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,7 @@ class NodeDefinition:
         """
         reader = Reader()
         node = None
-        if isinstance(data, Mapping):
+        if isinstance(data, MAPPINGS):
             node = read_node(reader, data)
         else:
             reader.problem(f"a node must be an object, not {kind_of(data)}")
@@ -191,7 +196,7 @@ def _read_inputs(reader: Reader, raw: Mapping[str, Any]) -> str | Mapping[str, s
     inputs = raw.get("inputs")
     if inputs is None or isinstance(inputs, str):
         return reader.optional_text(raw, "inputs")
-    if not isinstance(inputs, Mapping):
+    if not isinstance(inputs, MAPPINGS):
         reader.problem(f"must be text or a map of texts, not {kind_of(inputs)}", "inputs")
         return None
     for name, value in inputs.items():
@@ -202,23 +207,25 @@ def _read_inputs(reader: Reader, raw: Mapping[str, Any]) -> str | Mapping[str, s
 
 def _read_config(reader: Reader, raw: Mapping[str, Any]) -> NodeConfig:
     reader.at = (*reader.at, "config")
-    return NodeConfig(
-        max_retries=reader.whole(raw, "maxRetries", 1),
-        retry_delay_ms=reader.number(raw, "retryDelay", 1000.0),
-        backoff=reader.number(raw, "backoff", 2.0),
-        retry_delay_max_ms=reader.number(raw, "retryDelayMax", None),
-        jitter=reader.flag(raw, "jitter", True),
-        retry_on=reader.texts(raw, "retryOn"),
-        no_retry_on=reader.texts(raw, "noRetryOn"),
-        timeout_ms=reader.number(raw, "timeout", None),
-        fallback=reader.optional_text(raw, "fallback"),
-        compensate=reader.optional_text(raw, "compensate"),
-        isolation=reader.choice(raw, "isolation", _ISOLATIONS),
-        join_strategy=reader.choice(raw, "joinStrategy", _JOINS) or "all",
-        concurrency_key=reader.optional_text(raw, "concurrencyKey"),
-        extra=frozen(reader.unknown(raw, CONFIG_KEYS)),
-        given=frozenset(name for name in raw if raw[name] is not None and name in CONFIG_KEYS),
-    )
+    given = [name for name in raw if name in CONFIG_KEYS and raw[name] is not None]
+    values = {_CONFIG_FIELDS[name][0]: _read_setting(reader, raw, name) for name in given}
+    extra = frozen(reader.unknown(raw, CONFIG_KEYS))
+    return NodeConfig(**values, extra=extra, given=frozenset(given))
+
+
+def _read_setting(reader: Reader, raw: Mapping[str, Any], name: str) -> Any:
+    default = _CONFIG_FIELDS[name][1]
+    if name in _NUMBERS:
+        return reader.number(raw, name, default)
+    if name in _TEXTS:
+        return reader.optional_text(raw, name)
+    if name in _CHOICES:
+        return reader.choice(raw, name, _CHOICES[name]) or default
+    if name == "maxRetries":
+        return reader.whole(raw, name, default)
+    if name == "jitter":
+        return reader.flag(raw, name, default)
+    return reader.texts(raw, name)
 
 
 def read_edge(reader: Reader, raw: Mapping[str, Any]) -> EdgeDefinition | None:
@@ -237,7 +244,7 @@ def _read_action(reader: Reader, raw: Mapping[str, Any]) -> Any:
     action = raw.get("action")
     if action is None or action == "":
         return None
-    if isinstance(action, Mapping | list | tuple):
+    if isinstance(action, dict | list | tuple | Mapping):
         reader.problem(f"must be text, not {kind_of(action)}", "action")
         return None
     return reader.plain(action, "action")

@@ -106,7 +106,7 @@ def generate_mermaid(
 
 
 def _names(nodes: Mapping[str, NodeDefinition]) -> dict[str, str]:
-    """The ids of the diagram: those of the nodes where they can be, else ``n0``, ``n1`` and so on."""
+    """The ids of the diagram: those of the nodes where they can be, else numbered ones."""
     return {
         node_id: node_id if _is_plain(node_id) else f"n{number}"
         for number, node_id in enumerate(nodes)

@@ -63,7 +63,7 @@ class Attempt:
         key = command.key if type(command) is RunNode else _node_index(command)
         index = key if type(key) is int else index_of_key(key)
         self.node: PlanNode = run.plan.nodes[index]
-        self.implementation: Implementation | None = None
+        self.implementation: Implementation | None = run.session.find(self.uses)
         self.ctx: BaseNodeContext[Any] | None = None
         self.task = task
         self.stop_reason: str | None = None
@@ -74,6 +74,11 @@ class Attempt:
         if isinstance(self.command, RunItem):
             return self.command.uses
         return self.node.definition.uses
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether there is something to call; a built-in as a batch's worker fails as it runs."""
+        return self.implementation is not None or self.uses in BUILTIN_USES
 
     def stop(self, reason: str) -> None:
         """Ask the attempt to end; a coroutine is cancelled, a thread is told."""
@@ -92,10 +97,9 @@ class Attempt:
         """
         timer = None
         try:
-            implementation = self.run.session.find(self.uses)
+            implementation = self.implementation
             if implementation is None:
                 raise _missing(self.uses, self.node.id)
-            self.implementation = implementation
             if self.node.definition.config.timeout_ms is not None:
                 timer = self._arm(self.node.definition.config.timeout_ms)
             if implementation.kind == "async" and not self.run.session.middleware:

@@ -216,7 +216,7 @@ class LocalRun:
         """Carry out an attempt in the runner that took it, and decide about how it ended."""
         session, pool, running = self.session, self.session.pool, self._running
         try:
-            if session.bus.active:
+            if session.bus.active and attempt.can_begin:
                 self._tell_start(attempt)
             running.add(attempt)
             pool.executing += 1
@@ -252,6 +252,9 @@ class LocalRun:
         self.session.call_at(command.due_at, lambda: self.feed(due), resting=False)
 
     def _arm_timer(self, command: cmd.ArmTimer) -> None:
+        if not self.session.wait_for_timers:
+            return  # the caller takes a run that only waits for time as it is
+
         def fire() -> None:
             self._timers.pop(("timer", command.key), None)
             self.feed(ev.TimerFired(command.key))

@@ -358,13 +358,13 @@ class RunHandle:
     def __repr__(self) -> str:
         return f"<RunHandle {self.run_id} of {self._subject.blueprint.id!r}>"
 
-    def _resume(self, node_id: str | Sequence[str] | None, output: Any, action: Any) -> None:
-        rested = self._done().result()
-        self._error_seen = False
+    async def _resume(self, node_id: str | Sequence[str] | None, output: Any, action: Any) -> None:
+        """Go on with a run that rests; nothing has changed if the answer is refused."""
+        rested = self._done()
         self._task = asyncio.get_running_loop().create_task(
             self._env.runtime.resume(
                 self._flow,
-                rested,
+                rested.result(),
                 node_id=node_id,
                 output=output,
                 action=action,
@@ -372,6 +372,11 @@ class RunHandle:
                 concurrency=self._concurrency,
             )
         )
+        self._error_seen = False
+        await self._env.settle()
+        if (error := self.unseen_error()) is not None:
+            self._task = rested
+            raise error
 
     def _session(self) -> Session | None:
         """The session in which the run is live; ``None`` once it is over or rests."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from flowcraft.core import builtins
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.engine.local import Known
+from flowcraft.engine.local import Known, Session
 from flowcraft.engine.runtime import FlowRuntime, Runnable
 from flowcraft.errors import FlowcraftError
 
@@ -57,6 +58,23 @@ def _is_in(blueprint: WorkflowBlueprint, name: str) -> bool:
         if node.id == name or is_item:
             return True
     return False
+
+
+def open_session(runtime: FlowRuntime, known: Known) -> Session:
+    """A session of the runtime in which nothing is under way yet."""
+    return Session(runtime, known, runtime.options.concurrency, wait_for_timers=True)
+
+
+def initial_context(
+    runtime: FlowRuntime, context: Mapping[str, Any] | str | None
+) -> dict[str, Any]:
+    """The initial context in stored form.
+
+    Raises:
+        FlowcraftError: It is no mapping of names, or no JSON.
+        SerializationError: It holds something that cannot be stored.
+    """
+    return runtime._initial(context)
 
 
 def _resolve(runtime: FlowRuntime, flow: Runnable) -> tuple[WorkflowBlueprint, Known]:
