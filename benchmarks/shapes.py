@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 Graph = tuple[list[str], list[tuple[str, str]]]
 
 
 def chain(nodes: int) -> Graph:
     """Nodes in a row."""
     names = [f"n{i}" for i in range(nodes)]
-    return names, list(zip(names, names[1:], strict=False))
+    return names, list(pairwise(names))
 
 
 def fan(nodes: int) -> Graph:

@@ -99,13 +99,16 @@ SHAPES: dict[str, Callable[[int], Json]] = {
 }
 
 
+def new_runtime() -> FlowRuntime:
+    """A runtime that knows the nodes; without a bound, since graphs are larger than it."""
+    return FlowRuntime(registry=REGISTRY, blueprints={"child": CHILD}, max_executions=None)
+
+
 class Flowcraft:
     """The runtime in this process."""
 
     def __init__(self) -> None:
-        self._runtime = FlowRuntime(
-            registry=REGISTRY, blueprints={"child": CHILD}, max_executions=None
-        )
+        self._runtime = new_runtime()
 
     def about(self) -> dict[str, Any]:
         """The package, as it is installed or lies beside this directory."""
@@ -119,8 +122,7 @@ class Flowcraft:
         """Read the blueprint, build its plan, and check that a run does what it should."""
         form = SHAPES[shape](nodes)
         given = {"items": list(range(nodes))} if shape == "batch" else {"round": 0}
-        # A fresh runtime, or the plans of earlier graphs would be kept.
-        self.__init__()  # type: ignore[misc]
+        self._runtime = new_runtime()  # the old one keeps the plans of earlier graphs
         gc.collect()
         started = perf_counter()
         blueprint = WorkflowBlueprint.from_dict(form)

@@ -1,19 +1,81 @@
 """Flowcraft for Python: workflows as graphs of nodes, in one process, on one machine, on AWS."""
 
-from flowcraft.core.blueprint import EdgeDefinition, NodeDefinition, WorkflowBlueprint
-from flowcraft.core.builder import create_flow
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.builder import FlowBuilder, create_flow, set_default_runtime_factory
+from flowcraft.core.definitions import EdgeDefinition, NodeConfig, NodeDefinition
 from flowcraft.core.draw import generate_mermaid
-from flowcraft.core.expressions import PropertyEvaluator, SafeEvaluator
-from flowcraft.core.graph import analyze_blueprint
-from flowcraft.core.lint import lint_blueprint
+from flowcraft.core.expressions import Evaluator, PropertyEvaluator, SafeEvaluator
+from flowcraft.core.graph import BlueprintAnalysis, analyze_blueprint
+from flowcraft.core.lint import LintIssue, LintResult, lint_blueprint
 from flowcraft.core.retry_policy import RetryPolicy
-from flowcraft.core.state import RunStatus
+from flowcraft.core.state import ErrorInfo, RunStatus
 from flowcraft.engine.bus import FlowEvent
 from flowcraft.engine.context import CancelToken, NodeContext, SyncNodeContext
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Node, NodeResult, node
 from flowcraft.engine.registry import Registry
-from flowcraft.engine.results import RunResult
+from flowcraft.engine.results import Awaiting, RunResult
 from flowcraft.engine.runtime import FlowRuntime, RuntimeOptions
-from flowcraft.engine.serializer import JsonSerializer
-from flowcraft.errors import FlowcraftError
+from flowcraft.engine.serializer import JsonSerializer, Serializer
+from flowcraft.errors import (
+    BlueprintError,
+    ExpressionError,
+    FlowcraftError,
+    ImplementationMissing,
+    InputError,
+    InvalidRunState,
+    NodeTimeout,
+    Problem,
+    RunCancelled,
+    RunFailed,
+    SerializationError,
+)
+
+set_default_runtime_factory(FlowRuntime)
+
+__all__ = [
+    "Awaiting",
+    "BlueprintAnalysis",
+    "BlueprintError",
+    "CancelToken",
+    "EdgeDefinition",
+    "ErrorInfo",
+    "Evaluator",
+    "ExpressionError",
+    "FlowBuilder",
+    "FlowEvent",
+    "FlowRuntime",
+    "FlowcraftError",
+    "ImplementationMissing",
+    "InputError",
+    "InvalidRunState",
+    "JsonSerializer",
+    "LintIssue",
+    "LintResult",
+    "Middleware",
+    "Node",
+    "NodeConfig",
+    "NodeContext",
+    "NodeDefinition",
+    "NodeResult",
+    "NodeTimeout",
+    "Problem",
+    "PropertyEvaluator",
+    "Registry",
+    "RetryPolicy",
+    "RunCancelled",
+    "RunFailed",
+    "RunResult",
+    "RunStatus",
+    "RuntimeOptions",
+    "SafeEvaluator",
+    "SerializationError",
+    "Serializer",
+    "SyncNodeContext",
+    "WorkflowBlueprint",
+    "analyze_blueprint",
+    "create_flow",
+    "generate_mermaid",
+    "lint_blueprint",
+    "node",
+]

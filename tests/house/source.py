@@ -21,6 +21,8 @@ _LEFT_BEHIND = {
     ".mypy_cache",
     ".ruff_cache",
     ".hypothesis",
+    ".cache",
+    "node_modules",
     ".import_linter_cache",
     "build",
     "dist",
@@ -44,7 +46,12 @@ def repository_files() -> Iterator[Path]:
 def python_files(*directories: Path) -> list[Path]:
     """The Python files below the directories, those of the package if none is given."""
     roots = directories or (PACKAGE,)
-    return sorted(path for root in roots for path in root.rglob("*.py"))
+    return sorted(
+        path
+        for root in roots
+        for path in root.rglob("*.py")
+        if not _LEFT_BEHIND.intersection(path.relative_to(root).parts)
+    )
 
 
 @cache

@@ -145,27 +145,35 @@ def _unstoppable(subject: Subject) -> list[list[int]]:
     lasting: list[list[int]] = [[] for _ in subject.ids]
     leaving = _leaving(subject)
     for node in subject.blueprint.nodes:
-        number = subject.index_of[node.id]
-        edges = [edge for edge in leaving.get(node.id, ()) if edge.condition is None]
-        if node.uses == builtins.LOOP_CONTROLLER:
-            edges = _lasting_of_controller(node, edges, leaving[node.id] if edges else [])
+        edges = leaving.get(node.id, [])
+        if node.uses != builtins.LOOP_CONTROLLER:
+            edges = [edge for edge in edges if edge.condition is None and edge.action is None]
+        elif _is_always_true(node):
+            edges = [] if _has_way_out(subject, edges) else _unconditional(edges, CONTINUE)
         else:
-            edges = [edge for edge in edges if edge.action is None]
-        lasting[number] += [subject.index_of[edge.target] for edge in edges]
+            edges = _unconditional(edges, BREAK) or _unconditional(edges, None)
+        lasting[subject.index_of[node.id]] += [subject.index_of[edge.target] for edge in edges]
     return lasting
 
 
-def _lasting_of_controller(
-    node: NodeDefinition, edges: list[EdgeDefinition], everything: list[EdgeDefinition]
-) -> list[EdgeDefinition]:
-    condition = node.params.get("condition")
-    is_always_true = condition is True or (text_condition(node) or "").strip() in ALWAYS
-    if is_always_true:
-        # Only a conditional edge, which goes before the verdict, can leave such a loop.
-        has_way_out = len(edges) < len(everything)
-        return [] if has_way_out else [edge for edge in edges if edge.action == CONTINUE]
-    breaking = [edge for edge in edges if edge.action == BREAK]
-    return breaking or [edge for edge in edges if edge.action is None]
+def _is_always_true(controller: NodeDefinition) -> bool:
+    condition = controller.params.get("condition")
+    return condition is True or (text_condition(controller) or "").strip() in ALWAYS
+
+
+def _has_way_out(subject: Subject, edges: list[EdgeDefinition]) -> bool:
+    """Whether a controller can leave its loop by a conditional edge, which goes first."""
+    return any(
+        edge.condition is not None
+        and edge.action is None
+        and subject.rank[subject.index_of[edge.source]]
+        != subject.rank[subject.index_of[edge.target]]
+        for edge in edges
+    )
+
+
+def _unconditional(edges: list[EdgeDefinition], action: str | None) -> list[EdgeDefinition]:
+    return [edge for edge in edges if edge.condition is None and edge.action == action]
 
 
 def _leaving(subject: Subject) -> dict[str, list[EdgeDefinition]]:
@@ -179,17 +187,21 @@ def _leaving(subject: Subject) -> dict[str, list[EdgeDefinition]]:
 def lint_context_keys(subject: Subject) -> Iterator[LintIssue]:
     """Context keys that two nodes set of which neither comes before the other (rule S8)."""
     shared = {key: numbers for key, numbers in _writers(subject).items() if len(numbers) > 1}
-    rank = _ranks(subject) if shared else []
     searches = MAX_ORDER_SEARCHES
     for key, writers in shared.items():
         # In topological order, neighbours that are ordered make a chain of all of them.
-        for earlier, later in pairwise(sorted(writers, key=rank.__getitem__)):
+        for earlier, later in pairwise(sorted(writers, key=subject.rank.__getitem__)):
             searches -= 1
             if searches < 0:
                 return
-            if rank[earlier] != rank[later] and not reach(subject.following, [earlier])[later]:
+            if not _is_before(subject, earlier, later):
                 yield _conflict(subject, key, min(earlier, later), max(earlier, later))
                 break
+
+
+def _is_before(subject: Subject, earlier: int, later: int) -> bool:
+    is_same_cycle = subject.rank[earlier] == subject.rank[later]
+    return is_same_cycle or reach(subject.following, [earlier])[later]
 
 
 def _conflict(subject: Subject, key: str, one: int, other: int) -> LintIssue:
@@ -203,19 +215,6 @@ def _conflict(subject: Subject, key: str, one: int, other: int) -> LintIssue:
         node_id=second,
         related_id=first,
     )
-
-
-def _ranks(subject: Subject) -> list[int]:
-    """A number for each node that is greater than those of all nodes that lead to it.
-
-    The nodes of a cycle have the same.
-    """
-    rank = [0] * len(subject.ids)
-    parts = strongly_connected_components(len(subject.ids), subject.following)
-    for number, part in enumerate(reversed(parts)):
-        for index in part:
-            rank[index] = number
-    return rank
 
 
 def _writers(subject: Subject) -> dict[str, set[int]]:

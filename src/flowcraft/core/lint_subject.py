@@ -10,7 +10,12 @@ from typing import Any, Literal
 from flowcraft.core.blueprint import NodeDefinition, WorkflowBlueprint, read_blueprint, written_form
 from flowcraft.core.builtins import BATCH_SCATTER
 from flowcraft.core.definitions import DuplicateId
-from flowcraft.core.graph import helper_relations, start_node_ids, successors
+from flowcraft.core.graph import (
+    helper_relations,
+    start_node_ids,
+    strongly_connected_components,
+    successors,
+)
 from flowcraft.core.reading import Step, format_place
 from flowcraft.errors import Problem
 
@@ -84,6 +89,19 @@ class Subject:
     def following(self) -> list[list[int]]:
         """The numbers of the nodes that the edges of each node lead to."""
         return successors(self.blueprint, self.index_of)
+
+    @cached_property
+    def rank(self) -> list[int]:
+        """A number for each node that is greater than those of all nodes that lead to it.
+
+        The nodes of a cycle have the same.
+        """
+        rank = [0] * len(self.ids)
+        parts = strongly_connected_components(len(self.ids), self.following)
+        for number, part in enumerate(reversed(parts)):
+            for index in part:
+                rank[index] = number
+        return rank
 
     @cached_property
     def running(self) -> list[bool]:

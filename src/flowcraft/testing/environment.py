@@ -302,28 +302,27 @@ class RunHandle:
         """
         session = self._session()
         if session is None or session.root is None:
-            self._resume(node_id, output, action)
-        else:
-            codec_for = self._env.runtime.options.serializer.codec_for
-            value = snapshot(output, registered=codec_for, where="output")
-            target = answering.find(session.root, node_id)
-            target.run.disarm(target.key)
-            target.run.feed(ev.AnswerReceived(target.key, value, action))
+            await self._resume(node_id, output, action)
+            return
+        codec_for = self._env.runtime.options.serializer.codec_for
+        value = snapshot(output, registered=codec_for, where="output")
+        target = answering.find(session.root, node_id)
+        target.run.disarm(target.key)
+        target.run.feed(ev.AnswerReceived(target.key, value, action))
         await self._env.settle()
-        if (error := self.unseen_error()) is not None:
-            raise error
 
     async def cancel(self) -> None:
         """Cancel the run.
 
         Raises:
-            InvalidRunState: It is over, or rests until it is answered, with nothing to stop.
+            InvalidRunState: It is over.
+            RunTimeout: Nodes are still at work when the environment's patience is over.
         """
-        if self._session() is None:
-            raise InvalidRunState(
-                f"Run '{self.run_id}' is {self.status}: there is nothing to stop."
-            )
+        if self.status.is_final:
+            raise InvalidRunState(f"Run '{self.run_id}' is {self.status}: nothing is left to stop.")
         self._cancel.cancel()
+        if self._session() is None:
+            await self._resume(self.awaiting[0].path, None, None)
         await self._env.settle()
 
     async def finish(self) -> RunResult:

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from flowcraft.core.batches import item_name
-from flowcraft.core.commands import RunItem
+from flowcraft.core.commands import RunItem, RunUndo
 from flowcraft.core.plan import Key, Plan, index_of_key
-from flowcraft.core.state import RunState
+from flowcraft.core.state import RETRYING, SLEEPING, WAITING, RunState
 from flowcraft.engine.answering import live_runs
 from flowcraft.engine.attempt import Attempt
-from flowcraft.engine.local import LocalRun, Session
+from flowcraft.engine.local import Job, LocalRun, Session
 from flowcraft.engine.pool import Pool
 
 _SAME_TIME_SECONDS = 1e-6
+_TIMED = frozenset({RETRYING, WAITING, SLEEPING})
 
 
-class HeldPool(Pool[Attempt]):
+class HeldPool(Pool[Job]):
     """A pool that begins nothing by itself.
 
     Attributes:
-        jobs: What is ready, in the order in which it became so.
+        jobs: What is ready, in the order in which it became so: runs and their commands.
     """
 
     def __init__(self) -> None:
-        super().__init__(_never, limit=1)
-        self.jobs: list[Attempt] = []
+        super().__init__(_begin, limit=1)
+        self.jobs: list[Job] = []
 
-    def submit(self, job: Attempt) -> None:
+    def submit(self, job: Job) -> None:
         """Hold a job until somebody takes it."""
         self.jobs.append(job)
 
-    def discard(self, unwanted: Callable[[Attempt], bool]) -> list[Attempt]:
+    def discard(self, unwanted: Callable[[Job], bool]) -> list[Job]:
         """Take jobs away, and give them back."""
         dropped = [job for job in self.jobs if unwanted(job)]
         self.jobs = [job for job in self.jobs if not unwanted(job)]
         return dropped
+
+    def begin(self, job: Job) -> asyncio.Task[None]:
+        """Execute a job in a task of its own."""
+        self.jobs.remove(job)
+        return asyncio.get_running_loop().create_task(_perform(job))
 
 
 class RunCopy(NamedTuple):
@@ -69,34 +76,40 @@ def restore(
     return run
 
 
-def job_of(attempt: Attempt) -> Any:
-    """What an attempt is about, comparable between a run and its copies."""
-    return (attempt.run.state.run_id, attempt.command_key)
+def mark_of(job: Job) -> tuple[Any, ...]:
+    """What a job is about, comparable between a run and its copies."""
+    run, command = job
+    key = command.target if isinstance(command, RunUndo) else command.key
+    item = command.item if isinstance(command, RunItem) else None
+    return (run.state.run_id, type(command), key, item)
 
 
-def name_of_job(job: Attempt | tuple[LocalRun, Key]) -> str:
-    """How a test names an attempt or an instance: its node, behind the subflows it is in."""
-    if isinstance(job, tuple):
-        run, key = job
-        name = run.plan.nodes[index_of_key(key)].id
-    else:
-        run, command = job.run, job.command
-        name = item_name(job.uses, command.item) if isinstance(command, RunItem) else job.node.id
-    return "/".join([*_way(run), name])
+def name_of_job(job: Job) -> str:
+    """How a test names a job: its node or item, behind the subflows it is in."""
+    run, command = job
+    if isinstance(command, RunUndo):
+        return path_of(run, command.node)
+    if isinstance(command, RunItem):
+        return "/".join([*_way(run), item_name(command.uses, command.item)])
+    return path_of(run, command.key)
+
+
+def path_of(run: LocalRun, key: Key) -> str:
+    """How a test names an instance: its node, behind the subflows it is in."""
+    return "/".join([*_way(run), run.plan.nodes[index_of_key(key)].id])
 
 
 def due_names(root: LocalRun, when: float) -> Iterator[str]:
     """The nodes and items for which something is due by then."""
     latest = when + _SAME_TIME_SECONDS
     for run in live_runs(root):
-        way = _way(run)
         for key, record in run.state.records.items():
-            if record.due_at is not None and record.due_at <= latest and record.ended_at is None:
-                yield "/".join([*way, run.plan.nodes[index_of_key(key)].id])
+            if record.status in _TIMED and record.due_at is not None and record.due_at <= latest:
+                yield path_of(run, key)
         for (key, index), item in run.state.items.items():
             if item.due_at is not None and item.due_at <= latest:
                 worker = run.plan.nodes[index_of_key(key)].definition.params["workerUsesKey"]
-                yield "/".join([*way, item_name(worker, index)])
+                yield "/".join([*_way(run), item_name(worker, index)])
 
 
 def _way(run: LocalRun) -> list[str]:
@@ -110,10 +123,20 @@ def _way(run: LocalRun) -> list[str]:
 
 def _copied(state: RunState) -> RunState:
     """A copy whose tables are its own; what is in them never changes."""
-    tables = {f.name: getattr(state, f.name) for f in fields(state)}
-    own = {name: type(v)(v) for name, v in tables.items() if isinstance(v, dict | list)}
-    return replace(state, **own)
+    copied = replace(state)
+    for entry in fields(state):
+        value = getattr(state, entry.name)
+        if isinstance(value, dict | list):
+            setattr(copied, entry.name, type(value)(value))
+    return copied
 
 
-async def _never(attempt: Attempt) -> None:
-    raise AssertionError(f"{attempt.node.id} was begun by the pool")
+async def _begin(job: Job, task: asyncio.Task[None]) -> None:
+    run, command = job
+    await run.execute(Attempt(run, command, task))
+
+
+async def _perform(job: Job) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    await _begin(job, task)

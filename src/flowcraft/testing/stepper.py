@@ -11,13 +11,12 @@ from typing import Any, Literal, NamedTuple
 from flowcraft.core import events as ev
 from flowcraft.core.batches import item_name
 from flowcraft.core.commands import RunItem, RunUndo
-from flowcraft.core.plan import Key, index_of_key
+from flowcraft.core.plan import index_of_key
 from flowcraft.core.state import RunStatus
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
-from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.bus import EventBus, FlowEvent
-from flowcraft.engine.local import LocalRun, Session
+from flowcraft.engine.local import AttemptCommand, Job, LocalRun, Session
 from flowcraft.engine.results import Awaiting, RunResult
 from flowcraft.engine.runtime import FlowRuntime, Runnable
 from flowcraft.errors import FlowcraftError, InvalidRunState
@@ -28,8 +27,9 @@ from flowcraft.testing.held import (
     RunCopy,
     copy_of,
     due_names,
-    job_of,
+    mark_of,
     name_of_job,
+    path_of,
     restore,
 )
 from flowcraft.testing.subjects import Subject, initial_context, open_session
@@ -204,12 +204,11 @@ class Stepper:
         due = self._clock.next_due
         if name is None and not self._pool.jobs:
             return None if due is None else self._pass_time(due)
-        attempt = self._choose(name)
+        job = self._choose(name)
         past = self._present()
-        self._pool.jobs.remove(attempt)
-        await self._execute(attempt, patience_seconds)
         self._past.append(past)
-        return self._node_step(past, attempt)
+        await self._execute(job, patience_seconds)
+        return self._node_step(past, job)
 
     async def finish(self) -> RunResult:
         """Take steps until the run is over, or only an answer helps it on.
@@ -240,7 +239,7 @@ class Stepper:
         codec_for = self._runtime.options.serializer.codec_for
         value = snapshot(output, registered=codec_for, where="output")
         target = answering.find(self._run, node_id)
-        names = (name_of_job((target.run, target.key)),)
+        names = (path_of(target.run, target.key),)
 
         def give() -> None:
             target.run.disarm(target.key)
@@ -274,7 +273,7 @@ class Stepper:
         self._session.root = self._run
         for live in answering.live_runs(self._run):
             live.rearm()
-        self._pool.jobs.sort(key=lambda attempt: past.jobs.index(job_of(attempt)))
+        self._pool.jobs.sort(key=lambda job: past.jobs.index(mark_of(job)))
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -294,17 +293,16 @@ class Stepper:
         plan = self._runtime.plan_of(self._subject.blueprint)
         return restore(RunCopy.fresh(plan), self._session)
 
-    def _choose(self, name: str | None) -> Attempt:
-        for attempt in self._pool.jobs:
-            if name is None or name_of_job(attempt) == name:
-                return attempt
+    def _choose(self, name: str | None) -> Job:
+        for job in self._pool.jobs:
+            if name is None or name_of_job(job) == name:
+                return job
         ready = ", ".join(self.ready) or "nothing"
         raise InvalidRunState(f"'{name}' is not ready. Ready: {ready}.")
 
-    async def _execute(self, attempt: Attempt, patience_seconds: float) -> None:
+    async def _execute(self, job: Job, patience_seconds: float) -> None:
         """Execute an attempt; time passes only while it sleeps in virtual time."""
-        task = asyncio.get_running_loop().create_task(attempt.run.execute(attempt))
-        self._task = task
+        task = self._task = self._pool.begin(job)
         task.add_done_callback(self._ended)
         try:
             while True:
@@ -335,48 +333,43 @@ class Stepper:
         events = tuple(self._events[past.events :])
         return StepTaken(kind, names, events, self.ready, self.status, self._clock.now())
 
-    def _node_step(self, past: _Past, attempt: Attempt) -> StepTaken:
+    def _node_step(self, past: _Past, job: Job) -> StepTaken:
+        run, command = job
         events = tuple(self._events[past.events :])
-        # The last event of the attempt tells how it ended; what it caused comes behind.
-        end = next((e for e in events if _ends(e, attempt)), None)
-        payload: Mapping[str, Any] = end.payload if end is not None else {}
+        end = next((event for event in events if _ends(event, run, command)), None)
+        payload: Mapping[str, Any] = {} if end is None else end.payload
         failed = end is not None and not end.type.endswith(":finish")
         return StepTaken(
             kind="node",
-            names=(name_of_job(attempt),),
+            names=(name_of_job(job),),
             events=events,
             ready=self.ready,
             status=self.status,
             now=self._clock.now(),
-            attempt=attempt.command.attempt,
-            input=attempt.command.input,
+            attempt=command.attempt,
+            input=command.input,
             output=payload.get("output"),
             action=payload.get("action"),
             error=f"{payload.get('type')}: {payload.get('message')}" if failed else None,
         )
 
     def _present(self) -> _Past:
-        jobs = [job_of(attempt) for attempt in self._pool.jobs]
-        return _Past(copy_of(self._run), jobs, len(self._events), self._clock.now())
+        marks = [mark_of(job) for job in self._pool.jobs]
+        return _Past(copy_of(self._run), marks, len(self._events), self._clock.now())
 
     def _check_whole(self) -> None:
         if self._session.closing:
             raise FlowcraftError("The last step did not end: go back() before the next one.")
 
 
-def _ends(event: FlowEvent, attempt: Attempt) -> bool:
+def _ends(event: FlowEvent, run: LocalRun, command: AttemptCommand) -> bool:
     """Whether an event tells how an attempt ended."""
-    if event.run_id != attempt.run.state.run_id or event.type not in _ENDS:
+    if event.run_id != run.state.run_id or event.type not in _ENDS:
         return False
-    command = attempt.command
     if isinstance(command, RunItem):
         return name_of(event) == item_name(command.uses, command.item)
-    return event.node_id == attempt.run.plan.nodes[index_of_key(_key(command))].id
-
-
-def _key(command: Any) -> Key:
-    key: Key = command.target if isinstance(command, RunUndo) else command.key
-    return key
+    key = command.target if isinstance(command, RunUndo) else command.key
+    return event.node_id == run.plan.nodes[index_of_key(key)].id
 
 
 _ENDS = frozenset(

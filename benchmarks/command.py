@@ -1,0 +1,226 @@
+"""The command: what is asked for, and doing it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import contenders
+from benchmarks.cases import (
+    FLOOR,
+    FLOWCRAFT,
+    LANGGRAPH,
+    MEMORY_NODES,
+    MILLION,
+    NPM,
+    QUICK_SIZES,
+    SIZES,
+    Case,
+    engine_cases,
+    information_cases,
+)
+from benchmarks.goals import missed
+from benchmarks.report import Results, as_json, as_text
+from benchmarks.rounds import QUICK, Settings, measure_case
+from benchmarks.workers import Asked, ContenderFailed
+
+ALL = (FLOOR, FLOWCRAFT, NPM, LANGGRAPH)
+ABOUT_LIMIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What was asked for on the command line."""
+
+    sizes: tuple[int, ...]
+    contenders: tuple[str, ...]
+    settings: Settings
+    information: bool
+    json_file: Path | None
+    strict: bool
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks and print the tables.
+
+    Returns:
+        0; 1 if a contender failed, or with ``--strict`` if a goal was missed.
+    """
+    wishes = read_arguments(arguments)
+    results = run(wishes, contenders.start, _tell)
+    _tell("")
+    print(as_text(results))
+    if wishes.json_file is not None:
+        text = json.dumps(as_json(results), indent=1)
+        wishes.json_file.write_text(text + "\n", encoding="utf-8")
+    return exit_code(results, strict=wishes.strict)
+
+
+def exit_code(results: Results, *, strict: bool) -> int:
+    """0 if every contender that took part came through, and, if strict, every goal is met."""
+    return int(bool(results.failures or (strict and missed(results.verdicts()))))
+
+
+def read_arguments(arguments: Sequence[str] | None) -> Wishes:
+    """The command line, understood; ends the process with a message if it cannot be."""
+    given = _parser().parse_args(arguments)
+    sizes = given.sizes or (QUICK_SIZES if given.quick else SIZES)
+    if given.million:
+        sizes = (*sizes, MILLION)
+    settings = QUICK if given.quick else Settings()
+    if given.rounds:
+        settings = replace(settings, rounds=given.rounds)
+    if max(sizes) > SIZES[-1]:
+        settings = replace(settings, limit_seconds=900.0)
+    return Wishes(
+        sizes=tuple(sorted(set(sizes))),
+        contenders=tuple(name for name in ALL if name not in given.without),
+        settings=settings,
+        information=not given.sizes,
+        json_file=given.json,
+        strict=given.strict,
+    )
+
+
+def run(wishes: Wishes, start: Callable[[str], Asked], tell: Callable[[str], None]) -> Results:
+    """Start the contenders, measure every case, end them.
+
+    Args:
+        wishes: What to do.
+        start: Starts a contender by name; may raise ``Unavailable``.
+        tell: Told what is done now.
+    """
+    results = Results(machine=_machine(wishes))
+    with _started(wishes, start, tell, results) as workers:
+
+        def failed(name: str, why: str) -> None:
+            results.failures[name] = why
+            workers.pop(name).close()
+
+        def measured(cases: Sequence[Case]) -> Iterator[Any]:
+            for case in cases:
+                if any(name in workers for name in case.contenders):
+                    tell(f"{case.name} …")
+                    yield measure_case(case, workers, wishes.settings, failed)
+
+        results.measured += measured(engine_cases(wishes.sizes))
+        if wishes.information:
+            results.information += measured(information_cases())
+            _measure_memory(workers, results, wishes.settings, failed)
+    return results
+
+
+def _measure_memory(
+    workers: dict[str, Asked],
+    results: Results,
+    settings: Settings,
+    failed: Callable[[str, str], None],
+) -> None:
+    if FLOWCRAFT not in workers:
+        return
+    request = {"do": "memory", "nodes": MEMORY_NODES}
+    try:
+        results.memory = workers[FLOWCRAFT].ask(request, settings.limit_seconds)
+    except ContenderFailed as error:
+        failed(FLOWCRAFT, str(error))
+
+
+@contextmanager
+def _started(
+    wishes: Wishes, start: Callable[[str], Asked], tell: Callable[[str], None], results: Results
+) -> Iterator[dict[str, Asked]]:
+    workers: dict[str, Asked] = {}
+    try:
+        for name in wishes.contenders:
+            tell(f"starting {name} …")
+            try:
+                workers[name] = start(name)
+                results.abouts[name] = workers[name].ask({"do": "about"}, ABOUT_LIMIT_SECONDS)
+            except contenders.Unavailable as error:
+                results.skipped[name] = str(error)
+            except ContenderFailed as error:
+                results.failures[name] = str(error)
+                workers.pop(name).close()
+        yield workers
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+def _machine(wishes: Wishes) -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "processors": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "rounds": wishes.settings.rounds,
+    }
+
+
+def _tell(what: str) -> None:
+    """Show what is done now on the terminal's last line; nothing clears it."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="What the engine costs per node, beside a bare event loop and other engines.",
+        epilog="docs/benchmarks.md describes the method.",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter rounds, sizes up to 3,000"
+    )
+    parser.add_argument(
+        "--sizes",
+        type=_sizes,
+        metavar="N,N",
+        help="these sizes, and no more than the chains and fans",
+    )
+    parser.add_argument(
+        "--million", action="store_true", help="1,000,000 nodes, too (takes some GB of memory)"
+    )
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="rounds for each case")
+    parser.add_argument(
+        "--without",
+        type=_names,
+        default=(),
+        metavar="NAME,NAME",
+        help=f"leave out contenders: {', '.join(ALL)}",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures to a file, too"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a goal is missed")
+    return parser
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    sizes = tuple(int(part.replace("_", "")) for part in text.split(","))
+    if min(sizes) < 3:
+        raise argparse.ArgumentTypeError("a graph has at least 3 nodes")
+    return sizes
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    unknown = ", ".join(sorted(set(names) - set(ALL)))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no contender is called {unknown}")
+    return names

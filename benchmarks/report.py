@@ -1,0 +1,171 @@
+"""The figures as a table for a terminal, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.cases import FLOOR, FLOWCRAFT, LANGGRAPH, NPM, SHAPES
+from benchmarks.goals import Verdict, verdicts
+from benchmarks.rounds import Measured, Spread
+
+CONTENDERS = {FLOOR: "bare loop", FLOWCRAFT: "flowcraft", NPM: "npm", LANGGRAPH: "LangGraph"}
+
+
+@dataclass(slots=True)
+class Results:
+    """Everything one run of the benchmarks found.
+
+    Attributes:
+        machine: Date, processor count and the like.
+        abouts: By contender its name and version.
+        skipped: By contender why it did not take part.
+        failures: By contender why it failed.
+        measured: The chains and fans, in order.
+        information: The cases without a goal.
+        memory: Bytes per node.
+    """
+
+    machine: Mapping[str, Any]
+    abouts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    measured: list[Measured] = field(default_factory=list)
+    information: list[Measured] = field(default_factory=list)
+    memory: Mapping[str, float] | None = None
+
+    def verdicts(self) -> list[Verdict]:
+        """The goals, judged."""
+        return verdicts(self.measured, self.memory)
+
+
+def as_text(results: Results) -> str:
+    """All tables."""
+    parts = [
+        _heading(results),
+        "Microseconds per node: the median of the rounds\n" + _costs(results.measured),
+    ]
+    if results.information:
+        parts.append("For information\n" + _information(results.information))
+    if results.memory:
+        parts.append(_memory(results.memory))
+    parts.append("Goals: the median of the rounds (smallest to largest)\n" + _goals(results))
+    return "\n\n".join(parts)
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """The same as data; costs are microseconds per node in each round."""
+    return {
+        "machine": dict(results.machine),
+        "contenders": {name: dict(about) for name, about in results.abouts.items()},
+        "skipped": results.skipped,
+        "failed": results.failures,
+        "cases": [_case(one) for one in (*results.measured, *results.information)],
+        "memory": None if results.memory is None else dict(results.memory),
+        "goals": [
+            {
+                "goal": verdict.goal,
+                "case": verdict.case,
+                "wanted": verdict.wanted,
+                "at_most": verdict.at_most,
+                "found": verdict.found,
+                "reached": verdict.reached,
+            }
+            for verdict in results.verdicts()
+        ],
+    }
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Text in columns, the first to the left and all others to the right; row 0 is the head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(
+        [line(rows[0]), "  ".join("-" * width for width in widths), *map(line, rows[1:])]
+    )
+
+
+def _heading(results: Results) -> str:
+    machine = results.machine
+    lines = [f"{machine['date']}, {machine['processors']} processors, {machine['system']}"]
+    lines += [
+        f"  {CONTENDERS[name]}: {about['name']} ({about['version']})"
+        for name, about in results.abouts.items()
+    ]
+    lines += [f"  {CONTENDERS[name]} is left out: {why}" for name, why in results.skipped.items()]
+    lines += [f"  {CONTENDERS[name]} FAILED: {why}" for name, why in results.failures.items()]
+    return "\n".join(lines)
+
+
+def _costs(measured: Iterable[Measured]) -> str:
+    rows = [["", *CONTENDERS.values(), "plan"]]
+    for one in measured:
+        costs = [one.cost(name) for name in CONTENDERS]
+        plan = one.details.get(FLOWCRAFT, {}).get("planning_seconds")
+        built = "" if plan is None else f"{plan / one.case.nodes * 1e6:.1f}"
+        rows.append([one.case.name, *map(_number, costs), built])
+    return table(rows)
+
+
+def _information(measured: Iterable[Measured]) -> str:
+    rows = [["", *CONTENDERS.values(), "a second"]]
+    for one in measured:
+        costs = [one.cost(name) for name in CONTENDERS]
+        last = next((cost for cost in reversed(costs[:2]) if cost), None)
+        speed = "" if last is None else f"{1e6 / last.middle:,.0f}"
+        rows.append([one.case.name, *map(_number, costs), speed])
+    return table(rows)
+
+
+def _memory(memory: Mapping[str, float]) -> str:
+    return (
+        f"Memory, bytes per node: {memory['run_bytes']:.0f} held by a finished run beyond its "
+        f"outputs,\n{memory['peak_bytes']:.0f} at its peak, {memory['plan_bytes']:.0f} held by "
+        "the plan, which all runs of a blueprint share."
+    )
+
+
+def _goals(results: Results) -> str:
+    found = results.verdicts()
+    if not found:
+        return "None could be judged."
+    rows = [["", "where", "goal", "found", "rounds", ""]]
+    for verdict in found:
+        sign = "at most" if verdict.at_most else "at least"
+        spread = verdict.spread
+        rows.append(
+            [
+                verdict.goal,
+                verdict.case,
+                f"{sign} {verdict.wanted:,g}",
+                _figure(verdict.found),
+                f"{_figure(spread.low)} to {_figure(spread.high)}" if spread else "",
+                "pass" if verdict.reached else "MISS",
+            ]
+        )
+    passed = sum(verdict.reached for verdict in found)
+    return table(rows) + f"\n\n{passed} of {len(found)} goals reached."
+
+
+def _case(one: Measured) -> dict[str, Any]:
+    return {
+        "shape": one.case.shape,
+        "nodes": one.case.nodes,
+        "has_goals": one.case.shape in SHAPES,
+        "microseconds_per_node": one.costs,
+        "prepared": {name: dict(details) for name, details in one.details.items()},
+    }
+
+
+def _number(spread: Spread | None) -> str:
+    return "" if spread is None else f"{spread.middle:.1f}"
+
+
+def _figure(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.2f}"
