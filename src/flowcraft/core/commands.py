@@ -63,6 +63,14 @@ class StartChild(NamedTuple):
     context: Mapping[str, Any] | None
 
 
+class StopChild(NamedTuple):
+    """Cancel the child run of an attempt that took too long."""
+
+    key: Key
+    attempt: int
+    reason: str
+
+
 class RunUndo(NamedTuple):
     """Execute the compensation of ``target`` with the callable of the node ``node``."""
 
@@ -97,6 +105,7 @@ Command = (
     | RetryItem
     | ArmTimer
     | StartChild
+    | StopChild
     | RunUndo
     | RetryUndo
     | StopWork

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flowcraft.core.plan import Key, Plan
+from flowcraft.core.plan import Key, Plan, PlanNode
 from flowcraft.core.state import (
     DELETED,
     HIDDEN,
@@ -57,7 +57,7 @@ class ContextView(Mapping[str, Any]):
             record = self.latest_record(node.index)
             if record is None:
                 continue
-            if record.input is not None:
+            if _had_input(node, record):
                 seen[INPUTS + node.id] = None
             if record.status in HAS_OUTPUT:
                 seen[OUTPUTS + node.id] = seen[node.id] = None
@@ -69,9 +69,8 @@ class ContextView(Mapping[str, Any]):
     def lookup(self, key: str, default: Any = None) -> Any:
         """The value of a key, or ``default``. The value is not a copy: do not hand it out."""
         if key.startswith(INPUTS):
-            index = self._plan.index_of.get(key[len(INPUTS) :])
-            record = None if index is None else self.latest_record(index)
-            if record is not None and record.input is not None:
+            record = self._record_of(key[len(INPUTS) :])
+            if record is not None:
                 return record.input
         stored = self._stored(key)
         if stored is HIDDEN:
@@ -81,6 +80,14 @@ class ContextView(Mapping[str, Any]):
         if key.startswith(OUTPUTS):
             return self.output_of(key[len(OUTPUTS) :], default)
         return self.output_of(key, default)
+
+    def _record_of(self, node_id: str) -> Record | None:
+        """The latest record of a node that was given an input."""
+        index = self._plan.index_of.get(node_id)
+        record = None if index is None else self.latest_record(index)
+        if index is None or record is None or not _had_input(self._plan.nodes[index], record):
+            return None
+        return record
 
     def output_of(self, node_id: str, default: Any = None) -> Any:
         """The latest output of a node, or ``default`` if it has none."""
@@ -120,6 +127,13 @@ class ContextView(Mapping[str, Any]):
             if changed is not _MISSING:
                 return changed
         return self._state.context.get(key, _MISSING)
+
+
+def _had_input(node: PlanNode, record: Record) -> bool:
+    """Whether an execution was given something, be it null: a start node usually is not."""
+    if record.started_at is None:
+        return False
+    return record.input is not None or bool(node.into) or node.definition.inputs is not None
 
 
 class Overlay(Mapping[str, Any]):

@@ -25,8 +25,10 @@ from flowcraft.core.plan import Key, Plan, iteration_of_key
 from flowcraft.core.retries import delay_before_retry_ms
 from flowcraft.core.state import (
     CHILD,
+    KEPT_ATTEMPTS,
     RETRYING,
     RUNNING,
+    Earlier,
     ErrorInfo,
     Record,
     RunState,
@@ -79,6 +81,8 @@ def _start(step: Step, event: ev.RunStarted) -> None:
     if event.context:
         step.changes.context = dict(event.context)
     step.note("workflow:start")
+    if event.cancelled is not None:
+        control.cancel(step, event.cancelled)
     starts = [step.plan.nodes[index] for index in step.plan.starts]
     if event.has_input:
         for node in starts:
@@ -129,7 +133,10 @@ def _retry(step: Step, key: Key, record: Record, error: ErrorInfo) -> bool:
     if delay is None:
         return False
     due_at = step.now + delay / 1000
-    step.changes.records[key] = record._replace(status=RETRYING, due_at=due_at, error=error)
+    earlier = (*record.earlier, Earlier(record.started_at, step.now, error))[-KEPT_ATTEMPTS:]
+    step.changes.records[key] = record._replace(
+        status=RETRYING, due_at=due_at, error=error, earlier=earlier
+    )
     step.note("node:retry", key, attempt=record.attempt + 1, due_at=due_at, **error_details(error))
     step.commands.append(RetryNode(key, record.attempt + 1, due_at))
     return True
@@ -157,10 +164,25 @@ def _child_settled(step: Step, event: ev.ChildSettled) -> None:
         subflows.child_succeeded(step, step.node(event.key), record, event)
         return
     error = event.error or ErrorInfo("SubflowFailed", "The child run failed.", ("SubflowFailed",))
-    if _retry(step, event.key, record, error):
+    _child_failed(step, event.key, record, error)
+
+
+def _child_failed(step: Step, key: Key, record: Record, error: ErrorInfo) -> None:
+    if _retry(step, key, record, error):
         step.working += 1
+    else:
+        fail(step, step.node(key), key, record, error)
+
+
+def _timer_fired(step: Step, event: ev.TimerFired) -> None:
+    record = step.state.records.get(event.key)
+    if record is None or record.due_at is None or record.due_at > step.now:
         return
-    fail(step, step.node(event.key), event.key, record, error)
+    if record.status is CHILD and step.stopping is None:
+        error = subflows.timed_out(step, step.node(event.key), event.key, record)
+        _child_failed(step, event.key, record, error)
+    else:
+        waits.fire_timer(step, event.key, record)
 
 
 def _answered(step: Step, event: ev.AnswerReceived) -> None:
@@ -218,7 +240,7 @@ HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
     ev.NodeFailed: _failed,
     ev.NodeStopped: lambda step, e: control.stop_instance(step, e.key, e.attempt),
     ev.RetryDue: _retry_due,
-    ev.TimerFired: lambda step, e: waits.fire_timer(step, e.key),
+    ev.TimerFired: _timer_fired,
     ev.AnswerReceived: _answered,
     ev.ItemSucceeded: batches.item_succeeded,
     ev.ItemFailed: batches.item_failed,

@@ -30,6 +30,7 @@ class RunStarted(NamedTuple):
         has_input: Whether ``input`` is handed to every start node (subflows do this).
         fail_fast: Overrides ``metadata.onFailure`` when not ``None``.
         max_executions: Node executions after which the run fails; ``None`` for no bound.
+        cancelled: Why the run is cancelled before anything starts, if it is.
     """
 
     run_id: str
@@ -38,6 +39,7 @@ class RunStarted(NamedTuple):
     has_input: bool = False
     fail_fast: bool | None = None
     max_executions: int | None = DEFAULT_MAX_EXECUTIONS
+    cancelled: str | None = None
 
 
 class NodeSucceeded(NamedTuple):

@@ -50,7 +50,13 @@ def launch(step: Step, node: PlanNode, key: Key, fired: int = -1, origin: Key = 
 
 def run_again(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     """Begin the next attempt of an instance, with the input it was given at first."""
-    record = record._replace(status=RUNNING, attempt=record.attempt + 1, due_at=None, ended_at=None)
+    record = record._replace(
+        status=RUNNING,
+        attempt=record.attempt + 1,
+        started_at=step.now,
+        due_at=None,
+        ended_at=None,
+    )
     _begin(step, node, key, record)
 
 

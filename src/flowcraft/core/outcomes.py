@@ -79,6 +79,7 @@ def commit_output(
         step.now,
         None,
         record.error,
+        record.earlier,
     )
     if step.state.context or step.changes.context:
         _uncover(step, node.id)

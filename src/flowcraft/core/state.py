@@ -112,6 +112,17 @@ class ErrorInfo(NamedTuple):
     iteration: Iteration = ()
 
 
+class Earlier(NamedTuple):
+    """An attempt that failed and was followed by another."""
+
+    started_at: float | None
+    ended_at: float
+    error: ErrorInfo
+
+
+KEPT_ATTEMPTS = 10
+
+
 class Record(NamedTuple):
     """What is known of one node instance. Times are seconds since the epoch.
 
@@ -126,10 +137,11 @@ class Record(NamedTuple):
         taken: Links that were taken when it succeeded; ``None`` means all that leave the node.
         values: Values of taken links that have a transform, by link. Of a subflow under way
             the context for its child, under :data:`CHILD_CONTEXT`.
-        started_at: When its first attempt began.
+        started_at: When its present attempt began.
         ended_at: When it was settled.
         due_at: When its timer fires or its next attempt begins.
         error: Its last error.
+        earlier: Attempts that failed before the present one, the last :data:`KEPT_ATTEMPTS`.
     """
 
     status: NodeStatus
@@ -145,6 +157,7 @@ class Record(NamedTuple):
     ended_at: float | None = None
     due_at: float | None = None
     error: ErrorInfo | None = None
+    earlier: tuple[Earlier, ...] = ()
 
 
 class Join(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flowcraft.core.commands import StartChild
+from flowcraft.core.commands import ArmTimer, StartChild, StopChild
 from flowcraft.core.events import ChildRests, ChildSettled
 from flowcraft.core.inputs import resolve_reference
 from flowcraft.core.outcomes import fail, succeed
@@ -28,7 +28,9 @@ def run_subflow(step: Step, node: PlanNode, key: Key, record: Record) -> None:
         # Resolved once: a retry, or a repeated command, starts the child with the same.
         context = {name: resolve_reference(step, text, key) for name, text in inputs.items()}
         record = record._replace(values={CHILD_CONTEXT: context})
-    record = record._replace(status=CHILD, due_at=None)
+    timeout_ms = node.definition.config.timeout_ms
+    due_at = None if timeout_ms is None else step.now + timeout_ms / 1000
+    record = record._replace(status=CHILD, due_at=due_at)
     step.changes.records[key] = record
     step.working += 1
     start_child(step, node, key, record)
@@ -38,7 +40,21 @@ def start_child(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     """Ask for the child run of an attempt; asked again, it is the same child."""
     context = record.values[CHILD_CONTEXT] if record.values else None
     blueprint_id = node.definition.params["blueprintId"]
+    if record.due_at is not None:
+        step.commands.append(ArmTimer(key, record.due_at))
     step.commands.append(StartChild(key, record.attempt, blueprint_id, record.input, context))
+
+
+def timed_out(step: Step, node: PlanNode, key: Key, record: Record) -> ErrorInfo:
+    """Give up on a child that takes too long; it is cancelled, and counts as failed."""
+    leave_child(step, key)
+    step.commands.append(StopChild(key, record.attempt, "timeout"))
+    return ErrorInfo(
+        "NodeTimeout",
+        f"The child run of node '{node.id}' did not finish within its timeout of "
+        f"{node.definition.config.timeout_ms:g} ms.",
+        ("NodeTimeout", "TimeoutError", "FlowcraftError"),
+    )
 
 
 def child_rests(step: Step, event: ChildRests) -> None:

@@ -50,11 +50,8 @@ def run_sleep(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     step.note("node:awaiting", key, reason="timer", due_at=due_at)
 
 
-def fire_timer(step: Step, key: Key) -> None:
-    """A sleep is over, or nobody answered a wait in time. Early or repeated: nothing."""
-    record = step.state.records.get(key)
-    if record is None or record.due_at is None or record.due_at > step.now:
-        return
+def fire_timer(step: Step, key: Key, record: Record) -> None:
+    """A sleep is over, or nobody answered a wait in time."""
     node = step.node(key)
     if record.status is SLEEPING:
         _wake(step, node, key, record)

@@ -156,6 +156,8 @@ class LocalRun:
         self.state = state
         self.parent = parent
         self.depth: int = parent[0].depth + 1 if parent else 0
+        self.orphaned = False
+        self.deciding = False
         self.children: dict[Key, LocalRun] = {}
         self.held: dict[tuple[Any, ...], Held] = {}
         self.sequence = 0
@@ -170,6 +172,7 @@ class LocalRun:
         """Let the decision core decide about an event, and do what it says."""
         state = self.state
         before = state.status
+        self.deciding = True
         decision = decide(self.plan, state, event, self.session.clock.now())
         if self.session.threads.calls:
             with self._lock:
@@ -182,6 +185,7 @@ class LocalRun:
         for command in decision.commands:
             if gate is None or not gate.keeps(self, command):
                 _CARRY_OUT[type(command)](self, command)
+        self.deciding = False
         if state.status is not before or state.status is not RunStatus.RUNNING:
             self._status_changed(before)
 
@@ -200,6 +204,8 @@ class LocalRun:
                 _CARRY_OUT[type(command)](self, command)
 
     def _status_changed(self, before: RunStatus) -> None:
+        if self.orphaned:
+            return
         if self.parent is None:
             self.session.look()
             return
@@ -278,6 +284,14 @@ class LocalRun:
         for child in tuple(self.children.values()):
             child.feed(ev.CancelRequested(command.reason))
 
+    def _stop_child(self, command: cmd.StopChild) -> None:
+        child = self.children.pop(command.key, None)
+        if child is not None:
+            # What it still reports is about an attempt that is over.
+            child.parent = None
+            child.orphaned = True
+            child.feed(ev.CancelRequested(command.reason))
+
     def _report_unbegun(self, command: AttemptCommand) -> None:
         if isinstance(command, cmd.RunNode):
             self.feed(ev.NodeStopped(command.key, command.attempt))
@@ -329,6 +343,7 @@ class LocalRun:
     def child_settled(self, key: Key, child: LocalRun) -> None:
         """Take over what a child run left behind."""
         self.children.pop(key, None)
+        self.disarm(key)
         state, attempt = child.state, self.state.records[key].attempt
         succeeded = state.status is RunStatus.COMPLETED
         view = ContextView(child.plan, state)
@@ -479,6 +494,7 @@ _CARRY_OUT: dict[type[Any], Callable[[LocalRun, Any], None]] = {
     cmd.RetryUndo: LocalRun._retry_undo,
     cmd.ArmTimer: LocalRun._arm_timer,
     cmd.StartChild: LocalRun._start_child,
+    cmd.StopChild: LocalRun._stop_child,
     cmd.StopWork: LocalRun._stop_work,
     cmd.FinishRun: LocalRun._finished,
 }

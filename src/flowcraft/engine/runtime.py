@@ -196,6 +196,7 @@ class FlowRuntime:
             context=self._initial(context),
             fail_fast=None if on_failure is None else on_failure == "fail_fast",
             max_executions=self.options.max_executions,
+            cancelled=_BY_CALLER if cancel else None,
         )
         session = self._session(known, concurrency, timers)
         run = LocalRun(session, self.plan_of(blueprint), RunState(), None)
@@ -329,14 +330,7 @@ class FlowRuntime:
         loop = asyncio.get_running_loop()
         try:
             if cancel is not None:
-                asked = ev.CancelRequested("cancelled by the caller")
-
-                def ask() -> None:
-                    loop.call_soon_threadsafe(_feed_live, run, asked)
-
-                cancel.on_cancel(ask)
-                if cancel and events:
-                    events = [*events, asked]
+                cancel.on_cancel(lambda: _cancel(run, loop))
             self._begin(run, events, cancel, answer)
             await session.finish()
         finally:
@@ -357,7 +351,7 @@ class FlowRuntime:
         if answer is None:
             return
         if cancel:
-            run.feed(ev.CancelRequested("cancelled by the caller"))
+            run.feed(ev.CancelRequested(_BY_CALLER))
             return
         for live in answering.live_runs(run):
             live.rearm()
@@ -475,9 +469,29 @@ class _KnownToFlow:
 _KEPT_PLANS = 1_000
 
 
-def _feed_live(run: LocalRun, event: ev.Event) -> None:
-    if not run.state.status.is_final and not run.session.closing:
-        run.feed(event)
+def _cancel(run: LocalRun, loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel a run whose token was set, in whatever thread that happened.
+
+    At once where a node of the run does it, so that nothing starts any more; but not in the
+    middle of a decision, as when a listener does it.
+    """
+    try:
+        here = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        here = False
+    if here and not run.deciding:
+        _feed_cancel(run)
+    elif not loop.is_closed():
+        loop.call_soon_threadsafe(_feed_cancel, run)
+
+
+def _feed_cancel(run: LocalRun) -> None:
+    begun = run.state.started_at is not None
+    if begun and not run.state.status.is_final and not run.session.closing:
+        run.feed(ev.CancelRequested(_BY_CALLER))
+
+
+_BY_CALLER = "cancelled by the caller"
 
 
 def _as_blueprint(flow: WorkflowBlueprint | Mapping[str, Any]) -> WorkflowBlueprint:

@@ -14,6 +14,7 @@ from flowcraft.core.plan import Key, Plan, extend_plan
 from flowcraft.core.state import (
     HIDDEN,
     Batch,
+    Earlier,
     ErrorInfo,
     Item,
     Join,
@@ -219,12 +220,13 @@ def _record_data(record: Record) -> list[Any]:
         record.ended_at,
         record.due_at,
         record.error and _error_data(record.error),
+        [[e.started_at, e.ended_at, _error_data(e.error)] for e in record.earlier],
     ]
 
 
 def _read_record(data: list[Any]) -> Record:
     status, attempt, given, output, action, fired, origin, taken, values, *rest = data
-    started, ended, due, error = rest
+    started, ended, due, error, earlier = rest
     return Record(
         NodeStatus(status),
         attempt,
@@ -239,6 +241,7 @@ def _read_record(data: list[Any]) -> Record:
         ended,
         due,
         error and _read_error(error),
+        tuple(Earlier(begun, over, _read_error(cause)) for begun, over, cause in earlier),
     )
 
 

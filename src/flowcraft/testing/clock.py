@@ -189,7 +189,7 @@ class VirtualClock:
             quiet, turns = 0, turns + 1
             if moves != self._moves():
                 moves, since = self._moves(), loop.time()
-            if loop.time() - since > patience_seconds:
+            if turns > _QUIET_TURNS and loop.time() - since > patience_seconds:
                 raise RunTimeout(self.describe_work(patience_seconds))
             await asyncio.sleep(0 if turns < _BUSY_TURNS else _POLL_SECONDS)
 
