@@ -60,7 +60,7 @@ def _start_npm() -> Worker:
     if _installed_npm(directory) != _wanted_npm(directory):
         options = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
         _install("the npm package", [npm, "install", *options], directory)
-    return Worker(NPM, [node, "--expose-gc", "worker.mjs"], environment(os.environ), directory)
+    return Worker(NPM, [node, "worker.mjs"], environment(os.environ), directory)
 
 
 def _start_langgraph() -> Worker:

@@ -4,9 +4,6 @@ import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { FlowRuntime } from 'flowcraft'
 
-// With --expose-gc; a plain call elsewhere would do nothing.
-const collect = globalThis.gc ?? (() => {})
-
 async function trivial() {
   return { output: 1 }
 }
@@ -30,8 +27,9 @@ function graph(shape, nodes) {
 
 let run = null
 
+// No collection is forced here, unlike in the Python workers: in V8 that throws away compiled
+// code as well, and the runs after it would be up to four times as slow as they are.
 async function measure(seconds) {
-  collect()
   let runs = 0
   const started = performance.now()
   let now = started

@@ -1,5 +1,7 @@
 """Flowcraft for Python: workflows as graphs of nodes, in one process, on one machine, on AWS."""
 
+import logging
+
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.builder import FlowBuilder, create_flow, set_default_runtime_factory
 from flowcraft.core.definitions import EdgeDefinition, NodeConfig, NodeDefinition
@@ -32,6 +34,9 @@ from flowcraft.errors import (
 )
 
 set_default_runtime_factory(FlowRuntime)
+
+# Who does not configure logging is not shown any, as is the custom for libraries.
+logging.getLogger("flowcraft").addHandler(logging.NullHandler())
 
 __all__ = [
     "Awaiting",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 Iteration = tuple[int, ...]
@@ -57,6 +58,7 @@ class Shape:
         self.ways = [way for way in self.ways if way.source in reached]
         self.loops = dict.fromkeys(self.nodes, ())
         self._find_loops(set(self.nodes), (), None, reached)
+        self._enclose_stand_ins()
 
     def config(self, node_id: str, name: str) -> Any:
         """An entry of a node's config."""
@@ -123,19 +125,37 @@ class Shape:
         return [n for n in self.nodes if n in starts]
 
     def _following(self) -> dict[str, list[str]]:
-        """Where each node leads to, a fallback in the place of a failed node included."""
         following: dict[str, list[str]] = {n: [] for n in self.nodes}
         for way in self.ways:
             following[way.source].append(way.target)
-        for node_id in self.nodes:
-            stand_in, seen = node_id, {node_id}
-            while any(w.source == stand_in and not w.edges for w in self.ways):
-                stand_in = self.fallback(stand_in) or ""
-                if stand_in in seen or self.ways_out(stand_in):
-                    break
-                seen.add(stand_in)
-                following[stand_in] += [way.target for way in self.ways_out(node_id)]
         return following
+
+    def _enclose_stand_ins(self) -> None:
+        """A fallback that goes on where a failed node would have is in the loops of that node.
+
+        Unless something that only follows such a loop leads to it.
+        """
+        following = self._following()
+        for _ in self.nodes:
+            for node_id in self.nodes:
+                served = [w.source for w in self.ways if w.target == node_id and not w.edges]
+                if served and not following[node_id]:
+                    self.loops[node_id] = self._place_among(node_id, served, following)
+
+    def _place_among(
+        self, node_id: str, served: list[str], following: Mapping[str, list[str]]
+    ) -> tuple[str, ...]:
+        place = self.loops[served[0]]
+        for other in served[1:]:
+            pairs = zip(place, self.loops[other], strict=False)
+            place = tuple(x for x, y in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        before = [w.source for w in self.ways if w.target == node_id]
+        for depth in range(len(place), 0, -1):
+            inside = [n for n in self.nodes if self.loops[n][:depth] == place[:depth]]
+            behind = _reached(inside, following) - set(inside)
+            if not behind & set(before):
+                return place[:depth]
+        return ()
 
     def _met_from(self, starts: list[str]) -> list[str]:
         return _depth_first(starts, self._following())
@@ -297,9 +317,13 @@ class Oracle:
         falls = [fate for way, fate in fates if not way.edges]
         if TAKEN in falls or (TAKEN in edges and self.shape.takes_any(node_id)):
             return STARTED
-        by_edges = any(w.target == node_id and w.edges for w in self.shape.ways)
+        by_edges = any(
+            way.target == node_id and way.edges and not self.shape.is_back(way)
+            for way in self.shape.ways
+        )
         failing = FAILING in edges or (FAILING in falls and not by_edges)
-        if failing and not self.shape.takes_any(node_id) and PENDING not in falls:
+        # Of a node that may be needed as a fallback all is awaited, of another one failing edge.
+        if failing and not self.shape.takes_any(node_id) and not falls:
             return BLOCKED
         if PENDING in edges + falls or not fates:
             return None

@@ -180,7 +180,7 @@ class Attempt:
         factory = SyncNodeContext if implementation.kind == "sync" else NodeContext
         key = command.target if isinstance(command, RunUndo) else command.key
         ctx: BaseNodeContext[Any] = factory(
-            run, self.node, key, command.attempt, value, run.sequence
+            run, self.node, key, command.attempt, value, run.past.sequence
         )
         if isinstance(command, RunItem):
             ctx._item = (command.item, command.uses)

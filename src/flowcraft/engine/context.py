@@ -55,11 +55,21 @@ class CancelToken:
         """Block this thread until the token is set; false if the time ran out first."""
         return self._event.wait(timeout_seconds)
 
-    def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` when the token is set, in the thread that sets it."""
+    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call ``callback`` when the token is set, in the thread that sets it.
+
+        Returns:
+            A function that takes this back.
+        """
         self._callbacks.append(callback)
         if self._event.is_set():
             callback()
+
+        def forget() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        return forget
 
 
 class Buffer:

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.core.context import HAS_OUTPUT, OUTPUTS, ContextView
+from flowcraft.core.context import ContextView
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan, index_of_key, iteration_of_key
 from flowcraft.core.results import child_outputs, child_result
 from flowcraft.core.state import (
-    Changes,
     ErrorInfo,
-    Note,
     RunState,
     RunStatus,
     apply,
@@ -30,10 +29,11 @@ from flowcraft.core.state import (
 from flowcraft.core.step import Decision
 from flowcraft.core.values import copy_value
 from flowcraft.engine.attempt import Attempt, Held
-from flowcraft.engine.bus import FlowEvent
 from flowcraft.engine.nodes import Implementation
+from flowcraft.engine.past import Past
 from flowcraft.engine.pool import Pool
 from flowcraft.engine.saved import save_run
+from flowcraft.engine.telling import emit, log_notes, tell_decision, tell_start
 from flowcraft.ports.clock import Clock, Timer
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 MAX_DEPTH = 50
 """Subflows within subflows; a blueprint that calls itself without an end fails here."""
 
-_MISSING: Any = object()
 AttemptCommand = cmd.RunNode | cmd.RunItem | cmd.RunUndo
 Job = tuple["LocalRun", AttemptCommand]
 
@@ -88,7 +87,8 @@ class Session:
         self.closing = False
         self.root: LocalRun | None = None
         self.failure: BaseException | None = None
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
 
     async def finish(self) -> None:
         """Wait until the run is over, or rests with nothing left to wait for here."""
@@ -112,6 +112,17 @@ class Session:
         resting = not self.sleeping or not self.wait_for_timers
         if status.is_final or status is RunStatus.PAUSED or resting:
             self._done.set_result(None)
+
+    def in_loop(self, callback: Callable[[], None]) -> None:
+        """Call something in the event loop: at once, or soon where this is another thread."""
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            callback()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)
 
     def abort(self, error: BaseException) -> None:
         """Give up because of a defect, or of what ends the process."""
@@ -157,44 +168,60 @@ class LocalRun:
         self.parent = parent
         self.depth: int = parent[0].depth + 1 if parent else 0
         self.orphaned = False
-        self.deciding = False
+        self._deciding = False
+        self._later: deque[ev.Event] = deque()
         self.children: dict[Key, LocalRun] = {}
         self.held: dict[tuple[Any, ...], Held] = {}
-        self.sequence = 0
+        self.past = Past()
         self._running: set[Attempt] = set()
         self._timers: dict[tuple[str, Key], Timer] = {}
-        self._past: dict[str, list[tuple[int, Any]]] = {}
         self._lock = threading.Lock()
 
     # -- deciding ---------------------------------------------------------------------------
 
     def feed(self, event: ev.Event) -> None:
-        """Let the decision core decide about an event, and do what it says."""
-        state = self.state
+        """Let the decision core decide about an event, and do what it says.
+
+        What happens while a decision is carried out (a child that ends at once, a listener that
+        cancels) is decided right after it, not in its midst.
+        """
+        if self._deciding:
+            self._later.append(event)
+            return
+        self._deciding = True
+        try:
+            self._decide(event)
+            while self._later:
+                self._decide(self._later.popleft())
+        finally:
+            self._deciding = False
+
+    def _decide(self, event: ev.Event) -> None:
+        state, session = self.state, self.session
         before = state.status
-        self.deciding = True
-        decision = decide(self.plan, state, event, self.session.clock.now())
-        if self.session.threads.calls:
+        decision = decide(self.plan, state, event, session.clock.now())
+        if session.threads.calls:
             with self._lock:
                 self._apply(decision)
         else:
             self._apply(decision)
-        if self.session.bus.active:
-            self._tell(event, decision)
-        gate = self.session.gate
+        if decision.notes:
+            log_notes(self, decision.notes)
+        if session.bus.active:
+            tell_decision(self, event, decision)
+        gate = session.gate
         for command in decision.commands:
             if gate is None or not gate.keeps(self, command):
                 _CARRY_OUT[type(command)](self, command)
-        self.deciding = False
         if state.status is not before or state.status is not RunStatus.RUNNING:
             self._status_changed(before)
 
     def _apply(self, decision: Decision) -> None:
         if self._running:
-            self._remember(decision.changes)
+            self.past.remember(self.plan, self.state, decision.changes)
         apply(self.state, decision.changes)
         self.plan = decision.plan
-        self.sequence += 1
+        self.past.sequence += 1
 
     def rearm(self) -> None:
         """Carry out what is outstanding in a state that was loaded."""
@@ -223,7 +250,7 @@ class LocalRun:
         session, pool, running = self.session, self.session.pool, self._running
         try:
             if session.bus.active and attempt.can_begin:
-                self._tell_start(attempt)
+                tell_start(self, attempt)
             running.add(attempt)
             pool.executing += 1
             try:
@@ -231,8 +258,8 @@ class LocalRun:
             finally:
                 pool.executing -= 1
                 running.discard(attempt)
-            if self._past and not running:
-                self._past.clear()
+            if not running:
+                self.past.forget()
             pool.between = 1
             self.feed(outcome)
         except BaseException as error:
@@ -333,7 +360,7 @@ class LocalRun:
         child.feed(
             ev.RunStarted(
                 run_id=f"{self.state.run_id}/{node_id}:{iteration}:{command.attempt}",
-                context=copy_value(dict(command.context or {})),
+                context=self.copied(dict(command.context or {})),
                 input=command.input,
                 has_input=given,
                 max_executions=self.state.max_executions,
@@ -358,115 +385,33 @@ class LocalRun:
     def read_context(self, key: str, seen: int, default: Any) -> Any:
         """The value of a context key as it was at sequence number ``seen``; not a copy."""
         with self._lock:
-            for sequence, old in self._past.get(key, ()):
-                if sequence > seen:
-                    return default if old is _MISSING else old
-            return ContextView(self.plan, self.state).lookup(key, default)
+            return self.past.read(ContextView(self.plan, self.state), key, seen, default)
 
     def whole_context(self, seen: int) -> dict[str, Any]:
         """A copy of the context as it was at sequence number ``seen``."""
         with self._lock:
-            everything = dict(ContextView(self.plan, self.state))
-            for key, versions in self._past.items():
-                for sequence, old in versions:
-                    if sequence > seen:
-                        if old is _MISSING:
-                            everything.pop(key, None)
-                        else:
-                            everything[key] = old
-                        break
-        copied: dict[str, Any] = copy_value(everything)
+            everything = self.past.read_all(ContextView(self.plan, self.state), seen)
+        copied: dict[str, Any] = self.copied(everything)
         return copied
 
-    def _remember(self, changes: Changes) -> None:
-        """Keep what running nodes may still read (S8) before it is overwritten."""
-        names = list(changes.context or ())
-        for key, record in changes.records.items():
-            if record.status in HAS_OUTPUT:
-                node_id = self.plan.nodes[index_of_key(key)].id
-                names += (node_id, OUTPUTS + node_id)
-        if names:
-            view = ContextView(self.plan, self.state)
-            for name in names:
-                old = view.lookup(name, _MISSING)
-                self._past.setdefault(name, []).append((self.sequence + 1, old))
+    def copied(self, value: Any) -> Any:
+        """A copy of a stored value."""
+        return copy_value(value, registered=self.session.runtime.options.serializer.codec_for)
 
     def save(self) -> str:
         """The run and its children as text."""
         return save_run(self)
 
-    # -- events -----------------------------------------------------------------------------
-
     def report_progress(self, key: Key, attempt: int, progress: float | None, detail: Any) -> None:
-        """Tell listeners that a node is alive."""
+        """Tell listeners that a node is alive. May be called from a node's thread."""
         if self.session.bus.active:
-            self._emit("node:progress", key, attempt, {"progress": progress, "detail": detail})
-
-    def _tell_start(self, attempt: Attempt) -> None:
-        command = attempt.command
-        if isinstance(command, cmd.RunUndo):
-            details = {"node": attempt.node.id, "input": copy_value(command.input)}
-            self._emit("compensation:start", command.target, command.attempt, details)
-            return
-        details = {"input": copy_value(command.input)}
-        if isinstance(command, cmd.RunItem):
-            details |= {"item": command.item, "name": f"{command.uses}[{command.item}]"}
-        self._emit("node:start", command.key, command.attempt, details)
-
-    def _tell(self, event: ev.Event, decision: Decision) -> None:
-        if isinstance(event, ev.NodeSucceeded) and event.key in decision.changes.records:
-            record = decision.changes.records[event.key]
-            if record.status in HAS_OUTPUT:
-                self._emit("node:finish", event.key, event.attempt, _finish_details(event))
-        for note in decision.notes:
-            self._emit_note(note, event)
-
-    def _emit_note(self, note: Note, event: ev.Event) -> None:
-        details = dict(note.details)
-        if isinstance(event, ev.RunStarted) and note.type == "workflow:start":
-            details |= event._asdict() | {"context": copy_value(dict(event.context))}
-        if isinstance(event, ev.ItemSucceeded) and "item" in details:
-            details |= _finish_details(event) | {"attempt": event.attempt}
-        attempt = details.pop("attempt", None)
-        if note.key is not None:
-            record = self.state.records.get(note.key)
-            if attempt is None and record is not None:
-                attempt = record.attempt
-            if note.type == "node:finish" and record is not None and "item" not in details:
-                details["output"] = copy_value(record.output)
-        self._emit(note.type, note.key, attempt, details)
-
-    def _emit(
-        self, type_: str, key: Key | None, attempt: int | None, details: Mapping[str, Any]
-    ) -> None:
-        self.session.bus.emit(
-            FlowEvent(
-                type=type_,
-                timestamp=self.session.clock.now(),
-                run_id=self.state.run_id,
-                blueprint_id=self.plan.blueprint.id,
-                node_id=None if key is None else self.plan.nodes[index_of_key(key)].id,
-                attempt=attempt,
-                iteration=() if key is None else iteration_of_key(key),
-                payload=details,
-            )
-        )
+            details = {"progress": progress, "detail": detail}
+            self.session.in_loop(lambda: emit(self, "node:progress", key, attempt, details))
 
 
 def _execute(job: Job, task: asyncio.Task[None]) -> Awaitable[None]:
     run, command = job
     return run.execute(Attempt(run, command, task))
-
-
-def _finish_details(event: ev.NodeSucceeded | ev.ItemSucceeded) -> dict[str, Any]:
-    details: dict[str, Any] = {"output": copy_value(event.output)}
-    if event.writes:
-        details["writes"] = [[w.op, w.key, copy_value(w.value)] for w in event.writes]
-    if isinstance(event, ev.NodeSucceeded):
-        details["action"] = event.action
-        if event.dynamic:
-            details["dynamic_nodes"] = [definition.to_dict() for definition in event.dynamic]
-    return details
 
 
 def _child_error(child: LocalRun) -> ErrorInfo:

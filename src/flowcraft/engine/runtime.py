@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -327,14 +327,17 @@ class FlowRuntime:
     ) -> RunResult:
         session.root = run
         self.sessions.add(session)
-        loop = asyncio.get_running_loop()
+        forget: Callable[[], None] | None = None
         try:
             if cancel is not None:
-                cancel.on_cancel(lambda: _cancel(run, loop))
+                # At once where a node of the run does it: nothing starts any more.
+                forget = cancel.on_cancel(lambda: session.in_loop(lambda: _feed_cancel(run)))
             self._begin(run, events, cancel, answer)
             await session.finish()
         finally:
             self.sessions.discard(session)
+            if forget is not None:
+                forget()
             if self.bus.active:
                 await self.bus.drain()
         return RunResult(run)
@@ -467,22 +470,6 @@ class _KnownToFlow:
 
 
 _KEPT_PLANS = 1_000
-
-
-def _cancel(run: LocalRun, loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel a run whose token was set, in whatever thread that happened.
-
-    At once where a node of the run does it, so that nothing starts any more; but not in the
-    middle of a decision, as when a listener does it.
-    """
-    try:
-        here = asyncio.get_running_loop() is loop
-    except RuntimeError:
-        here = False
-    if here and not run.deciding:
-        _feed_cancel(run)
-    elif not loop.is_closed():
-        loop.call_soon_threadsafe(_feed_cancel, run)
 
 
 def _feed_cancel(run: LocalRun) -> None:

@@ -141,10 +141,12 @@ class TestEnvironment:
         concurrency: int | None = None,
         strict: bool | None = None,
         on_failure: Literal["fail_fast", "continue"] | None = None,
+        while_busy: bool = False,
     ) -> RunHandle:
         """Start a run, and let it get as far as it gets without time passing.
 
-        The arguments are those of ``FlowRuntime.run``.
+        The arguments are those of ``FlowRuntime.run`` and, as for :meth:`advance`,
+        ``while_busy``: do not wait for nodes that hang.
 
         Raises:
             FlowcraftError: The blueprint or the context is refused, or a run of this id exists.
@@ -157,7 +159,7 @@ class TestEnvironment:
         handle = RunHandle(self, flow, run_id, concurrency)
         handle.begin(context, strict, on_failure)
         self._handles.append(handle)
-        await self.settle()
+        await self.settle(while_busy=while_busy)
         if (error := handle.unseen_error()) is not None:
             raise error
         return handle
@@ -168,7 +170,7 @@ class TestEnvironment:
         Takes what :meth:`start` takes, and raises what it raises.
         """
         handle = await self.start(flow, context, **options)
-        return await handle.finish()
+        return await handle.finish(while_busy=options.get("while_busy", False))
 
     async def advance(self, duration: Duration, *, while_busy: bool = False) -> None:
         """Let time pass, stopping wherever something is due until the nodes are done with it.
@@ -325,19 +327,22 @@ class RunHandle:
             await self._resume(self.awaiting[0].path, None, None)
         await self._env.settle()
 
-    async def finish(self) -> RunResult:
+    async def finish(self, *, while_busy: bool = False) -> RunResult:
         """Let time pass until the run is over, or only an answer helps it on.
 
         A wait with a timeout is over when its time is: answer it before.
+
+        Args:
+            while_busy: Let time pass although nodes are at work; see ``advance``.
 
         Raises:
             RunTimeout: Nodes are still at work when the environment's patience is over.
         """
         env = self._env
-        await env.settle()
+        await env.settle(while_busy=while_busy)
         while self._session() is not None and (due := env.clock.next_due) is not None:
             env.clock.advance_to(max(due, env.clock.now()))
-            await env.settle()
+            await env.settle(while_busy=while_busy)
         return self.result
 
     async def close(self) -> None:

@@ -1,0 +1,141 @@
+"""Telling listeners, and the log, what a decision changed (rules S16, S18)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flowcraft.core import commands as cmd
+from flowcraft.core import events as ev
+from flowcraft.core.batches import item_name
+from flowcraft.core.context import HAS_OUTPUT
+from flowcraft.core.plan import Key, index_of_key, iteration_of_key
+from flowcraft.core.state import Note
+from flowcraft.core.step import Decision
+from flowcraft.core.values import copy_value
+from flowcraft.engine.bus import FlowEvent
+
+if TYPE_CHECKING:
+    from flowcraft.engine.attempt import Attempt
+    from flowcraft.engine.local import LocalRun
+
+logger = logging.getLogger("flowcraft.run")
+
+_LEVELS: Mapping[str, int] = {
+    "workflow:start": logging.INFO,
+    "workflow:finish": logging.INFO,
+    "workflow:cancel": logging.INFO,
+    "node:error": logging.WARNING,
+    "node:retry": logging.WARNING,
+    "node:fallback": logging.INFO,
+    "compensation:error": logging.ERROR,
+}
+
+
+def log_notes(run: LocalRun, notes: list[Note]) -> None:
+    """Log what an operator wants to know, with run, node and iteration as fields."""
+    for note in notes:
+        unclear = note.type == "edge:evaluate" and "error" in note.details
+        level = logging.WARNING if unclear else _LEVELS.get(note.type)
+        if level is not None and logger.isEnabledFor(level):
+            logger.log(level, "%s", _sentence(run, note), extra=_fields(run, note))
+
+
+def _sentence(run: LocalRun, note: Note) -> str:
+    where = f"run {run.state.run_id}"
+    if note.key is not None:
+        name = note.details.get("name") or run.plan.nodes[index_of_key(note.key)].id
+        where = f"{where}, node '{name}'"
+    details = note.details
+    what = note.type
+    if "status" in details:
+        what = f"{what} ({details['status']})"
+    told = details.get("error") or details.get("message") or details.get("reason")
+    return f"{what}: {where}" + (f": {told}" if told else "")
+
+
+def _fields(run: LocalRun, note: Note) -> dict[str, Any]:
+    key = note.key
+    return {
+        "run_id": run.state.run_id,
+        "blueprint_id": run.plan.blueprint.id,
+        "node_id": None if key is None else run.plan.nodes[index_of_key(key)].id,
+        "iteration": () if key is None else iteration_of_key(key),
+        "event": note.type,
+    }
+
+
+def tell_start(run: LocalRun, attempt: Attempt) -> None:
+    """An attempt begins."""
+    command = attempt.command
+    details: dict[str, Any] = {"input": copy_value(command.input, registered=_codecs(run))}
+    if isinstance(command, cmd.RunUndo):
+        emit(run, "compensation:start", command.target, command.attempt, details)
+        return
+    if isinstance(command, cmd.RunItem):
+        details |= {"item": command.item, "name": item_name(command.uses, command.item)}
+    emit(run, "node:start", command.key, command.attempt, details)
+
+
+def tell_decision(run: LocalRun, event: ev.Event, decision: Decision) -> None:
+    """What an event led to: the end of a node, then everything the decision noted."""
+    if isinstance(event, ev.NodeSucceeded) and event.key in decision.changes.records:
+        record = decision.changes.records[event.key]
+        if record.status in HAS_OUTPUT:
+            emit(run, "node:finish", event.key, event.attempt, _finish_details(run, event))
+    for note in decision.notes:
+        _tell_note(run, note, event)
+
+
+def _tell_note(run: LocalRun, note: Note, event: ev.Event) -> None:
+    details = dict(note.details)
+    if isinstance(event, ev.RunStarted) and note.type == "workflow:start":
+        details |= event._asdict()
+        details["context"] = copy_value(dict(event.context), registered=_codecs(run))
+    if isinstance(event, ev.ItemSucceeded) and "item" in details:
+        details |= _finish_details(run, event) | {"attempt": event.attempt}
+    attempt = details.pop("attempt", None)
+    if note.key is not None:
+        record = run.state.records.get(note.key)
+        if attempt is None and record is not None:
+            attempt = record.attempt
+        if note.type == "node:finish" and record is not None and "item" not in details:
+            details["output"] = copy_value(record.output, registered=_codecs(run))
+    emit(run, note.type, note.key, attempt, details)
+
+
+def emit(
+    run: LocalRun, type_: str, key: Key | None, attempt: int | None, details: Mapping[str, Any]
+) -> None:
+    """Hand an event to the listeners."""
+    run.session.bus.emit(
+        FlowEvent(
+            type=type_,
+            timestamp=run.session.clock.now(),
+            run_id=run.state.run_id,
+            blueprint_id=run.plan.blueprint.id,
+            node_id=None if key is None else run.plan.nodes[index_of_key(key)].id,
+            attempt=attempt,
+            iteration=() if key is None else iteration_of_key(key),
+            payload=details,
+        )
+    )
+
+
+def _finish_details(run: LocalRun, event: ev.NodeSucceeded | ev.ItemSucceeded) -> dict[str, Any]:
+    codecs = _codecs(run)
+    details: dict[str, Any] = {"output": copy_value(event.output, registered=codecs)}
+    if event.writes:
+        details["writes"] = [
+            [w.op, w.key, copy_value(w.value, registered=codecs)] for w in event.writes
+        ]
+    if isinstance(event, ev.NodeSucceeded):
+        details["action"] = event.action
+        if event.dynamic:
+            details["dynamic_nodes"] = [definition.to_dict() for definition in event.dynamic]
+    return details
+
+
+def _codecs(run: LocalRun) -> Any:
+    return run.session.runtime.options.serializer.codec_for
