@@ -7,8 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,8 +29,8 @@ from benchmarks.cases import (
 )
 from benchmarks.goals import missed
 from benchmarks.report import Results, as_json, as_text
-from benchmarks.rounds import QUICK, Settings, measure_case
-from benchmarks.workers import Asked, ContenderFailed
+from benchmarks.rounds import QUICK, Measured, Settings, ask_each, measure_case
+from benchmarks.workers import Asked
 
 ALL = (FLOOR, FLOWCRAFT, NPM, LANGGRAPH)
 ABOUT_LIMIT_SECONDS = 60.0
@@ -100,60 +99,46 @@ def run(wishes: Wishes, start: Callable[[str], Asked], tell: Callable[[str], Non
         tell: Told what is done now.
     """
     results = Results(machine=_machine(wishes))
-    with _started(wishes, start, tell, results) as workers:
+    failed = results.failures.__setitem__
+    workers: dict[str, Asked] = {}
+    try:
+        _start(wishes, start, tell, results, workers)
 
-        def failed(name: str, why: str) -> None:
-            results.failures[name] = why
-            workers.pop(name).close()
-
-        def measured(cases: Sequence[Case]) -> Iterator[Any]:
+        def measured(cases: Iterable[Case]) -> Iterator[Measured]:
             for case in cases:
-                if any(name in workers for name in case.contenders):
+                if workers.keys() & set(case.contenders):
                     tell(f"{case.name} …")
                     yield measure_case(case, workers, wishes.settings, failed)
 
         results.measured += measured(engine_cases(wishes.sizes))
         if wishes.information:
             results.information += measured(information_cases())
-            _measure_memory(workers, results, wishes.settings, failed)
-    return results
-
-
-def _measure_memory(
-    workers: dict[str, Asked],
-    results: Results,
-    settings: Settings,
-    failed: Callable[[str, str], None],
-) -> None:
-    if FLOWCRAFT not in workers:
-        return
-    request = {"do": "memory", "nodes": MEMORY_NODES}
-    try:
-        results.memory = workers[FLOWCRAFT].ask(request, settings.limit_seconds)
-    except ContenderFailed as error:
-        failed(FLOWCRAFT, str(error))
-
-
-@contextmanager
-def _started(
-    wishes: Wishes, start: Callable[[str], Asked], tell: Callable[[str], None], results: Results
-) -> Iterator[dict[str, Asked]]:
-    workers: dict[str, Asked] = {}
-    try:
-        for name in wishes.contenders:
-            tell(f"starting {name} …")
-            try:
-                workers[name] = start(name)
-                results.abouts[name] = workers[name].ask({"do": "about"}, ABOUT_LIMIT_SECONDS)
-            except contenders.Unavailable as error:
-                results.skipped[name] = str(error)
-            except ContenderFailed as error:
-                results.failures[name] = str(error)
-                workers.pop(name).close()
-        yield workers
+            tell("memory …")
+            memory, limit = {"do": "memory", "nodes": MEMORY_NODES}, wishes.settings.limit_seconds
+            for _, answer in ask_each([FLOWCRAFT], memory, workers, limit, failed):
+                results.memory = answer
     finally:
         for worker in workers.values():
             worker.close()
+    return results
+
+
+def _start(
+    wishes: Wishes,
+    start: Callable[[str], Asked],
+    tell: Callable[[str], None],
+    results: Results,
+    workers: dict[str, Asked],
+) -> None:
+    for name in wishes.contenders:
+        tell(f"starting {name} …")
+        try:
+            workers[name] = start(name)
+        except contenders.Unavailable as error:
+            results.skipped[name] = str(error)
+    about, failed = {"do": "about"}, results.failures.__setitem__
+    for name, answer in ask_each(wishes.contenders, about, workers, ABOUT_LIMIT_SECONDS, failed):
+        results.abouts[name] = answer
 
 
 def _machine(wishes: Wishes) -> dict[str, Any]:

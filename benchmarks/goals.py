@@ -16,6 +16,11 @@ MOST_BYTES: Final = 1024.0
 LEAST_OVER_NPM: Final = {10: 1.0, 100: 1.0, 1_000: 4.0, 3_000: 10.0}
 LEAST_OVER_LANGGRAPH: Final = 15.0
 
+_IN_FLOORS: Final = "cost in bare loops"
+_OVER_NPM: Final = "times as fast as npm"
+_OVER_LANGGRAPH: Final = "times as fast as LangGraph"
+_ORDER: Final = (_IN_FLOORS, _OVER_NPM, _OVER_LANGGRAPH)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -46,6 +51,8 @@ class Verdict:
 def verdicts(measured: Sequence[Measured], memory: Mapping[str, float] | None) -> list[Verdict]:
     """Every goal that the figures allow to judge; what was not measured is not judged."""
     found = [verdict for one in measured for verdict in _of_case(one)]
+    # By goal, and then in the order in which the cases were measured.
+    found.sort(key=lambda verdict: _ORDER.index(verdict.goal))
     found += _flatness(measured)
     if memory is not None:
         goal, case = "bytes per finished node", "chain"
@@ -65,16 +72,17 @@ def _of_case(one: Measured) -> list[Verdict]:
     found = []
     floors = one.ratio(FLOWCRAFT, FLOOR)
     if floors:
-        goal = "cost in bare loops"
-        found.append(Verdict(goal, case.name, MOST_FLOORS, True, floors.middle, floors))
+        found.append(Verdict(_IN_FLOORS, case.name, MOST_FLOORS, True, floors.middle, floors))
     npm = one.ratio(NPM, FLOWCRAFT)
     if npm and case.nodes in LEAST_OVER_NPM:
-        wanted, goal = LEAST_OVER_NPM[case.nodes], "times as fast as npm"
-        found.append(Verdict(goal, case.name, wanted, False, npm.middle, npm))
+        wanted = LEAST_OVER_NPM[case.nodes]
+        found.append(Verdict(_OVER_NPM, case.name, wanted, False, npm.middle, npm))
     langgraph = one.ratio(LANGGRAPH, FLOWCRAFT)
     if langgraph:
-        goal, wanted = "times as fast as LangGraph", LEAST_OVER_LANGGRAPH
-        found.append(Verdict(goal, case.name, wanted, False, langgraph.middle, langgraph))
+        wanted = LEAST_OVER_LANGGRAPH
+        found.append(
+            Verdict(_OVER_LANGGRAPH, case.name, wanted, False, langgraph.middle, langgraph)
+        )
     return found
 
 

@@ -10,6 +10,7 @@ from benchmarks.cases import FLOOR, FLOWCRAFT, LANGGRAPH, NPM, SHAPES
 from benchmarks.goals import Verdict, verdicts
 from benchmarks.rounds import Measured, Spread
 
+MOST_UNREST = 1.3
 CONTENDERS = {FLOOR: "bare loop", FLOWCRAFT: "flowcraft", NPM: "npm", LANGGRAPH: "LangGraph"}
 
 
@@ -100,7 +101,19 @@ def _heading(results: Results) -> str:
     ]
     lines += [f"  {CONTENDERS[name]} is left out: {why}" for name, why in results.skipped.items()]
     lines += [f"  {CONTENDERS[name]} FAILED: {why}" for name, why in results.failures.items()]
+    lines += _unrest(results.measured)
     return "\n".join(lines)
+
+
+def _unrest(measured: Iterable[Measured]) -> list[str]:
+    """A warning if the floor itself moved: then the machine had other things to do."""
+    floors = [cost for one in measured if (cost := one.cost(FLOOR))]
+    if not floors:
+        return []
+    low, high = min(floor.low for floor in floors), max(floor.high for floor in floors)
+    if high <= MOST_UNREST * low:
+        return []
+    return [f"  The machine was busy: the bare loop took from {low:.1f} to {high:.1f} µs a node."]
 
 
 def _costs(measured: Iterable[Measured]) -> str:

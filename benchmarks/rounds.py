@@ -6,9 +6,11 @@ round says more than two medians taken minutes apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
+from typing import Any
 
 from benchmarks.cases import Case
 from benchmarks.workers import Asked, ContenderFailed
@@ -76,7 +78,7 @@ class Measured:
 
 def measure_case(
     case: Case,
-    workers: Mapping[str, Asked],
+    workers: MutableMapping[str, Asked],
     settings: Settings,
     failed: Callable[[str, str], None],
 ) -> Measured:
@@ -84,37 +86,44 @@ def measure_case(
 
     Args:
         case: What to run.
-        workers: The contenders' processes by name.
+        workers: The contenders' processes by name; one that fails is closed and taken out.
         settings: How thoroughly.
         failed: Told of a contender that fails, and why; the others go on without it.
     """
     measured = Measured(case)
-    present = [name for name in case.contenders if name in workers]
-    request = {"do": "prepare", "shape": case.shape, "nodes": case.nodes}
-    request["warm_up_seconds"] = settings.warm_up_seconds
-
-    def attempt(name: str, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except ContenderFailed as error:
-            present.remove(name)
-            measured.costs.pop(name, None)
-            failed(name, str(error))
-
-    def prepare(name: str) -> None:
-        measured.details[name] = workers[name].ask(request, settings.limit_seconds)
+    asked = partial(ask_each, workers=workers, limit_seconds=settings.limit_seconds, failed=failed)
+    prepare = {"do": "prepare", "shape": case.shape, "nodes": case.nodes}
+    prepare["warm_up_seconds"] = settings.warm_up_seconds
+    for name, details in asked(case.contenders, prepare):
+        measured.details[name] = details
         measured.costs[name] = []
-
-    def measure(name: str) -> None:
-        wish = {"do": "measure", "seconds": settings.seconds}
-        answer = workers[name].ask(wish, settings.limit_seconds)
-        executed = answer["runs"] * case.nodes
-        measured.costs[name].append(answer["seconds"] / executed * 1e6)
-
-    for name in tuple(present):
-        attempt(name, lambda name=name: prepare(name))  # type: ignore[misc]
     for number in range(settings.rounds):
         # Every other round goes backwards, so that nobody always follows the same one.
-        for name in present[:: 1 if number % 2 == 0 else -1]:
-            attempt(name, lambda name=name: measure(name))  # type: ignore[misc]
+        order = tuple(measured.costs)[:: 1 if number % 2 == 0 else -1]
+        for name, answer in asked(order, {"do": "measure", "seconds": settings.seconds}):
+            cost = answer["seconds"] / (answer["runs"] * case.nodes)
+            measured.costs[name].append(cost * 1e6)
+        for name in measured.costs.keys() - workers.keys():
+            del measured.costs[name]
     return measured
+
+
+def ask_each(
+    names: Iterable[str],
+    request: Mapping[str, Any],
+    workers: MutableMapping[str, Asked],
+    limit_seconds: float,
+    failed: Callable[[str, str], None],
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Ask one worker after the other; those that are not there are passed over."""
+    for name in names:
+        worker = workers.get(name)
+        if worker is None:
+            continue
+        try:
+            answer = worker.ask(request, limit_seconds)
+        except ContenderFailed as error:
+            workers.pop(name).close()
+            failed(name, str(error))
+        else:
+            yield name, answer

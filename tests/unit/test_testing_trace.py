@@ -121,7 +121,7 @@ def test_a_name_that_no_node_has_is_refused() -> None:
 def test_nodes_of_subflows_are_named_by_the_way_to_them() -> None:
     """A child's nodes are told with their subflow in front, however deep; typos are refused."""
     trace = traced(PARENT, {"work": fake_node("x")})
-    assert trace.order() == ["sub", "sub/in", "deep", "deep/sub", "deep/sub/in"]
+    assert trace.order() == ["sub", "deep", "deep/sub", "sub/in", "deep/sub/in"]
     assert trace.outputs_of("deep/sub/in") == ["x"]
     assert not trace.started("deep/sub/never")
     for name in ("in", "sub/inn", "deep/in", "sub/", "/in"):

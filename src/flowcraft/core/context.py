@@ -16,6 +16,7 @@ from flowcraft.core.state import (
     DELETED,
     HIDDEN,
     RESCUED,
+    RESCUING,
     SLEEPING,
     SUCCEEDED,
     Changes,
@@ -26,7 +27,12 @@ from flowcraft.core.state import (
 OUTPUTS = "_outputs."
 INPUTS = "_inputs."
 CATCH_ERROR = "_catch_error"
-HAS_OUTPUT = (SUCCEEDED, SLEEPING, RESCUED)  # looked through by identity: hashing is slower
+HAS_OUTPUT = (
+    SUCCEEDED,
+    SLEEPING,
+    RESCUED,
+    RESCUING,
+)  # looked through by identity: hashing is slower
 _MISSING: Any = object()
 
 

@@ -10,6 +10,9 @@ from typing import Any, Final, Literal
 from flowcraft.core.reading import MAPPINGS, Reader, copy_plain, kind_of
 from flowcraft.errors import BlueprintError, Problem
 
+# Beyond any depth that the reader accepts; only ends values that hold themselves.
+_MAX_COPY_DEPTH: Final = 10_000
+
 # Told from an empty mapping that the document has, so that a document is written as it was.
 ABSENT: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -286,5 +289,5 @@ def frozen(value: dict[str, Any] | None) -> Mapping[str, Any]:
 
 def copied(written: dict[str, Any]) -> dict[str, Any]:
     """A copy that shares nothing; what cannot be written as JSON becomes null."""
-    copy: dict[str, Any] = copy_plain(written, lambda *_: None)
+    copy: dict[str, Any] = copy_plain(written, lambda *_: None, max_depth=_MAX_COPY_DEPTH)
     return copy

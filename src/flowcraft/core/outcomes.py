@@ -18,6 +18,7 @@ from flowcraft.core.state import (
     DELETED,
     FAILED,
     RESCUED,
+    RESCUING,
     SKIPPED,
     SUCCEEDED,
     ErrorInfo,
@@ -173,10 +174,10 @@ def _fall_back(step: Step, node: PlanNode, key: Key, ended: Record) -> None:
             "attempts": error.attempts,
         },
     )
-    commit_output(step, node, key, ended, None, status=RESCUED)
+    helper = step.plan.nodes[node.fallback]
+    commit_output(step, node, key, ended, None, status=RESCUED if helper.out else RESCUING)
     step.changes.records[key] = step.changes.records[key]._replace(taken=())
     step.queue.append((node.rescue, key, TAKEN))
-    helper = step.plan.nodes[node.fallback]
     if helper.out:
         # The fallback has a way of its own: the failed node's links lead nowhere.
         for link in node.out:
@@ -195,9 +196,17 @@ def _stand_in(step: Step, key: Key, helper: Key) -> None:
     if record is None or record.status not in ENDED:
         return
     # A shared fallback runs once per iteration: it was there before this failure.
-    if record.status is SUCCEEDED:
+    last = helper
+    while record is not None and record.status is RESCUED:
+        node = step.node(last)
+        if node.rescue is None or step.plan.nodes[node.fallback].out:
+            _block_rescued(step, helper, fate=DEAD)
+            return
+        last = step.sibling(last, node.rescue)
+        record = step.record(last)
+    if record is not None and record.status is SUCCEEDED:
         _rescued(step, helper, record.output, record.action)
-    elif record.status is not RESCUED:
+    else:
         _block_rescued(step, helper)
 
 
@@ -214,7 +223,7 @@ def _rescued(step: Step, helper: Key, output: Any, action: Any) -> None:
         values = {**dict.fromkeys(taken, output), **(route.values or {})}
         record = step.record(key)
         assert record is not None
-        step.changes.records[key] = record._replace(taken=taken, values=values)
+        step.changes.records[key] = record._replace(status=RESCUED, taken=taken, values=values)
         _send(step, node, key, Route(taken, values))
         _release_holder(step, key, failed=False)
         waiting.extend(step.get("rescues", key, ()))
@@ -226,6 +235,9 @@ def _block_rescued(step: Step, helper: Key, fate: int = FAILING) -> None:
     waiting = list(step.get("rescues", helper, ()))
     while waiting:
         key = waiting.pop()
+        record = step.record(key)
+        assert record is not None
+        step.changes.records[key] = record._replace(status=RESCUED)
         _send(step, step.node(key), key, NONE, fate=fate)
         _release_holder(step, key, failed=fate == FAILING)
         waiting.extend(step.get("rescues", key, ()))

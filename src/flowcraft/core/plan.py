@@ -315,21 +315,12 @@ def _enclose(nodes: list[PlanNode], links: list[Link], starts: Sequence[int]) ->
     following: list[list[int]] = [[] for _ in nodes]
     for link in links:
         following[link.source].append(link.target)
-    for node in nodes:
-        # A fallback without edges of its own continues where the failed node would have, and
-        # so does the fallback of such a fallback.
-        helper, seen = node, {node.index}
-        while helper.rescue is not None and helper.fallback not in seen:
-            helper = nodes[helper.fallback]
-            seen.add(helper.index)
-            if helper.out:
-                break
-            following[helper.index].extend(link.target for link in node.out)
     nesting = find_nesting(following, starts)
     if not nesting.headers:
         return ()
     for node in nodes:
         node.loops = nesting.loops_of[node.index]
+    _place_stand_ins(nodes)
     for link in links:
         _place_link(link, nodes, nesting)
     for node in nodes:
@@ -337,11 +328,42 @@ def _enclose(nodes: list[PlanNode], links: list[Link], starts: Sequence[int]) ->
     return _describe_loops(nodes, links, nesting)
 
 
+def _place_stand_ins(nodes: list[PlanNode]) -> None:
+    """Put fallbacks without edges of their own where the nodes are that they stand in for.
+
+    Such a fallback continues with the failed node's links. It belongs to the innermost loop
+    around all the nodes it may replace, directly or through another such fallback, and around
+    what else leads to it. It makes no loop of its own: loops are cycles of edges.
+    """
+    replaced: dict[int, list[PlanNode]] = {}
+    for node in nodes:
+        helper, seen = node, {node.index}
+        while helper.rescue is not None and helper.fallback not in seen:
+            helper = nodes[helper.fallback]
+            seen.add(helper.index)
+            if helper.out:
+                break
+            replaced.setdefault(helper.index, []).append(node)
+    for index, served in replaced.items():
+        helper = nodes[index]
+        if not helper.loops:
+            near = [nodes[link.source] for link in helper.into if not link.is_fallback]
+            helper.loops = _shared_loops([*(n for n in served if n.out), *near] or served)
+
+
+def _shared_loops(nodes: Sequence[PlanNode]) -> Iteration:
+    shared = nodes[0].loops
+    for node in nodes[1:]:
+        length = 0
+        while length < min(len(shared), len(node.loops)) and shared[length] == node.loops[length]:
+            length += 1
+        shared = shared[:length]
+    return shared
+
+
 def _place_link(link: Link, nodes: list[PlanNode], nesting: Nesting) -> None:
     source, target = nodes[link.source].loops, nodes[link.target].loops
-    common = 0
-    while common < min(len(source), len(target)) and source[common] == target[common]:
-        common += 1
+    common = len(_shared_loops([nodes[link.source], nodes[link.target]]))
     link.common = common
     link.leaves = common < len(source)
     link.direct = not source and not target
@@ -379,6 +401,7 @@ def _finish_node(node: PlanNode) -> None:
 
 
 def _refuse_endless_controllers(blueprint: WorkflowBlueprint, nodes: list[PlanNode]) -> None:
+    continued = {edge.source for edge in blueprint.edges if edge.action == "continue"}
     problems = [
         Problem(
             f"node '{node.id}'",
@@ -386,8 +409,7 @@ def _refuse_endless_controllers(blueprint: WorkflowBlueprint, nodes: list[PlanNo
             "body; without one its loop could never go round",
         )
         for node in nodes
-        if node.kind is Kind.LOOP
-        and not any(edge.action == "continue" for link in node.out for edge in link.edges)
+        if node.kind is Kind.LOOP and node.id not in continued
     ]
     if problems:
         raise BlueprintError(problems, blueprint_id=blueprint.id)

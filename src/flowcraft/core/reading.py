@@ -230,63 +230,72 @@ class _Frame(NamedTuple):
     depth: int
 
 
-def copy_plain(value: Any, refuse: Refuse) -> Any:
+def copy_plain(value: Any, refuse: Refuse, max_depth: int = MAX_DEPTH) -> Any:
     """Copy a value made of plain JSON values, sharing nothing that can be changed.
 
     Tuples become lists, other mappings dicts, and instances of subclasses of text and numbers
-    plain ones. Anything else is reported to ``refuse`` with its path and becomes ``None``.
-    Takes no stack: depth is bounded by :data:`MAX_DEPTH`, which also ends values that hold
-    themselves.
+    plain ones. Anything else is reported to ``refuse`` with its path and becomes ``None``; so
+    does what is nested deeper than ``max_depth``, which also ends values that hold themselves.
+    Takes no stack, however deep the value is.
     """
-    holder: list[Any] = []
-    todo = [_Frame([value], holder, None, -1)]
-    while todo:
-        frame = todo.pop()
-        if isinstance(frame.source, MAPPINGS):
-            _fill_dict(frame, todo, refuse)
-        else:
-            at_root = frame.depth < 0
-            for index, item in enumerate(frame.source):
-                path = None if at_root else (frame.path, index)
-                frame.copy.append(_copy_item(item, path, frame.depth + 1, todo, refuse))
-    return holder[0]
+    return _Copying(refuse, max_depth).run(value)
 
 
-def _fill_dict(frame: _Frame, todo: list[_Frame], refuse: Refuse) -> None:
-    for key, item in frame.source.items():
-        if not isinstance(key, str) or not is_valid_text(key):
-            refuse(_steps((frame.path, _as_step(key))), "the key is not valid text")
-            continue
-        path = (frame.path, key)
-        frame.copy[str.__str__(key)] = _copy_item(item, path, frame.depth + 1, todo, refuse)
+class _Copying:
+    def __init__(self, refuse: Refuse, max_depth: int) -> None:
+        self._refuse = refuse
+        self._max_depth = max_depth
+        self._todo: list[_Frame] = []
 
-
-def _copy_item(item: Any, path: Any, depth: int, todo: list[_Frame], refuse: Refuse) -> Any:
-    if _is_simple(item):
-        return item
-    if isinstance(item, _CONTAINERS):
-        if depth >= MAX_DEPTH:
-            refuse(_steps(path)[:8], f"is nested deeper than {MAX_DEPTH} levels, or holds itself")
-            return None
-        copy: Any = {} if isinstance(item, MAPPINGS) else []
-        todo.append(_Frame(item, copy, path, depth))
+    def run(self, value: Any) -> Any:
+        copy = self._item(value, None, 0)
+        while self._todo:
+            frame = self._todo.pop()
+            if isinstance(frame.source, MAPPINGS):
+                self._fill_dict(frame)
+            else:
+                frame.copy.extend(
+                    self._item(item, (frame.path, index), frame.depth)
+                    for index, item in enumerate(frame.source)
+                )
         return copy
-    copy, message = _plain_scalar(item)
-    if message:
-        refuse(_steps(path), message)
-    return copy
+
+    def _fill_dict(self, frame: _Frame) -> None:
+        for key, item in frame.source.items():
+            if isinstance(key, str) and is_valid_text(key):
+                copy = self._item(item, (frame.path, key), frame.depth)
+                frame.copy[str.__str__(key)] = copy
+            else:
+                self._refuse(_steps((frame.path, _as_step(key))), "the key is not valid text")
+
+    def _item(self, item: Any, path: Any, depth: int) -> Any:
+        """The copy of a value; a container's is empty, to be filled later."""
+        if _is_simple(item):
+            return item
+        if isinstance(item, _CONTAINERS):
+            if depth >= self._max_depth:
+                message = f"is nested deeper than {self._max_depth} levels, or holds itself"
+                self._refuse(_steps(path)[:8], message)
+                return None
+            copy: Any = {} if isinstance(item, MAPPINGS) else []
+            self._todo.append(_Frame(item, copy, path, depth + 1))
+            return copy
+        copy, message = _plain_scalar(item)
+        if message:
+            self._refuse(_steps(path), message)
+        return copy
 
 
-def _plain_scalar(item: Any) -> tuple[Any, str | None]:
+def _plain_scalar(item: Any) -> tuple[Any, str]:
     if isinstance(item, str):
         if is_valid_text(item):
-            return str.__str__(item), None
+            return str.__str__(item), ""
         return None, "is not valid Unicode: it holds half of a surrogate pair"
     if isinstance(item, int):
-        return (int(item), None) if item.bit_length() <= MAX_BITS else (None, "is too large")
+        return (int(item), "") if item.bit_length() <= MAX_BITS else (None, "is too large")
     if isinstance(item, float):
         if math.isfinite(item):
-            return float(item), None
+            return float(item), ""
         return None, f"must be a finite number, not {item}: JSON has no other"
     return None, f"must be a plain JSON value, not {kind_of(item)}"
 

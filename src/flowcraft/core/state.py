@@ -53,7 +53,8 @@ class NodeStatus(StrEnum):
     CHILD = "child"  # a subflow whose child run is under way
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # for good; its failure stands
-    RESCUED = "rescued"  # failed for good, but its fallback node takes its place
+    RESCUING = "rescuing"  # failed for good; its fallback runs, and decides about its links
+    RESCUED = "rescued"  # failed for good, but its fallback node took its place
     SKIPPED = "skipped"  # no branch that was chosen leads here
     BLOCKED = "blocked"  # skipped because something before it failed
     CANCELLED = "cancelled"
@@ -62,6 +63,7 @@ class NodeStatus(StrEnum):
 READY, RUNNING, RETRYING = NodeStatus.READY, NodeStatus.RUNNING, NodeStatus.RETRYING
 WAITING, SLEEPING, CHILD = NodeStatus.WAITING, NodeStatus.SLEEPING, NodeStatus.CHILD
 SUCCEEDED, FAILED, RESCUED = NodeStatus.SUCCEEDED, NodeStatus.FAILED, NodeStatus.RESCUED
+RESCUING = NodeStatus.RESCUING
 SKIPPED, BLOCKED, CANCELLED = NodeStatus.SKIPPED, NodeStatus.BLOCKED, NodeStatus.CANCELLED
 
 SETTLED = frozenset({SUCCEEDED, FAILED, RESCUED, SKIPPED, BLOCKED, CANCELLED})
@@ -74,11 +76,12 @@ OPEN = frozenset({WAITING, SLEEPING, CHILD})
 TRANSITIONS: Mapping[NodeStatus | None, frozenset[NodeStatus]] = {
     None: frozenset(NodeStatus) - {RETRYING},
     READY: frozenset(NodeStatus) - {READY, RETRYING},
-    RUNNING: frozenset({RETRYING, SUCCEEDED, FAILED, RESCUED, CANCELLED, RUNNING}),
-    RETRYING: frozenset({RUNNING, CHILD, SUCCEEDED, FAILED, RESCUED, CANCELLED}),
-    WAITING: frozenset({SUCCEEDED, FAILED, RESCUED, CANCELLED}),
+    RUNNING: frozenset({RETRYING, SUCCEEDED, FAILED, RESCUING, RESCUED, CANCELLED, RUNNING}),
+    RETRYING: frozenset({RUNNING, CHILD, SUCCEEDED, FAILED, RESCUING, RESCUED, CANCELLED}),
+    WAITING: frozenset({SUCCEEDED, FAILED, RESCUING, RESCUED, CANCELLED}),
     SLEEPING: frozenset({SUCCEEDED, CANCELLED}),
-    CHILD: frozenset({RETRYING, SUCCEEDED, FAILED, RESCUED, CANCELLED, CHILD}),
+    CHILD: frozenset({RETRYING, SUCCEEDED, FAILED, RESCUING, RESCUED, CANCELLED, CHILD}),
+    RESCUING: frozenset({RESCUED}),
     FAILED: frozenset({RUNNING, CHILD, SUCCEEDED, WAITING, SLEEPING, FAILED}),
 } | {status: frozenset[NodeStatus]() for status in SETTLED - {FAILED}}
 """From which status to which others an instance may go; ``None`` is pending.
