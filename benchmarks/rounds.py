@@ -15,6 +15,8 @@ from typing import Any
 from benchmarks.cases import Case
 from benchmarks.workers import Asked, ContenderFailed
 
+LARGE = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -27,13 +29,17 @@ class Settings:
         limit_seconds: How long it may take to answer before it is given up.
     """
 
-    rounds: int = 7
-    seconds: float = 0.2
+    rounds: int = 15
+    seconds: float = 0.1
     warm_up_seconds: float = 0.5
     limit_seconds: float = 120.0
 
+    def rounds_for(self, case: Case) -> int:
+        """The number of rounds: a third for graphs of which one run takes a second or more."""
+        return self.rounds if case.nodes < LARGE else max(1, self.rounds // 3)
 
-QUICK = Settings(rounds=3, seconds=0.05, warm_up_seconds=0.2)
+
+QUICK = Settings(rounds=5, seconds=0.05, warm_up_seconds=0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ def measure_case(
     for name, details in asked(case.contenders, prepare):
         measured.details[name] = details
         measured.costs[name] = []
-    for number in range(settings.rounds):
+    for number in range(settings.rounds_for(case)):
         # Every other round goes backwards, so that nobody always follows the same one.
         order = tuple(measured.costs)[:: 1 if number % 2 == 0 else -1]
         for name, answer in asked(order, {"do": "measure", "seconds": settings.seconds}):

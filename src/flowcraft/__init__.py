@@ -2,6 +2,7 @@
 
 import logging
 
+from flowcraft._installation import warn_of_namesake
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.builder import FlowBuilder, create_flow, set_default_runtime_factory
 from flowcraft.core.definitions import EdgeDefinition, NodeConfig, NodeDefinition
@@ -34,6 +35,8 @@ from flowcraft.errors import (
 )
 
 set_default_runtime_factory(FlowRuntime)
+
+warn_of_namesake()
 
 # Who does not configure logging is not shown any, as is the custom for libraries.
 logging.getLogger("flowcraft").addHandler(logging.NullHandler())

@@ -19,7 +19,6 @@ from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan, build_plan, index_of_key, iteration_of_key
 from flowcraft.core.state import (
     CHILD,
-    RESCUED,
     RETRYING,
     RUNNING,
     SLEEPING,
@@ -175,8 +174,8 @@ def check_transitions(state: RunState, decision: Decision) -> None:
     for key, record in decision.changes.records.items():
         old = state.records.get(key)
         before = None if old is None else old.status
-        if before is record.status and before in (RESCUED, RUNNING):
-            continue  # a rescued instance learns later which of its links were taken
+        if before is record.status and before is RUNNING:
+            continue
         assert record.status in TRANSITIONS[before], f"{key}: {before} -> {record.status}"
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from hypothesis import Phase
 from hypothesis import strategies as st
 
 from flowcraft.core.events import Event, NodeFailed, NodeSucceeded
 from flowcraft.core.plan import Key
+from flowcraft.errors import FlowcraftError
 from tests.property.drive import Document, Run, blueprint, edge, error, node
 from tests.property.oracle import CONTROLLER, Instance, Outcome
 
@@ -18,9 +20,13 @@ FLAGS = {"yes": True, "no": False}
 LAST_ROUND = 2
 """From this iteration on no loop goes round again and nothing fails, so that runs end."""
 
-KINDS = ("ok", "ok", "ok", "go", "act", "go+act", "other", "fail", "fail", "fatal")
-CONDITIONS = (None, None, None, None, "result.output.go", "yes", "no", "result.nothing.at.all")
-ACTIONS = (None, None, None, None, "act", "other")
+SEEDS = st.integers(0, 2**48)
+WITHOUT_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
+"""A smaller seed is no smaller case: `check_smallest` makes failing cases small instead."""
+
+CONDITIONS = ("result.output.go", "result.output.go", "yes", "no", "result.nothing.at.all")
+EASY = ("ok", "ok", "ok", "go", "go", "go+act", "act", "other")
+HARD = ("fail", "fail", "fail", "fatal")
 
 
 @dataclass(frozen=True)
@@ -43,59 +49,130 @@ class Case:
         return Outcome({"of": f"{node_id}{list(iteration)}", "go": "go" in kind}, action)
 
 
-@st.composite
-def cases(draw: st.DrawFn, *, cycles: bool = True, joins_any: bool = True) -> Case:
-    """Blueprints of up to ten nodes with everything that routing knows."""
-    count = draw(st.integers(2, 10))
-    ids = [chr(ord("a") + i) for i in range(count)]
-    nodes = [_node(draw, ids, i, cycles=cycles, joins_any=joins_any) for i in range(count)]
-    pairs = draw(st.lists(st.tuples(*[st.integers(0, count - 1)] * 2), max_size=2 * count))
-    edges = []
-    for one, other in pairs:
-        back = one >= other
-        if back and not (cycles and draw(st.booleans())):
-            if one == other:
-                continue
-            one, other, back = other, one, False
-        edges.append(_edge(draw, nodes[one], nodes[other], back=back))
+@dataclass(frozen=True)
+class Mix:
+    """How likely the parts of a random graph are, each from 0 to 1."""
+
+    choices: float
+    backs: float
+    anys: float
+    fallbacks: float
+    controllers: float
+    failures: float
+
+
+def case_of(seed: int, *, cycles: bool = True, anys: bool = True) -> Case:
+    """A random case; the same seed gives the same one."""
+    chance = random.Random(seed)
+    mix = Mix(
+        choices=chance.choice([0.1, 0.4]),
+        backs=chance.choice([0.15, 0.4]) if cycles else 0,
+        anys=chance.choice([0, 0.3]) if anys else 0,
+        fallbacks=chance.choice([0, 0.3]),
+        controllers=chance.choice([0, 0.25]) if cycles else 0,
+        failures=chance.choice([0, 0.1, 0.3]),
+    )
+    ids = [chr(ord("a") + at) for at in range(chance.randint(2, 11))]
+    nodes = [_node(chance, mix, ids, at) for at in range(len(ids))]
+    edges = [_edge(chance, mix, nodes, *pair) for pair in _pairs(chance, mix, len(ids))]
     _complete_controllers(nodes, edges)
-    kinds = {n: tuple(draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=3))) for n in ids}
-    return Case(blueprint(nodes, edges), kinds, draw(st.integers(0, 999)))
+    chance.shuffle(edges)
+    kinds = {
+        node_id: tuple(
+            chance.choice(HARD if chance.random() < mix.failures else EASY) for _ in range(3)
+        )
+        for node_id in ids
+    }
+    return Case(blueprint(nodes, edges), kinds, seed)
 
 
-def _node(
-    draw: st.DrawFn, ids: list[str], at: int, *, cycles: bool, joins_any: bool
-) -> Document:
-    if cycles and draw(st.integers(0, 9)) == 9:
+def _pairs(chance: random.Random, mix: Mix, count: int) -> list[tuple[int, int]]:
+    """Places of edges: a tree that is cut in few places, some more ahead, some back."""
+    tree = [
+        (chance.randrange(max(0, at - 3), at), at) for at in range(1, count) if chance.random() < 0.9
+    ]
+    more = [sorted(chance.sample(range(count), 2)) for _ in range(chance.randrange(count))]
+    backs = [
+        (one, chance.randrange(max(0, one - 4), one + 1))
+        for one in range(count)
+        if chance.random() < mix.backs
+    ]
+    return [*tree, *[(one, other) for one, other in more], *backs]
+
+
+def _node(chance: random.Random, mix: Mix, ids: list[str], at: int) -> Document:
+    if chance.random() < mix.controllers:
         return node(ids[at], CONTROLLER, params={"condition": "input.go"})
     more: dict[str, Any] = {}
-    if joins_any and draw(st.integers(0, 3)) == 3:
+    if chance.random() < mix.anys:
         more["joinStrategy"] = "any"
-    fallbacks = ids if cycles else ids[at + 1 :]
-    if fallbacks and draw(st.integers(0, 3)) == 3:
-        more["fallback"] = draw(st.sampled_from(fallbacks))
+    if chance.random() < mix.fallbacks:
+        ahead = ids if mix.backs and chance.random() < 0.2 else ids[at + 1 :]
+        more["fallback"] = chance.choice(ahead or ["nobody"])
     return node(ids[at], **more)
 
 
-def _edge(draw: st.DrawFn, source: Document, target: Document, *, back: bool) -> Document:
-    ends = (source["id"], target["id"])
-    if source["uses"] == CONTROLLER:
-        if back:
-            return edge(*ends, "continue")
-        return edge(*ends, draw(st.sampled_from([None, "continue", "break", "break"])))
+def _edge(
+    chance: random.Random, mix: Mix, nodes: list[Document], one: int, other: int
+) -> Document:
+    ends, back = (nodes[one]["id"], nodes[other]["id"]), one >= other
+    if nodes[one]["uses"] == CONTROLLER:
+        return edge(*ends, "continue" if back else chance.choice(["break", "continue", None]))
     if back:
-        again = draw(st.sampled_from([("act", None), (None, "result.output.go")]))
+        again = chance.choice([("act", None), (None, "result.output.go")])
         return edge(*ends, again[0], condition=again[1])
-    condition = draw(st.sampled_from(CONDITIONS))
-    return edge(*ends, draw(st.sampled_from(ACTIONS)), condition=condition)
+    if chance.random() >= mix.choices:
+        return edge(*ends)
+    if chance.random() < 0.5:
+        return edge(*ends, chance.choice(["act", "other"]))
+    return edge(*ends, chance.choice([None, None, "act"]), condition=chance.choice(CONDITIONS))
 
 
 def _complete_controllers(nodes: list[Document], edges: list[Document]) -> None:
     """Give each controller the edge without which it would be refused."""
-    for each in nodes:
+    for at, each in enumerate(nodes):
         ways = [e for e in edges if e["source"] == each["id"] and e["action"] == "continue"]
         if each["uses"] == CONTROLLER and not ways:
-            edges.append(edge(each["id"], nodes[0]["id"], "continue"))
+            edges.append(edge(each["id"], nodes[max(0, at - 1)]["id"], "continue"))
+
+
+def smaller(case: Case) -> Iterator[Case]:
+    """Cases with one thing less, to find out what a failure needs."""
+    document = case.document
+    nodes, edges = document["nodes"], document["edges"]
+    for at in range(len(edges)):
+        yield replace(case, document=document | {"edges": edges[:at] + edges[at + 1 :]})
+    for at, each in enumerate(nodes):
+        fewer = [e for e in edges if each["id"] not in (e["source"], e["target"])]
+        left = {"nodes": nodes[:at] + nodes[at + 1 :], "edges": fewer}
+        yield replace(case, document=document | left)
+        if "config" in each:
+            bare = [*nodes[:at], node(each["id"]), *nodes[at + 1 :]]
+            yield replace(case, document=document | {"nodes": bare})
+    for node_id, kinds in case.kinds.items():
+        if set(kinds) != {"ok"}:
+            yield replace(case, kinds={**case.kinds, node_id: ("ok",)})
+
+
+def check_smallest(case: Case, check: Callable[[Case], object]) -> None:
+    """Run a check; when it fails, raise the failure of the smallest case that fails as well."""
+    try:
+        check(case)
+        return
+    except (AssertionError, LookupError) as failure:
+        found: Exception = failure
+    progress = True
+    while progress:
+        progress = False
+        for less in smaller(case):
+            try:
+                check(less)
+            except (AssertionError, LookupError) as failure:
+                case, found, progress = less, failure, True
+                break
+            except FlowcraftError:
+                continue  # one thing less made it malformed
+    raise AssertionError(f"{found}\nin {case}") from found
 
 
 def instance_of(run: Run, key: Key) -> Instance:

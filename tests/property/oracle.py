@@ -370,14 +370,14 @@ class Oracle:
         return DEAD if status == SKIPPED else FAILING
 
     def _rescued_fate(self, way: Way, origin: Instance) -> str:
-        helper = self.helper(origin)
-        if self.shape.ways_out(helper[0]):
-            return DEAD
+        helper = origin
+        while self.status.get(helper) == RESCUED:
+            helper = self.helper(helper)
+            if self.shape.ways_out(helper[0]):
+                return DEAD
         status = self.status.get(helper)
         if status in (None, STARTED):
             return PENDING
-        if status == RESCUED:
-            return self._rescued_fate(way, helper)
         if status == SUCCEEDED:
             return TAKEN if way in self._chosen(origin[0], self.done[helper]) else DEAD
         return FAILING

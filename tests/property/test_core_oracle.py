@@ -5,19 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 
 from flowcraft.core.state import RunStatus
 from tests.property.drive import Run
 from tests.property.graphs import (
     FLAGS,
+    SEEDS,
+    WITHOUT_SHRINKING,
     Case,
-    cases,
+    case_of,
+    check_smallest,
     instance_of,
     next_completion,
 )
-from tests.property.oracle import Instance, Oracle, Outcome, Shape
+from tests.property.oracle import FAILED, RESCUED, SUCCEEDED, Instance, Oracle, Outcome, Shape
 
+COMPLETED = (SUCCEEDED, FAILED, RESCUED, "rescuing")
 MOST_EXECUTIONS = 150
 
 
@@ -48,12 +52,14 @@ class Comparison:
 
     def _actual(self) -> dict[Instance, str]:
         records = self.run.state.records.items()
-        return {instance_of(self.run, key): str(record.status) for key, record in records}
+        # The oracle does not tell whether a fallback is still at it.
+        found = {instance_of(self.run, key): str(record.status) for key, record in records}
+        return {i: RESCUED if status == "rescuing" else status for i, status in found.items()}
 
     def _note_completed(self) -> None:
         for key, record in self.run.state.records.items():
             instance = instance_of(self.run, key)
-            if instance in self.done or record.status not in ("succeeded", "failed", "rescued"):
+            if instance in self.done or str(record.status) not in COMPLETED:
                 continue
             self.when[instance] = self.run.decisions
             if self.shape.nodes[instance[0]]["uses"] == "task":
@@ -69,30 +75,32 @@ def differences(actual: Mapping[Instance, str], expected: Mapping[Instance, str]
     return "; ".join(f"{k}: is {actual.get(k)}, should be {expected.get(k)}" for k in keys)
 
 
-def compare_all_the_way(case: Case) -> None:
+def compare_all_the_way(case: Case) -> Run:
     """Run a case to its end and ask the oracle after every event."""
     both = Comparison(case)
     run, chance = both.run, random.Random(case.seed)
-    run.start(FLAGS, max_executions=MOST_EXECUTIONS)
+    run.start(FLAGS, max_executions=None)
     oracle = both.compare()
     while (event := next_completion(run, case, chance)) is not None:
-        assume(run.state.executions < MOST_EXECUTIONS - 40)
+        if run.state.executions > MOST_EXECUTIONS:
+            return run
         run.send(event)
         oracle = both.compare()
     both.compare_inputs(oracle)
     assert run.state.status.is_final
     assert run.state.status is RunStatus(oracle.final_status())
+    return run
 
 
-@settings(max_examples=300)
-@given(cases(cycles=False))
-def test_readiness_equals_the_oracle_without_cycles(case: Case) -> None:
+@given(SEEDS)
+@settings(max_examples=300, phases=WITHOUT_SHRINKING)
+def test_readiness_equals_the_oracle_without_cycles(seed: int) -> None:
     """In graphs without cycles the core starts and skips what rules S1 to S4 say."""
-    compare_all_the_way(case)
+    check_smallest(case_of(seed, cycles=False), compare_all_the_way)
 
 
-@settings(max_examples=300)
-@given(cases())
-def test_readiness_equals_the_oracle_with_cycles(case: Case) -> None:
+@given(SEEDS)
+@settings(max_examples=300, phases=WITHOUT_SHRINKING)
+def test_readiness_equals_the_oracle_with_cycles(seed: int) -> None:
     """In graphs with loops of all kinds the core does what rules S3 and S10 say."""
-    compare_all_the_way(case)
+    check_smallest(case_of(seed), compare_all_the_way)

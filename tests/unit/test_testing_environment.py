@@ -14,7 +14,7 @@ from flowcraft import create_flow
 from flowcraft.engine.context import NodeContext, SyncNodeContext
 from flowcraft.engine.runtime import FlowRuntime
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunTimeout, SerializationError
-from flowcraft.testing import TestEnvironment, VirtualClock, fake_node
+from flowcraft.testing import Stepper, TestEnvironment, VirtualClock, fake_node
 from flowcraft.testing.clock import START
 
 APPROVAL = {
@@ -231,6 +231,24 @@ def test_a_run_that_only_waits_for_people_is_answered_too() -> None:
             await handle.answer(output=1)
             assert (handle.status, dict(handle.result.outputs)) == ("completed", {"b": 2, "a": 1})
             assert handle.trace.order() == ["a", "b"]
+
+    run(steps())
+
+
+def test_an_answer_may_come_before_its_wait() -> None:
+    """An answer to a wait that is still to come is kept for it, in single steps as well."""
+    flow = create_flow("f").sleep("nap", "1h").wait("ask").edge("nap", "ask")
+
+    async def steps() -> None:
+        async with TestEnvironment(flow) as env:
+            await env.start(flow)
+            await env.answer("ask", "early")
+            assert env.status == "awaiting"
+            await env.advance("1h")
+            assert (env.status, env.result.outputs["ask"]) == ("completed", "early")
+        stepper = Stepper(flow)
+        assert stepper.answer("ask", "early").node == "ask"
+        assert (await stepper.finish()).outputs["ask"] == "early"
 
     run(steps())
 

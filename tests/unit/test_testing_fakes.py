@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flowcraft import create_flow
 from flowcraft.engine.nodes import NodeResult
 from flowcraft.engine.runtime import FlowRuntime
 from flowcraft.testing import FakeNode, fake_node
@@ -84,6 +85,13 @@ def test_a_sequence_that_is_used_up_fails_the_node_for_good() -> None:
 def test_an_output_of_none_may_stand_in_a_sequence() -> None:
     """None and False are outcomes like any other."""
     assert dict(run(fake_node(sequence=[None, False])).outputs) == {"a": None, "b": False}
+
+
+def test_fakes_in_a_flow_need_no_key() -> None:
+    """A flow takes fakes as they are; two of them do not get in each other's way."""
+    flow = create_flow("f").node("a", fake_node(1)).node("b", fake_node(2)).edge("a", "b")
+    result = FlowRuntime().run_sync(flow)
+    assert dict(result.outputs) == {"a": 1, "b": 2}
 
 
 def test_a_delay_needs_virtual_time() -> None:

@@ -233,7 +233,7 @@ def test_an_answer_is_a_step() -> None:
         step = stepper.answer(["sub", "ask"], "no")
         assert (step.kind, step.names, step.ready) == ("answer", ("sub/ask",), ("after",))
         stepper.back()
-        assert (stepper.status, stepper.ready) == ("awaiting", ())
+        assert (str(stepper.status), list(stepper.ready)) == ("awaiting", [])
         stepper.answer(output="yes")
         result = await stepper.finish()
         assert (result.status, result.outputs["sub"]) == ("completed", "yes")

@@ -37,12 +37,12 @@ def open_iteration(step: Step, link: Link, origin: Key, fate: int) -> Key | None
     header = step.plan.nodes[link.target]
     loop = header.loops[-1]
     around = iteration_of_key(origin)[: link.common]
-    outer, number = around[:-1], around[-1]
+    outer = around[:-1]
     if fate != TAKEN:
         if fate == FAILING:
             step.put("loop_failed", (loop, outer), True)
         return None
-    opened: Key = (link.target, (*outer, number + 1))
+    opened = step.sibling(origin, link)
     if step.record(opened) is not None:
         return None  # another back edge opened it
     size = step.plan.loops[loop].size

@@ -162,12 +162,14 @@ class Step:
         self.queue.append((None, key, RELEASED_FAILED if failed else RELEASED))
 
     def sibling(self, key: Key, link: Link) -> Key:
-        """The instance at the other end of a link that opens no iteration."""
+        """The instance at the other end of a link; a back edge leads to the next iteration."""
         target = self.plan.nodes[link.target]
         depth = len(target.loops)
         if depth == 0:
             return link.target
         shared = iteration_of_key(key)[: link.common]
+        if link.back:
+            return (link.target, (*shared[:-1], shared[-1] + 1))
         return (link.target, shared + (0,) * (depth - link.common))
 
     def finish(self) -> Decision:

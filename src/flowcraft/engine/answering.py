@@ -3,61 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from flowcraft.core.plan import Key, index_of_key
+from flowcraft.core.plan import Key, Kind, index_of_key
 from flowcraft.core.state import CHILD, SLEEPING, WAITING
-from flowcraft.engine.local import LocalRun
+from flowcraft.engine.local import LocalRun, runs_below
 from flowcraft.engine.results import open_waits
 from flowcraft.errors import InvalidRunState
 
 
 class Target(NamedTuple):
-    """An instance that waits, and the run it is in."""
+    """An instance that waits, and the run it is in.
+
+    ``key`` is ``None`` for a node that has not begun to wait: the answer is kept for it.
+    """
 
     run: LocalRun
-    key: Key
+    key: Key | None
+    node_id: str
 
 
-def find(run: LocalRun, node_id: str | Sequence[str] | None) -> Target:
+def find(run: LocalRun, node_id: str | Sequence[str] | None, action: Any = None) -> Target:
     """The instance that an answer goes to.
 
     Args:
         run: The run, with its children.
         node_id: The node that waits, or a subflow in which only one does, or the ids that lead
             to it; ``None`` where only one node waits for an answer.
+        action: The answer's action, which the wait may restrict.
 
     Raises:
-        InvalidRunState: Nothing, or more than one node, waits there.
+        InvalidRunState: Nothing, or more than one node, waits there; or it does not take the
+            action.
     """
+    target = _find(run, node_id)
+    params = target.run.plan.nodes[target.run.plan.index_of[target.node_id]].definition.params
+    actions = params.get("actions")
+    if action is not None and actions and action not in actions:
+        known = ", ".join(map(repr, actions))
+        raise _refused(run, f"Node '{target.node_id}' takes the actions {known}, not {action!r}.")
+    return target
+
+
+def _find(run: LocalRun, node_id: str | Sequence[str] | None) -> Target:
     path = (node_id,) if isinstance(node_id, str) else tuple(node_id or ())
     current = run
     for position, name in enumerate(path):
         key = _open_instance(current, name)
         if key is None:
+            if position + 1 == len(path) and _will_wait(current, name):
+                return Target(current, None, name)
             raise _refused(run, f"Node '{name}' does not wait for anything.")
         child = current.children.get(key)
         if child is None:
             if position + 1 < len(path):
                 raise _refused(run, f"Node '{name}' is no subflow that waits.")
-            return Target(current, key)
+            return Target(current, key, name)
         current = child
     return _only_wait(run, current)
 
 
-def live_runs(run: LocalRun) -> list[LocalRun]:
-    """A run and all its children."""
-    runs, position = [run], 0
-    while position < len(runs):
-        runs.extend(runs[position].children.values())
-        position += 1
-    return runs
-
-
 def _only_wait(root: LocalRun, run: LocalRun) -> Target:
     waits = [
-        Target(live, key)
-        for live in live_runs(run)
+        _target(live, key)
+        for live in runs_below(run)
         for key, record in live.state.records.items()
         if record.status is WAITING
     ]
@@ -66,14 +75,26 @@ def _only_wait(root: LocalRun, run: LocalRun) -> Target:
     if waits:
         raise _refused(root, "Several nodes wait for an answer; say which one is meant.")
     sleeps = [
-        Target(live, key)
-        for live in live_runs(run)
+        _target(live, key)
+        for live in runs_below(run)
         for key, record in live.state.records.items()
         if record.status is SLEEPING
     ]
     if len(sleeps) == 1:
         return sleeps[0]
     raise _refused(root, "No node waits for an answer.")
+
+
+def _target(run: LocalRun, key: Key) -> Target:
+    return Target(run, key, run.plan.nodes[index_of_key(key)].id)
+
+
+def _will_wait(run: LocalRun, node_id: str) -> bool:
+    """Whether a node waits for an answer and nothing has come of it yet."""
+    index = run.plan.index_of.get(node_id)
+    if index is None or run.plan.nodes[index].kind is not Kind.WAIT:
+        return False
+    return all(index_of_key(key) != index for key in run.state.records)
 
 
 def _open_instance(run: LocalRun, node_id: str) -> Key | None:

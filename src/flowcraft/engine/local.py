@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flowcraft.core import commands as cmd
@@ -87,8 +87,14 @@ class Session:
         self.closing = False
         self.root: LocalRun | None = None
         self.failure: BaseException | None = None
-        self._loop = asyncio.get_running_loop()
-        self._done: asyncio.Future[None] = self._loop.create_future()
+        self.loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self.loop.create_future()
+
+    def attempts(self) -> Iterable[Attempt]:
+        """What is being executed right now."""
+        if self.root is None:
+            return ()
+        return tuple(attempt for run in runs_below(self.root) for attempt in tuple(run.running))
 
     async def finish(self) -> None:
         """Wait until the run is over, or rests with nothing left to wait for here."""
@@ -116,13 +122,13 @@ class Session:
     def in_loop(self, callback: Callable[[], None]) -> None:
         """Call something in the event loop: at once, or soon where this is another thread."""
         try:
-            here = asyncio.get_running_loop() is self._loop
+            here = asyncio.get_running_loop() is self.loop
         except RuntimeError:
             here = False
         if here:
             callback()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(callback)
+        elif not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(callback)
 
     def abort(self, error: BaseException) -> None:
         """Give up because of a defect, or of what ends the process."""
@@ -173,7 +179,7 @@ class LocalRun:
         self.children: dict[Key, LocalRun] = {}
         self.held: dict[tuple[Any, ...], Held] = {}
         self.past = Past()
-        self._running: set[Attempt] = set()
+        self.running: set[Attempt] = set()
         self._timers: dict[tuple[str, Key], Timer] = {}
         self._lock = threading.Lock()
 
@@ -217,7 +223,7 @@ class LocalRun:
             self._status_changed(before)
 
     def _apply(self, decision: Decision) -> None:
-        if self._running:
+        if self.running:
             self.past.remember(self.plan, self.state, decision.changes)
         apply(self.state, decision.changes)
         self.plan = decision.plan
@@ -247,7 +253,7 @@ class LocalRun:
 
     async def execute(self, attempt: Attempt) -> None:
         """Carry out an attempt in the runner that took it, and decide about how it ended."""
-        session, pool, running = self.session, self.session.pool, self._running
+        session, pool, running = self.session, self.session.pool, self.running
         try:
             if session.bus.active and attempt.can_begin:
                 tell_start(self, attempt)
@@ -306,7 +312,7 @@ class LocalRun:
             self.disarm(key[1])
         for _, unbegun in self.session.pool.discard(lambda job: job[0] is self):
             self._report_unbegun(unbegun)
-        for attempt in tuple(self._running):
+        for attempt in tuple(self.running):
             attempt.stop("stopped")
         for child in tuple(self.children.values()):
             child.feed(ev.CancelRequested(command.reason))
@@ -407,6 +413,15 @@ class LocalRun:
         if self.session.bus.active:
             details = {"progress": progress, "detail": detail}
             self.session.in_loop(lambda: emit(self, "node:progress", key, attempt, details))
+
+
+def runs_below(run: LocalRun) -> list[LocalRun]:
+    """A run and all its children."""
+    runs, position = [run], 0
+    while position < len(runs):
+        runs.extend(tuple(runs[position].children.values()))
+        position += 1
+    return runs
 
 
 def _execute(job: Job, task: asyncio.Task[None]) -> Awaitable[None]:

@@ -15,9 +15,8 @@ from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import CHILD, RETRYING, RUNNING, ErrorInfo, RunState
 from flowcraft.engine.added_nodes import read_nodes
-from flowcraft.engine.answering import live_runs
 from flowcraft.engine.bus import EventBus, FlowEvent
-from flowcraft.engine.local import Known, LocalRun, Session
+from flowcraft.engine.local import Known, LocalRun, Session, runs_below
 from flowcraft.engine.results import RunResult
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
@@ -84,7 +83,7 @@ async def replay_events(
     if from_node is None:
         return RunResult(run)
     session.clock, session.gate, session.bus = runtime.clock, None, runtime.bus
-    for live in live_runs(run):
+    for live in runs_below(run):
         live.rearm()
     await session.finish()
     return RunResult(run)
@@ -127,7 +126,7 @@ class _Replay:
             if event is first:
                 self._root.feed(_started(event))
                 continue
-            for run in live_runs(self._root):
+            for run in runs_below(self._root):
                 if run.state.run_id == event.run_id:
                     self._feed(run, event)
                     break

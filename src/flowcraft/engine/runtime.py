@@ -20,7 +20,7 @@ from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
 from flowcraft.engine.bus import EventBus, FlowEvent, Listener
 from flowcraft.engine.context import CancelToken
-from flowcraft.engine.local import Known, LocalRun, Session
+from flowcraft.engine.local import Known, LocalRun, Session, runs_below
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Implementation
 from flowcraft.engine.registry import Registry
@@ -29,6 +29,7 @@ from flowcraft.engine.results import RunResult
 from flowcraft.engine.saved import SavedRun, check_blueprint, read_run, restore_plan
 from flowcraft.engine.serializer import JsonSerializer, Serializer
 from flowcraft.engine.threads import DaemonThreads
+from flowcraft.engine.watch import LoopWatch
 from flowcraft.errors import BlueprintError, FlowcraftError, InvalidRunState, Problem
 from flowcraft.ports.clock import Clock, Identifiers
 
@@ -133,6 +134,7 @@ class FlowRuntime:
         self.registry = Registry(registry)
         self.bus = EventBus()
         self.threads = DaemonThreads()
+        self.watch = LoopWatch()
         self.blueprints: dict[str, WorkflowBlueprint] = {}
         self._known = _KnownToRuntime(self)
         self._plans: dict[int, tuple[WorkflowBlueprint, Plan]] = {}
@@ -244,7 +246,9 @@ class FlowRuntime:
             concurrency: As for :meth:`run`.
 
         Raises:
-            InvalidRunState: The run does not wait for this; the message lists what it waits for.
+            InvalidRunState: The run does not wait for this, or the wait does not take the
+                action; the message lists what it waits for. An answer for a wait that has not
+                begun is kept for it.
             SerializationError: ``state`` is not the saved state of a run.
         """
         blueprint, known = self._resolve(flow)
@@ -258,7 +262,7 @@ class FlowRuntime:
             raise InvalidRunState(
                 f"Run '{saved.state.run_id}' is {saved.state.status}: it waits for nothing."
             )
-        answer = answering.find(run, node_id)
+        answer = answering.find(run, node_id, action)
         return await self._drive(session, run, [], cancel, (answer, value, action))
 
     async def replay(self, flow: Runnable, events: Iterable[FlowEvent]) -> RunResult:
@@ -327,6 +331,7 @@ class FlowRuntime:
     ) -> RunResult:
         session.root = run
         self.sessions.add(session)
+        self.watch.add(session)
         forget: Callable[[], None] | None = None
         try:
             if cancel is not None:
@@ -336,6 +341,7 @@ class FlowRuntime:
             await session.finish()
         finally:
             self.sessions.discard(session)
+            self.watch.remove(session)
             if forget is not None:
                 forget()
             if self.bus.active:
@@ -356,11 +362,12 @@ class FlowRuntime:
         if cancel:
             run.feed(ev.CancelRequested(_BY_CALLER))
             return
-        for live in answering.live_runs(run):
+        for live in runs_below(run):
             live.rearm()
         target, output, action = answer
-        target.run.disarm(target.key)
-        target.run.feed(ev.AnswerReceived(target.key, output, action))
+        if target.key is not None:
+            target.run.disarm(target.key)
+        target.run.feed(ev.AnswerReceived(target.key, output, action, target.node_id))
 
     def _session(self, known: Known, concurrency: int | None, timers: Timers) -> Session:
         if timers not in ("wait", "return"):

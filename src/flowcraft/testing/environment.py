@@ -8,10 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
-from flowcraft.core import events as ev
 from flowcraft.core.state import RunStatus
-from flowcraft.core.values import snapshot
-from flowcraft.engine import answering
 from flowcraft.engine.bus import FlowEvent
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.local import Session
@@ -25,7 +22,7 @@ from flowcraft.testing.clock import (
     VirtualClock,
     duration_in_seconds,
 )
-from flowcraft.testing.subjects import Subject
+from flowcraft.testing.subjects import Answer, Subject
 from flowcraft.testing.trace import Record, Trace
 
 Context = Mapping[str, Any] | str | None
@@ -242,7 +239,7 @@ class RunHandle:
 
     @property
     def result(self) -> RunResult:
-        """How the run ended, or how it stands.
+        """How the run ended, or how it stands; as it goes on, context and outputs show it.
 
         Raises:
             BaseException: What ``FlowRuntime.run`` raised, which no failing node is a reason for.
@@ -306,11 +303,7 @@ class RunHandle:
         if session is None or session.root is None:
             await self._resume(node_id, output, action)
             return
-        codec_for = self._env.runtime.options.serializer.codec_for
-        value = snapshot(output, registered=codec_for, where="output")
-        target = answering.find(session.root, node_id)
-        target.run.disarm(target.key)
-        target.run.feed(ev.AnswerReceived(target.key, value, action))
+        Answer(session.root, node_id, output, action).give()
         await self._env.settle()
 
     async def cancel(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from flowcraft.testing.clock import Duration, duration_in_seconds
 
 Error = BaseException | type[BaseException]
 
-_MISSING: Any = object()
+_NUMBERS = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class FakeNode:
 
     def __init__(self, answer: Callable[[Any], Any], delay_seconds: float | None) -> None:
         self.calls: list[FakeCall] = []
+        # So that a flow takes it without uses="…": every fake has a key of its own.
+        self.__flowcraft_uses__ = f"fake_node_{next(_NUMBERS)}"
         self._answer = answer
         self._delay = delay_seconds
 

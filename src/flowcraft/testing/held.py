@@ -11,9 +11,8 @@ from flowcraft.core.batches import item_name
 from flowcraft.core.commands import RunItem, RunUndo
 from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import RETRYING, SLEEPING, WAITING, RunState
-from flowcraft.engine.answering import live_runs
 from flowcraft.engine.attempt import Attempt
-from flowcraft.engine.local import Job, LocalRun, Session
+from flowcraft.engine.local import Job, LocalRun, Session, runs_below
 from flowcraft.engine.pool import Pool
 
 _SAME_TIME_SECONDS = 1e-6
@@ -90,29 +89,29 @@ def name_of_job(job: Job) -> str:
     if isinstance(command, RunUndo):
         return path_of(run, command.node)
     if isinstance(command, RunItem):
-        return "/".join([*_way(run), item_name(command.uses, command.item)])
+        return "/".join([*way_to(run), item_name(command.uses, command.item)])
     return path_of(run, command.key)
 
 
 def path_of(run: LocalRun, key: Key) -> str:
     """How a test names an instance: its node, behind the subflows it is in."""
-    return "/".join([*_way(run), run.plan.nodes[index_of_key(key)].id])
+    return "/".join([*way_to(run), run.plan.nodes[index_of_key(key)].id])
 
 
 def due_names(root: LocalRun, when: float) -> Iterator[str]:
     """The nodes and items for which something is due by then."""
     latest = when + _SAME_TIME_SECONDS
-    for run in live_runs(root):
+    for run in runs_below(root):
         for key, record in run.state.records.items():
             if record.status in _TIMED and record.due_at is not None and record.due_at <= latest:
                 yield path_of(run, key)
         for (key, index), item in run.state.items.items():
             if item.due_at is not None and item.due_at <= latest:
                 worker = run.plan.nodes[index_of_key(key)].definition.params["workerUsesKey"]
-                yield "/".join([*_way(run), item_name(worker, index)])
+                yield "/".join([*way_to(run), item_name(worker, index)])
 
 
-def _way(run: LocalRun) -> list[str]:
+def way_to(run: LocalRun) -> list[str]:
     """The subflow nodes that lead to a run."""
     way: list[str] = []
     while run.parent is not None:

@@ -13,10 +13,9 @@ from flowcraft.core.batches import item_name
 from flowcraft.core.commands import RunItem, RunUndo
 from flowcraft.core.plan import index_of_key
 from flowcraft.core.state import RunStatus
-from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
 from flowcraft.engine.bus import EventBus, FlowEvent
-from flowcraft.engine.local import AttemptCommand, Job, LocalRun, Session
+from flowcraft.engine.local import AttemptCommand, Job, LocalRun, Session, runs_below
 from flowcraft.engine.results import Awaiting, RunResult
 from flowcraft.engine.runtime import FlowRuntime, Runnable
 from flowcraft.errors import FlowcraftError, InvalidRunState
@@ -29,10 +28,10 @@ from flowcraft.testing.held import (
     due_names,
     mark_of,
     name_of_job,
-    path_of,
     restore,
+    way_to,
 )
-from flowcraft.testing.subjects import Subject, initial_context, open_session
+from flowcraft.testing.subjects import Answer, Subject, initial_context, open_session
 from flowcraft.testing.trace import Trace, name_of
 
 Kind = Literal["node", "timer", "answer"]
@@ -144,7 +143,7 @@ class Stepper:
 
     @property
     def result(self) -> RunResult:
-        """How the run stands, or ended."""
+        """How the run stands, or ended; later steps show in its context and outputs."""
         return RunResult(self._run)
 
     @property
@@ -236,16 +235,10 @@ class Stepper:
             SerializationError: ``output`` cannot be stored.
         """
         self._check_whole()
-        codec_for = self._runtime.options.serializer.codec_for
-        value = snapshot(output, registered=codec_for, where="output")
-        target = answering.find(self._run, node_id)
-        names = (path_of(target.run, target.key),)
-
-        def give() -> None:
-            target.run.disarm(target.key)
-            target.run.feed(ev.AnswerReceived(target.key, value, action))
-
-        return self._step("answer", names, give)
+        answer = Answer(self._run, node_id, output, action)
+        target = answer.target
+        name = "/".join([*way_to(target.run), target.node_id])
+        return self._step("answer", (name,), answer.give)
 
     def cancel(self, reason: str | None = None) -> StepTaken:
         """Cancel the run, as a step.
@@ -271,7 +264,7 @@ class Stepper:
         self._open(past.now)
         self._run = restore(past.runs, self._session)
         self._session.root = self._run
-        for live in answering.live_runs(self._run):
+        for live in runs_below(self._run):
             live.rearm()
         self._pool.jobs.sort(key=lambda job: past.jobs.index(mark_of(job)))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flowcraft.core import builtins
+from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.engine.local import Known, Session
+from flowcraft.core.values import snapshot
+from flowcraft.engine import answering
+from flowcraft.engine.local import Known, LocalRun, Session
 from flowcraft.engine.runtime import FlowRuntime, Runnable
 from flowcraft.errors import FlowcraftError
 
@@ -63,6 +66,32 @@ def _is_in(blueprint: WorkflowBlueprint, name: str) -> bool:
 def open_session(runtime: FlowRuntime, known: Known) -> Session:
     """A session of the runtime in which nothing is under way yet."""
     return Session(runtime, known, runtime.options.concurrency, wait_for_timers=True)
+
+
+class Answer:
+    """An answer for a waiting node of a live run, checked and ready to be given.
+
+    Attributes:
+        target: The instance it goes to; without a key, the node that is going to wait.
+
+    Raises:
+        InvalidRunState: The run does not wait for it; the message lists what it waits for.
+        SerializationError: The output cannot be stored.
+    """
+
+    def __init__(
+        self, run: LocalRun, node_id: str | Sequence[str] | None, output: Any, action: Any
+    ) -> None:
+        codec_for = run.session.runtime.options.serializer.codec_for
+        value = snapshot(output, registered=codec_for, where="output")
+        self.target = answering.find(run, node_id, action)
+        self._event = ev.AnswerReceived(self.target.key, value, action, self.target.node_id)
+
+    def give(self) -> None:
+        """Let the run have the answer."""
+        if self.target.key is not None:
+            self.target.run.disarm(self.target.key)
+        self.target.run.feed(self._event)
 
 
 def initial_context(
