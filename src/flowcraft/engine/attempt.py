@@ -54,7 +54,16 @@ class Attempt:
         task: The runner that executes it.
     """
 
-    __slots__ = ("command", "ctx", "implementation", "node", "run", "stop_reason", "task")
+    __slots__ = (
+        "__weakref__",
+        "command",
+        "ctx",
+        "implementation",
+        "node",
+        "run",
+        "stop_reason",
+        "task",
+    )
 
     def __init__(self, run: LocalRun, command: Job, task: asyncio.Task[None]) -> None:
         self.run = run

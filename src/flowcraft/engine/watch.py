@@ -22,6 +22,9 @@ logger = logging.getLogger("flowcraft.run")
 INTERVAL_SECONDS = 1.0
 """How often the loop is asked for a sign of life, and how late the answer may be."""
 
+IDLE_LOOKS = 60
+"""Looks without any work after which the thread ends; the next run starts another."""
+
 
 class Watched(Protocol):
     """Work on an event loop."""
@@ -44,13 +47,12 @@ class LoopWatch:
             weakref.WeakKeyDictionary()
         )
         self._reported: weakref.WeakSet[Attempt] = weakref.WeakSet()
-        self._awake = threading.Event()
         self._thread: threading.Thread | None = None
 
     def add(self, work: Watched) -> None:
         """Watch the loop of some work until it is removed."""
+        # Nothing here wakes the thread: a run may be over before it could even look.
         self._work.add(work)
-        self._awake.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="flowcraft-watch", daemon=True)
             self._thread.start()
@@ -58,8 +60,6 @@ class LoopWatch:
     def remove(self, work: Watched) -> None:
         """Stop watching."""
         self._work.discard(work)
-        if not self._work:
-            self._awake.clear()
 
     def look(self) -> None:
         """See which loops have answered since the last look, and ask again."""
@@ -82,15 +82,16 @@ class LoopWatch:
                     _warn(attempt, self._interval)
 
     def _serve(self) -> None:
-        pause = threading.Event()
-        while True:
-            self._awake.wait()
+        pause, idle = threading.Event(), 0
+        while idle < IDLE_LOOKS:
             pause.wait(self._interval)
+            idle = 0 if self._work else idle + 1
             try:
                 self.look()
             except RuntimeError:
                 # A loop was closed, or a set changed, while it was looked at: look again.
                 logger.debug("Watching the event loop was disturbed", exc_info=True)
+        self._thread = None
 
 
 def _warn(attempt: Attempt, seconds: float) -> None:
