@@ -131,31 +131,30 @@ class Shape:
         return following
 
     def _enclose_stand_ins(self) -> None:
-        """A fallback that goes on where a failed node would have is in the loops of that node.
+        """Give fallbacks that go on where a failed node would have a place in its loops.
 
-        Unless something that only follows such a loop leads to it.
+        Such a fallback is in the loops that are around everything that leads to it and around
+        everything it may stand in for, through other such fallbacks too.
         """
         following = self._following()
-        for _ in self.nodes:
-            for node_id in self.nodes:
-                served = [w.source for w in self.ways if w.target == node_id and not w.edges]
-                if served and not following[node_id]:
-                    self.loops[node_id] = self._place_among(node_id, served, following)
+        after = {n: _reached(following[n], following) for n in self.nodes}
+        cycles = dict(self.loops)
+        for node_id in self.nodes:
+            served = self._served(node_id, {node_id})
+            if served and not self.ways_out(node_id) and node_id not in after[node_id]:
+                before = {way.source for way in self.ways if way.target == node_id}
+                places = [cycles[n] for n in sorted(served | before)]
+                self.loops[node_id] = _common_start(places)
 
-    def _place_among(
-        self, node_id: str, served: list[str], following: Mapping[str, list[str]]
-    ) -> tuple[str, ...]:
-        place = self.loops[served[0]]
-        for other in served[1:]:
-            pairs = zip(place, self.loops[other], strict=False)
-            place = tuple(x for x, y in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        before = [w.source for w in self.ways if w.target == node_id]
-        for depth in range(len(place), 0, -1):
-            inside = [n for n in self.nodes if self.loops[n][:depth] == place[:depth]]
-            behind = _reached(inside, following) - set(inside)
-            if not behind & set(before):
-                return place[:depth]
-        return ()
+    def _served(self, node_id: str, seen: set[str]) -> set[str]:
+        """The nodes a fallback may replace, at first hand or in the place of another one."""
+        served: set[str] = set()
+        for way in self.ways:
+            if way.target == node_id and not way.edges and way.source not in seen:
+                served.add(way.source)
+                if not self.ways_out(way.source):
+                    served |= self._served(way.source, seen | {way.source})
+        return served
 
     def _met_from(self, starts: list[str]) -> list[str]:
         return _depth_first(starts, self._following())
@@ -188,6 +187,12 @@ def _reached(first: list[str], following: Mapping[str, list[str]]) -> set[str]:
                 found.add(target)
                 todo.append(target)
     return found
+
+
+def _common_start(places: list[tuple[str, ...]]) -> tuple[str, ...]:
+    shortest = min(map(len, places))
+    same = takewhile(lambda at: len({place[at] for place in places}) == 1, range(shortest))
+    return places[0][: len(list(same))]
 
 
 def _depth_first(starts: list[str], following: Mapping[str, list[str]]) -> list[str]:

@@ -192,6 +192,23 @@ def test_a_jumping_clock_serves_one_event_loop_after_the_other() -> None:
     assert clock.now() == START + 2 * 86400
 
 
+def test_a_jumping_clock_survives_an_event_loop_that_broke_off() -> None:
+    """What an event loop left undone is due in the next one, and the clock jumps on."""
+    clock, calls = VirtualClock(autojump=True, busy=lambda: False), list[str]()
+
+    async def leave() -> None:
+        clock.call_at(START + 5, lambda: calls.append("left behind"))
+
+    async def go_on() -> None:
+        done = asyncio.get_running_loop().create_future()
+        clock.call_at(START + 10, lambda: done.set_result(None))
+        await asyncio.wait_for(done, 10)
+
+    asyncio.run(leave())
+    asyncio.run(go_on())
+    assert (calls, clock.now()) == (["left behind"], START + 10)
+
+
 def test_time_does_not_jump_while_a_node_waits_for_something_real() -> None:
     """While an async node waits for I/O or a plain one computes, no timer fires."""
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -172,6 +173,26 @@ def test_time_does_not_pass_while_a_node_is_blocked() -> None:
     run(steps())
 
 
+def test_patience_is_for_each_node_anew() -> None:
+    """A chain that takes long in all is waited for, as long as its nodes make progress."""
+
+    async def steps() -> None:
+        async def work(ctx: NodeContext[Any]) -> None:
+            for _ in range(15):
+                await asyncio.sleep(0)
+
+        ids = [str(number) for number in range(10)]
+        chain = {
+            "id": "chain",
+            "nodes": [{"id": id_, "uses": "work"} for id_ in ids],
+            "edges": [{"source": a, "target": b} for a, b in pairwise(ids)],
+        }
+        async with TestEnvironment(registry={"work": work}, patience_seconds=0) as env:
+            assert (await env.start(chain)).status == "completed"
+
+    run(steps())
+
+
 def test_real_waiting_that_ends_is_waited_for() -> None:
     """A node that answers after real work is done before time goes on."""
 
@@ -249,6 +270,20 @@ def test_an_answer_may_come_before_its_wait() -> None:
         stepper = Stepper(flow)
         assert stepper.answer("ask", "early").node == "ask"
         assert (await stepper.finish()).outputs["ask"] == "early"
+
+    run(steps())
+
+
+def test_the_timer_of_an_answered_wait_is_forgotten() -> None:
+    """Once a wait is answered nothing is due for it any more, though the run waits on."""
+    flow = create_flow("f").wait("first", timeout="7d").wait("second").edge("first", "second")
+
+    async def steps() -> None:
+        async with TestEnvironment(flow) as env:
+            await env.start(flow)
+            await env.answer("first")
+            assert [wait.node_id for wait in env.result.awaiting] == ["second"]
+            assert env.clock.next_due is None
 
     run(steps())
 

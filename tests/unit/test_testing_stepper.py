@@ -194,6 +194,30 @@ def test_each_attempt_is_a_step() -> None:
     run(steps())
 
 
+def test_going_back_keeps_the_order_of_what_is_ready() -> None:
+    """A node that is tried again at once is ready behind the others, also after going back."""
+
+    async def steps() -> None:
+        work = fake_node(sequence=[OSError("busy"), 1, 2, 1])
+        blueprint = {
+            "id": "b",
+            "nodes": [
+                {"id": "a", "uses": "work", "config": {"maxRetries": 2, "retryDelay": 0}},
+                {"id": "b", "uses": "work"},
+            ],
+        }
+        stepper = Stepper(blueprint, registry={"work": work})
+        await stepper.next()
+        assert stepper.ready == ("b", "a")
+        await stepper.next()
+        stepper.back()
+        assert stepper.ready == ("b", "a")
+        await stepper.finish()
+        assert stepper.trace.order() == ["a", "b"]
+
+    run(steps())
+
+
 def test_going_back_in_the_middle_of_the_retries_of_a_class() -> None:
     """A class node taken back between attempts prepares anew and goes on with its attempt."""
 

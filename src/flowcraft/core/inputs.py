@@ -131,11 +131,11 @@ def taken_values(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Any]]
 def _origin(step: Step, link: Link, key: Key) -> Key | None:
     """The instance a link into ``key`` comes from."""
     shared = iteration_of_key(key)[: link.common]
+    if any(iteration_of_key(key)[link.common :]):
+        return None  # it entered a loop, in the loop's first iteration only
     if link.leaves:
         origin: Key | None = step.get("exits", (link.index, shared))
         return origin
-    if any(iteration_of_key(key)[link.common :]):
-        return None  # it entered a loop, in the loop's first iteration only
     return (link.source, shared) if shared else link.source
 
 

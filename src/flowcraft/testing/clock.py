@@ -188,7 +188,7 @@ class VirtualClock:
                 continue
             quiet, turns = 0, turns + 1
             if moves != self._moves():
-                moves, since = self._moves(), loop.time()
+                moves, since, turns = self._moves(), loop.time(), 0
             if turns > _QUIET_TURNS and loop.time() - since > patience_seconds:
                 raise RunTimeout(self.describe_work(patience_seconds))
             await asyncio.sleep(0 if turns < _BUSY_TURNS else _POLL_SECONDS)
