@@ -138,13 +138,18 @@ class Shape:
         """
         following = self._following()
         after = {n: _reached(following[n], following) for n in self.nodes}
-        cycles = dict(self.loops)
-        for node_id in self.nodes:
-            served = self._served(node_id, {node_id})
-            if served and not self.ways_out(node_id) and node_id not in after[node_id]:
-                before = {way.source for way in self.ways if way.target == node_id}
-                places = [cycles[n] for n in sorted(served | before)]
-                self.loops[node_id] = _common_start(places)
+        places: dict[str, tuple[str, ...]] = {}
+
+        def place(node_id: str) -> tuple[str, ...]:
+            if node_id not in places:
+                served = self._served(node_id, {node_id})
+                places[node_id] = self.loops[node_id]
+                if served and not self.ways_out(node_id) and node_id not in after[node_id]:
+                    before = {way.source for way in self.ways if way.target == node_id}
+                    places[node_id] = _common_start([place(n) for n in sorted(served | before)])
+            return places[node_id]
+
+        self.loops = {node_id: place(node_id) for node_id in self.nodes}
 
     def _served(self, node_id: str, seen: set[str]) -> set[str]:
         """The nodes a fallback may replace, at first hand or in the place of another one."""

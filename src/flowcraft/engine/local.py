@@ -145,7 +145,11 @@ class Session:
             if resting:
                 self.sleeping -= 1
             if not self.closing:
-                callback()
+                try:
+                    callback()
+                except BaseException as error:
+                    self.abort(error)
+                    raise
 
         timer = self.clock.call_at(when, fire)
         timers.add(timer)

@@ -13,7 +13,6 @@ from flowcraft.core.batches import item_name
 from flowcraft.core.commands import RunItem, RunUndo
 from flowcraft.core.plan import index_of_key
 from flowcraft.core.state import RunStatus
-from flowcraft.engine import answering
 from flowcraft.engine.bus import EventBus, FlowEvent
 from flowcraft.engine.local import AttemptCommand, Job, LocalRun, Session, runs_below
 from flowcraft.engine.results import Awaiting, RunResult
