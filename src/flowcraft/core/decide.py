@@ -25,6 +25,7 @@ from flowcraft.core.plan import Key, Plan, iteration_of_key
 from flowcraft.core.retries import delay_before_retry_ms
 from flowcraft.core.state import (
     CHILD,
+    DELETED,
     KEPT_ATTEMPTS,
     RETRYING,
     RUNNING,
@@ -227,7 +228,17 @@ def _status_at_rest(step: Step) -> RunStatus:
     ready = step.scalar("ready")
     if step.state.waiting + step.waiting or ready:
         return RunStatus.PAUSED if step.scalar("paused") else RunStatus.AWAITING
+    _expect_nothing_pending(step)
     return RunStatus.FAILED if _errors(step) else RunStatus.COMPLETED
+
+
+def _expect_nothing_pending(step: Step) -> None:
+    """A run that ends while a node still waits for a link is a defect of this package: say so."""
+    joins = {**step.state.joins, **step.changes.joins}
+    stuck = sorted({step.node(key).id for key, join in joins.items() if join is not DELETED})
+    if stuck:
+        text = f"The run has nothing left to do, but {stuck} still wait. Please report this."
+        step.add_error(ErrorInfo("InternalError", text, is_fatal=True))
 
 
 def _errors(step: Step) -> list[ErrorInfo]:

@@ -331,24 +331,28 @@ def _enclose(nodes: list[PlanNode], links: list[Link], starts: Sequence[int]) ->
 def _place_stand_ins(nodes: list[PlanNode]) -> None:
     """Put fallbacks without edges of their own where the nodes are that they stand in for.
 
-    Such a fallback continues with the failed node's links. It belongs to the innermost loop
-    around all the nodes it may replace, directly or through another such fallback, and around
-    what else leads to it. It makes no loop of its own: loops are cycles of edges.
+    Such a fallback continues with the failed node's links. It belongs to the loops that enclose
+    everything that leads to it: were it further inside, a loop could wait for it while it waits
+    for something that waits for the loop. It makes no loop of its own: loops are cycles of edges.
     """
-    replaced: dict[int, list[PlanNode]] = {}
-    for node in nodes:
-        helper, seen = node, {node.index}
-        while helper.rescue is not None and helper.fallback not in seen:
-            helper = nodes[helper.fallback]
-            seen.add(helper.index)
-            if helper.out:
-                break
-            replaced.setdefault(helper.index, []).append(node)
-    for index, served in replaced.items():
-        helper = nodes[index]
-        if not helper.loops:
-            near = [nodes[link.source] for link in helper.into if not link.is_fallback]
-            helper.loops = _shared_loops([*(n for n in served if n.out), *near] or served)
+    waiting = {
+        node.index: sum(1 for link in node.into if _is_stand_in(nodes[link.source]))
+        for node in nodes
+        if _is_stand_in(node)
+    }
+    # One that replaces another stand-in comes after it: their relations have no cycle.
+    free = [index for index, count in waiting.items() if count == 0]
+    while free:
+        node = nodes[free.pop()]
+        node.loops = _shared_loops([nodes[link.source] for link in node.into])
+        if node.rescue is not None and node.fallback in waiting:
+            waiting[node.fallback] -= 1
+            if waiting[node.fallback] == 0:
+                free.append(node.fallback)
+
+
+def _is_stand_in(node: PlanNode) -> bool:
+    return not node.out and not node.loops and any(link.is_fallback for link in node.into)
 
 
 def _shared_loops(nodes: Sequence[PlanNode]) -> Iteration:
