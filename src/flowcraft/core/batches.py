@@ -172,6 +172,13 @@ def _hand_out(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
         step.put("batches", key, batch._replace(begun=until))
 
 
+def has_more(step: Step) -> bool:
+    """Whether a batch has items that were not handed out yet."""
+    changed = (step.changes.tables or {}).get("batches", {})
+    batches = {**step.state.batches, **changed}.values()
+    return any(batch.begun < len(batch.items) for batch in batches)
+
+
 def hand_out_more(step: Step) -> None:
     """Go on with batches after a pause."""
     for key, batch in step.state.batches.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flowcraft.core.batches import hand_out_more
-from flowcraft.core.commands import StopWork
 from flowcraft.core.events import ContextPatched, SkipRequested
 from flowcraft.core.joins import recall
 from flowcraft.core.launch import launch, run_again
@@ -59,11 +58,6 @@ def close_open_work(step: Step) -> None:
         if item.due_at is not None:
             step.put("items", where, DELETED)
             step.working -= 1
-
-
-def stopped_now(step: Step) -> bool:
-    """Whether this decision is the one that began to stop the run."""
-    return any(isinstance(command, StopWork) for command in step.commands)
 
 
 def stop_instance(step: Step, key: Key, attempt: int) -> None:

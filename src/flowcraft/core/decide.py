@@ -203,7 +203,7 @@ def _running(step: Step, key: Key, attempt: int) -> Record | None:
 
 def _conclude(step: Step) -> None:
     """Derive the run's status; finish the run when nothing is left (rule S5)."""
-    if step.stopping is not None and control.stopped_now(step):
+    if step.stopping is not None and step.state.stopping is None:
         control.close_open_work(step)
     state = step.state
     working = state.working + step.working
@@ -226,8 +226,9 @@ def _status_at_rest(step: Step) -> RunStatus:
     if step.stopping is not None:
         return step.stopping
     ready = step.scalar("ready")
-    if step.state.waiting + step.waiting or ready:
-        return RunStatus.PAUSED if step.scalar("paused") else RunStatus.AWAITING
+    paused = step.scalar("paused")
+    if step.state.waiting + step.waiting or ready or (paused and batches.has_more(step)):
+        return RunStatus.PAUSED if paused else RunStatus.AWAITING
     _expect_nothing_pending(step)
     return RunStatus.FAILED if _errors(step) else RunStatus.COMPLETED
 
