@@ -515,10 +515,11 @@ class Oracle:
         """
         taken = self.taken_into(instance)
         falls = [each for each in taken if not each.way.edges]
-        if falls and not self.shape.takes_any(instance[0]):
+        alone = self.shape.takes_any(instance[0]) or instance in self.opened
+        if falls and not alone:
             return [None]
         first = [each for each in taken if each.when == taken[0].when]
-        if self.shape.takes_any(instance[0]) or instance in self.opened:
+        if alone:
             return [each.value for each in first]
         given: dict[str, Taken] = {}
         for each in taken:

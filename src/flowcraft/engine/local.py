@@ -105,7 +105,9 @@ class Session:
             self.closing = True
             for timer in tuple(self.timers):
                 timer.cancel()
-            await self.pool.close()
+            if self.pool.executing:
+                await self.pool.close()
+            self.pool.closed = True
         if self.failure is not None:
             raise self.failure
 
@@ -268,7 +270,7 @@ class LocalRun:
             finally:
                 pool.executing -= 1
                 running.discard(attempt)
-            if not running:
+            if self.past.kept and not running:
                 self.past.forget()
             pool.between = 1
             self.feed(outcome)

@@ -18,11 +18,11 @@ class Past:
     reads of each key the oldest value that a later decision replaced, else the present one.
     """
 
-    __slots__ = ("_replaced", "sequence")
+    __slots__ = ("kept", "sequence")
 
     def __init__(self) -> None:
         self.sequence = 0
-        self._replaced: dict[str, list[tuple[int, Any]]] = {}
+        self.kept: dict[str, list[tuple[int, Any]]] = {}
 
     def remember(self, plan: Plan, state: RunState, changes: Changes) -> None:
         """Keep what ``changes`` are about to replace."""
@@ -35,12 +35,11 @@ class Past:
             view = ContextView(plan, state)
             for name in names:
                 old = view.lookup(name, _MISSING)
-                self._replaced.setdefault(name, []).append((self.sequence + 1, old))
+                self.kept.setdefault(name, []).append((self.sequence + 1, old))
 
     def forget(self) -> None:
         """Nobody reads the past any more."""
-        if self._replaced:
-            self._replaced.clear()
+        self.kept.clear()
 
     def read(self, view: ContextView, key: str, seen: int, default: Any) -> Any:
         """The value of a key as it was at ``seen``; not a copy."""
@@ -52,7 +51,7 @@ class Past:
     def read_all(self, view: ContextView, seen: int) -> dict[str, Any]:
         """The whole context as it was at ``seen``; the values are not copies."""
         everything = dict(view)
-        for key in self._replaced:
+        for key in self.kept:
             old = self._replaced_value(key, seen)
             if old is None:
                 continue
@@ -63,7 +62,7 @@ class Past:
         return everything
 
     def _replaced_value(self, key: str, seen: int) -> tuple[Any] | None:
-        for sequence, old in self._replaced.get(key, ()):
+        for sequence, old in self.kept.get(key, ()):
             if sequence > seen:
                 return (old,)
         return None

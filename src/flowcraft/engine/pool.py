@@ -96,25 +96,26 @@ class Pool(Generic[J]):
         self._fresh += 1
         task = self._loop.create_task(self._run(), context=self._context.copy())
         self._runners.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._runners.discard(task)
-        if self._queue:
-            self._add_runner()
 
     async def _run(self) -> None:
         self._fresh -= 1
-        base = copy_context()
         task = asyncio.current_task()
         assert task is not None
+        try:
+            await self._work(task)
+        finally:
+            self._runners.discard(task)
+            if self._queue:
+                self._add_runner()
+
+    async def _work(self, task: asyncio.Task[None]) -> None:
         turns = 0
         while self._queue:
             job = self._queue.popleft()
             if self._queue:
                 self._offer()
             await self._execute(job, task)
-            if task.cancelling() or copy_context() != base:
+            if task.cancelling() or copy_context() != self._context:
                 return  # a node left something behind: the next job gets a clean runner
             turns += 1
             if turns % TURN == 0:
