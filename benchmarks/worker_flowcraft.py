@@ -98,6 +98,11 @@ SHAPES: dict[str, Callable[[int], Json]] = {
     "loop": loop,
 }
 
+INITIAL: dict[str, Callable[[int], Json]] = {
+    "batch": lambda items: {"items": list(range(items))},
+    "loop": lambda _rounds: {"round": 0},
+}
+
 
 def new_runtime() -> FlowRuntime:
     """A runtime that knows the nodes; without a bound, since graphs are larger than it."""
@@ -121,7 +126,9 @@ class Flowcraft:
     async def prepare(self, shape: str, nodes: int) -> tuple[Run, dict[str, float]]:
         """Read the blueprint, build its plan, and check that a run does what it should."""
         form = SHAPES[shape](nodes)
-        given = {"items": list(range(nodes))} if shape == "batch" else {"round": 0}
+        given: Json = {}
+        if shape in INITIAL:
+            given = INITIAL[shape](nodes)
         self._runtime = new_runtime()  # the old one keeps the plans of earlier graphs
         gc.collect()
         started = perf_counter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Any
 
 from flowcraft.core import commands as cmd
@@ -51,7 +52,7 @@ def edge(source: str, target: str, action: str | None = None, **more: Any) -> Do
 
 def chain(*node_ids: str) -> list[Document]:
     """Edges from each node to the next."""
-    return [edge(a, b) for a, b in zip(node_ids, node_ids[1:], strict=False)]
+    return [edge(a, b) for a, b in pairwise(node_ids)]
 
 
 def blueprint(nodes: Sequence[Document], edges: Sequence[Document] = (), **meta: Any) -> Document:
@@ -66,7 +67,7 @@ def error(message: str = "boom", *, fatal: bool = False, name: str = "ValueError
 
 def copy_state(state: RunState) -> RunState:
     """A state that shares no table with the given one."""
-    values = {}
+    values: dict[str, Any] = {}
     for each in fields(RunState):
         value = getattr(state, each.name)
         values[each.name] = value.copy() if isinstance(value, dict | list) else value
@@ -128,7 +129,9 @@ class Run:
         """The running attempt at an instance fails, with an error that names the node."""
         key = self.key(node_id, *iteration)
         attempt = self.state.records[key].attempt
-        return self.send(ev.NodeFailed(key, attempt, error(f"{node_id} failed", fatal=fatal), **more))
+        return self.send(
+            ev.NodeFailed(key, attempt, error(f"{node_id} failed", fatal=fatal), **more)
+        )
 
     def status_of(self, node_id: str, *iteration: int) -> str:
         """The status of an instance."""
@@ -255,9 +258,7 @@ def _item(state: RunState, command: cmd.RunItem | cmd.RetryItem, *, delayed: boo
     return item.attempt + int(delayed) == command.attempt
 
 
-def _undo(
-    state: RunState, command: cmd.RunUndo | cmd.RetryUndo, *, delayed: bool
-) -> bool:
+def _undo(state: RunState, command: cmd.RunUndo | cmd.RetryUndo, *, delayed: bool) -> bool:
     return any(
         undo.target == command.target and undo.attempt + int(delayed) == command.attempt
         for undo in state.undos or ()

@@ -14,7 +14,8 @@ from flowcraft.core.events import Event, NodeFailed, NodeSucceeded
 from flowcraft.core.plan import Key
 from flowcraft.errors import FlowcraftError
 from tests.property.drive import Document, Run, blueprint, edge, error, node
-from tests.property.oracle import CONTROLLER, Instance, Outcome
+from tests.property.oracle import Instance, Outcome
+from tests.property.shape import CONTROLLER
 
 FLAGS = {"yes": True, "no": False}
 LAST_ROUND = 2
@@ -59,6 +60,7 @@ class Mix:
     fallbacks: float
     controllers: float
     failures: float
+    inputs: float
 
 
 def case_of(seed: int, *, cycles: bool = True, anys: bool = True) -> Case:
@@ -71,6 +73,7 @@ def case_of(seed: int, *, cycles: bool = True, anys: bool = True) -> Case:
         fallbacks=chance.choice([0, 0.3]),
         controllers=chance.choice([0, 0.25]) if cycles else 0,
         failures=chance.choice([0, 0.1, 0.3]),
+        inputs=chance.choice([0, 0, 0.3]),
     )
     ids = [chr(ord("a") + at) for at in range(chance.randint(2, 11))]
     nodes = [_node(chance, mix, ids, at) for at in range(len(ids))]
@@ -89,7 +92,9 @@ def case_of(seed: int, *, cycles: bool = True, anys: bool = True) -> Case:
 def _pairs(chance: random.Random, mix: Mix, count: int) -> list[tuple[int, int]]:
     """Places of edges: a tree that is cut in few places, some more ahead, some back."""
     tree = [
-        (chance.randrange(max(0, at - 3), at), at) for at in range(1, count) if chance.random() < 0.9
+        (chance.randrange(max(0, at - 3), at), at)
+        for at in range(1, count)
+        if chance.random() < 0.9
     ]
     more = [sorted(chance.sample(range(count), 2)) for _ in range(chance.randrange(count))]
     backs = [
@@ -104,6 +109,8 @@ def _node(chance: random.Random, mix: Mix, ids: list[str], at: int) -> Document:
     if chance.random() < mix.controllers:
         return node(ids[at], CONTROLLER, params={"condition": "input.go"})
     more: dict[str, Any] = {}
+    if chance.random() < mix.inputs:
+        more["inputs"] = chance.choice(["yes", "nobody", {"a": "yes", "b": "no"}])
     if chance.random() < mix.anys:
         more["joinStrategy"] = "any"
     if chance.random() < mix.fallbacks:
@@ -112,15 +119,15 @@ def _node(chance: random.Random, mix: Mix, ids: list[str], at: int) -> Document:
     return node(ids[at], **more)
 
 
-def _edge(
-    chance: random.Random, mix: Mix, nodes: list[Document], one: int, other: int
-) -> Document:
+def _edge(chance: random.Random, mix: Mix, nodes: list[Document], one: int, other: int) -> Document:
     ends, back = (nodes[one]["id"], nodes[other]["id"]), one >= other
     if nodes[one]["uses"] == CONTROLLER:
         return edge(*ends, "continue" if back else chance.choice(["break", "continue", None]))
     if back:
         again = chance.choice([("act", None), (None, "result.output.go")])
         return edge(*ends, again[0], condition=again[1])
+    if chance.random() < mix.inputs:
+        return edge(*ends, chance.choice([None, "act"]), transform="input.of")
     if chance.random() >= mix.choices:
         return edge(*ends)
     if chance.random() < 0.5:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flowcraft.core import commands as cmd
@@ -17,7 +18,8 @@ from flowcraft.core.plan import Key
 from flowcraft.core.state import WAITING, RunState
 from tests.property.drive import Document, Run, edge, error, node
 from tests.property.graphs import FLAGS, Case, case_of, instance_of
-from tests.property.oracle import CONTROLLER, Outcome
+from tests.property.oracle import Outcome
+from tests.property.shape import CONTROLLER
 
 LIMIT = 300
 """Node executions after which a run is stopped: loops of loops may go round very often."""
@@ -34,9 +36,7 @@ def mixed_case(seed: int, *, cycles: bool = True, anys: bool = True) -> Case:
     return replace(case, document=case.document | {"nodes": nodes, "edges": edges})
 
 
-def _variant(
-    chance: random.Random, plain: Document, edges: list[Document]
-) -> list[Document]:
+def _variant(chance: random.Random, plain: Document, edges: list[Document]) -> list[Document]:
     if plain["uses"] == CONTROLLER or chance.random() < 0.4:
         return [plain]
     node_id, config = plain["id"], dict(plain.get("config", {}))
@@ -67,9 +67,7 @@ def _batch(
     if chance.random() < 0.5:
         params["failureMode"] = "collect"
     edges.append(edge(node_id, gather))
-    scatter = node(
-        node_id, "batch-scatter", params=params, inputs="list", **config, maxRetries=2
-    )
+    scatter = node(node_id, "batch-scatter", params=params, inputs="list", **config, maxRetries=2)
     return [scatter, node(gather, "batch-gather", params={"gatherNodeId": gather})]
 
 
@@ -82,12 +80,12 @@ def start_mixed(case: Case, **more: Any) -> Run:
 def next_event(run: Run, case: Case, chance: random.Random) -> ev.Event | None:
     """Something that can happen now, by chance; ``None`` when nothing can."""
     choices: list[Callable[[], ev.Event]] = [
-        lambda command=command: REPORTS[type(command)](run, case, chance, command)
+        partial(REPORTS[type(command)], run, case, chance, command)
         for command in run.open
         if type(command) in REPORTS
     ]
     choices += [
-        lambda key=key: ev.AnswerReceived(key, {"go": False}, chance.choice([None, "act"]))
+        partial(ev.AnswerReceived, key, {"go": False}, chance.choice([None, "act"]))
         for key, record in run.state.records.items()
         if record.status is WAITING
     ]
@@ -103,14 +101,12 @@ def play(run: Run, case: Case, chance: random.Random, steps: int | None = None) 
 
 
 def _outcome(run: Run, case: Case, key: Key, attempt: int) -> Outcome:
-    """What an attempt comes to: failing nodes that have further attempts need them all."""
-    instance = instance_of(run, key)
-    outcome = case.outcome(instance) if instance[0] in case.kinds else Outcome()
-    flaky = len(instance[0]) == 1 and ord(instance[0]) % 2 == 0
-    if flaky and attempt == 1 and run.plan.nodes[run.plan.index_of[instance[0]]].definition:
-        limit = run.plan.nodes[run.plan.index_of[instance[0]]].definition.config.max_retries
-        return Outcome(error="plain") if limit > 1 else outcome
-    return outcome
+    """What an attempt comes to: half of the nodes with further attempts need the second one."""
+    node_id, iteration = instance_of(run, key)
+    config = run.plan.nodes[run.plan.index_of[node_id]].definition.config
+    if attempt == 1 and config.max_retries > 1 and ord(node_id[0]) % 2:
+        return Outcome(error="plain")
+    return case.outcome((node_id, iteration)) if node_id in case.kinds else Outcome()
 
 
 def _node(run: Run, case: Case, _: random.Random, command: cmd.RunNode) -> ev.Event:

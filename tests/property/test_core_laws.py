@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.decide import decide
+from flowcraft.core.lint import lint_blueprint
 from flowcraft.core.state import RunState, apply
 from flowcraft.engine.saved import read_state, state_data
 from tests.property.drive import Run, copy_state, state_values
@@ -23,6 +25,7 @@ from tests.property.graphs import (
     Case,
     case_of,
     check_smallest,
+    next_completion,
     run_to_end,
 )
 from tests.property.play import LIMIT, ends, mixed_case, next_event, play, start_mixed
@@ -289,7 +292,9 @@ def test_compensations_run_in_reverse_order_of_completion(seed: int) -> None:
         undone = []
         while (event := next_event(run, case, chance)) is not None:
             run.send(event)
-            undone += [c.target for c in run.commands if isinstance(c, cmd.RunUndo) and c.attempt == 1]
+            undone += [
+                c.target for c in run.commands if isinstance(c, cmd.RunUndo) and c.attempt == 1
+            ]
         expected = list(reversed(run.state.completed)) if run.status != "completed" else []
         assert undone == expected
         assert all(undo.succeeded is not None for undo in run.state.undos or ())
@@ -310,3 +315,36 @@ def test_a_blueprint_written_as_json_is_the_same_blueprint(seed: int) -> None:
         run = start_mixed(Case(document, case.kinds, case.seed))
         runs.append(play(run, case, random.Random(seed)))
     assert state_values(runs[0].state) == state_values(runs[1].state)
+
+
+@given(SEEDS)
+@laws
+def test_a_blueprint_without_findings_ends(seed: int) -> None:
+    """What lint lets pass ends, once its conditions are false and its actions not returned."""
+
+    def check(case: Case) -> None:
+        if lint_blueprint(case.document).is_valid:
+            run = Run(case.document).start(FLAGS, max_executions=None)
+            chance = random.Random(case.seed)
+            while (event := next_completion(run, case, chance)) is not None:
+                run.send(event)
+                assert run.state.executions < ENDLESS
+            assert run.state.status.is_final
+
+    check_smallest(_careless(case_of(seed)), check)
+
+
+ENDLESS = 5_000
+"""Executions that no graph of this size needs."""
+
+
+def _careless(case: Case) -> Case:
+    """The case with edges that lost their condition or action, some of them back edges."""
+    chance = random.Random(case.seed)
+    edges = []
+    for each in case.document["edges"]:
+        kept = {"source": each["source"], "target": each["target"]}
+        # Flags never change, while lint supposes that every condition becomes false.
+        lasting = each.get("condition") in FLAGS
+        edges.append(kept if lasting or chance.random() < 0.3 else each)
+    return replace(case, document=case.document | {"edges": edges})

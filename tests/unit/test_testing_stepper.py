@@ -58,7 +58,7 @@ BATCH: dict[str, Any] = {
 async def count(ctx: NodeContext[Any]) -> int:
     """A node that counts its executions in the context and gives the number of nodes so far."""
     await ctx.context.add("count")
-    return int(await ctx.context.get("count", 0)) + 1
+    return int(await ctx.context.get("count", 0))
 
 
 def run(steps: Coroutine[Any, Any, None]) -> None:

@@ -106,6 +106,11 @@ def _odd_values(node: NodeDefinition) -> Iterator[tuple[str, str]]:
     longest = config.retry_delay_max_ms
     if longest is not None and longest < config.retry_delay_ms:
         yield "retryDelayMax", "'retryDelayMax' is below 'retryDelay', which so never applies."
+    waits = (builtins.WAIT, builtins.WEBHOOK, builtins.SLEEP)
+    if config.timeout_ms is not None and node.uses in waits:
+        yield "timeout", "a node that waits has its 'timeout' among its params, not here."
+    if config.max_retries > 1 and node.uses in waits:
+        yield "maxRetries", "a node that waits does not fail, so it is never retried."
     if config.timeout_ms == 0:
         yield "timeout", "a 'timeout' of 0 leaves no time; leave it out for no limit."
     for role in ("fallback", "compensate"):

@@ -107,13 +107,15 @@ def truth_of(step: Step, condition: str, front: Mapping[str, Any]) -> tuple[bool
         return is_truthy(step.plan.evaluator.evaluate(condition, Overlay(front, view))), None
     except ExpressionError as error:
         return False, str(error)
+    except Exception as error:  # evaluators are pluggable, and none may stop a run (S2)
+        return False, f"{type(error).__name__}: {error}"
 
 
 def _transformed(step: Step, key: Key, edge: EdgeDefinition, output: Any) -> Any:
     scope = {"input": output, "context": step.context}
     try:
         return step.plan.evaluator.evaluate(str(edge.transform), scope)
-    except ExpressionError as error:
+    except Exception as error:  # as for conditions
         step.note(
             "edge:evaluate",
             key,

@@ -45,6 +45,12 @@ def find(run: LocalRun, node_id: str | Sequence[str] | None, action: Any = None)
     return target
 
 
+def only_sleeps(run: LocalRun) -> bool:
+    """Whether nothing in a run waits for an answer, but something for time."""
+    statuses = {record.status for live in runs_below(run) for record in live.state.records.values()}
+    return SLEEPING in statuses and WAITING not in statuses
+
+
 def _find(run: LocalRun, node_id: str | Sequence[str] | None) -> Target:
     path = (node_id,) if isinstance(node_id, str) else tuple(node_id or ())
     current = run

@@ -13,13 +13,13 @@ from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.commands import RunItem, RunNode, RunUndo
 from flowcraft.core.definitions import NodeDefinition
 from flowcraft.core.plan import PlanNode, index_of_key
-from flowcraft.core.retries import delay_before_retry_ms
 from flowcraft.core.value_types import PLAIN
 from flowcraft.core.values import EXACT_SCALARS, copy_value, snapshot
 from flowcraft.engine.added_nodes import read_nodes
+from flowcraft.engine.class_nodes import Held, run_class
 from flowcraft.engine.context import BaseNodeContext, NodeContext, SyncNodeContext
 from flowcraft.engine.failures import error_info, is_retryable, message_of
-from flowcraft.engine.nodes import Implementation, Node, NodeResult
+from flowcraft.engine.nodes import Implementation, NodeResult
 from flowcraft.engine.typing_input import decode_as
 from flowcraft.errors import (
     FlowcraftError,
@@ -34,24 +34,13 @@ if TYPE_CHECKING:
 Job = RunNode | RunItem | RunUndo
 
 
-class Held:
-    """A class node between two attempts of its ``exec``: what ``prep`` made stays in hand."""
-
-    __slots__ = ("ctx", "instance", "prepared", "writes")
-
-    def __init__(self, instance: Any, ctx: BaseNodeContext[Any]) -> None:
-        self.instance = instance
-        self.ctx = ctx
-        self.prepared: Any = None
-        self.writes = 0
-
-
 class Attempt:
     """An attempt under way.
 
     Attributes:
         stop_reason: Set when it was asked to stop: ``"stopped"`` or ``"timeout"``.
         task: The runner that executes it.
+        retryable: Whether another attempt may follow if this one fails.
     """
 
     __slots__ = (
@@ -60,6 +49,7 @@ class Attempt:
         "ctx",
         "implementation",
         "node",
+        "retryable",
         "run",
         "stop_reason",
         "task",
@@ -76,6 +66,7 @@ class Attempt:
         self.ctx: BaseNodeContext[Any] | None = None
         self.task = task
         self.stop_reason: str | None = None
+        self.retryable = True
 
     @property
     def uses(self) -> str:
@@ -127,6 +118,11 @@ class Attempt:
                 raise
             return self._failure(error)
         except BaseException as error:
+            if self.stop_reason == "timeout":
+                # What a node makes of being stopped is not why it failed.
+                late = self._timed_out()
+                late.__cause__ = error
+                return self._failure(late)
             return self._failure(error)
         finally:
             if timer is not None:
@@ -144,7 +140,7 @@ class Attempt:
 
         async def call() -> Any:
             if kind == "class":
-                return await self._run_class(implementation, ctx, held)
+                return await run_class(self, implementation, ctx, held)
             if kind == "sync":
                 threads = self.run.session.runtime.threads
                 result = await threads.call(implementation.call, ctx)
@@ -193,45 +189,9 @@ class Attempt:
         )
         if isinstance(command, RunItem):
             ctx._item = (command.item, command.uses)
+        if isinstance(command, RunUndo):
+            ctx._undoes = run.plan.nodes[index_of_key(key)].id
         return ctx
-
-    async def _run_class(
-        self, implementation: Implementation, ctx: BaseNodeContext[Any], held: Held | None
-    ) -> Any:
-        """Run a class node's steps; only ``exec`` is repeated with what ``prep`` made."""
-        held = held or Held(implementation.call(), ctx)
-        instance: Node[Any, Any] = held.instance
-        try:
-            if self.command.attempt == 1 or not held.writes:
-                held.prepared = await _step(instance.prep, ctx)
-            mark = held.writes = len(ctx._commit()) + 1
-            try:
-                result = await _step(instance.exec, ctx, held.prepared)
-            except Exception as error:
-                _roll_back(ctx, mark - 1)
-                if self._will_retry(error):
-                    self.run.held[self.command_key] = held
-                    raise
-                if isinstance(error, FlowcraftError) and error.is_fatal:
-                    raise _NotRetried(error) from error
-                result = await _step(instance.fallback, ctx, error)
-            return await _step(instance.post, ctx, result)
-        except Exception as error:
-            if self.command_key in self.run.held:
-                raise
-            cause = error.error if isinstance(error, _NotRetried) else error
-            await _recover(instance, ctx, cause)
-            raise _NotRetried(cause) from cause
-
-    def _will_retry(self, error: Exception) -> bool:
-        """Whether the decision core will ask for another attempt after this error."""
-        command = self.command
-        if not is_retryable(error):
-            return False
-        seed = f"{self.run.state.run_id}\x1f{self.node.id}"
-        config = self.node.definition.config
-        info = error_info(error)
-        return delay_before_retry_ms(config, command.attempt, info, seed) is not None
 
     def _success(self, outcome: Any) -> ev.Event:
         command, ctx = self.command, self.ctx
@@ -243,7 +203,7 @@ class Attempt:
         if isinstance(outcome, NodeResult):
             if outcome.error is not None:
                 raise FlowcraftError(_text_of(outcome.error), node_id=self.node.id)
-            action = _checked_action(outcome.action)
+            action = checked_action(outcome.action)
             if outcome.dynamic_nodes:
                 dynamic = read_nodes(outcome.dynamic_nodes, self.node.id)
             outcome = outcome.output
@@ -259,8 +219,7 @@ class Attempt:
     def _cancelled(self, error: BaseException) -> ev.Event:
         if self.stop_reason is None and self.run.session.closing:
             raise error
-        while self.task.cancelling():
-            self.task.uncancel()
+        self._uncancel()
         command = self.command
         if self.stop_reason == "timeout":
             return self._failure(self._timed_out())
@@ -272,6 +231,18 @@ class Attempt:
             return ev.ItemStopped(command.key, command.item, command.attempt)
         return self._failure(error)
 
+    def forgive_timeout(self) -> NodeTimeout:
+        """Let a step that ran out of time be followed by others; gives the error it ends with."""
+        self._uncancel()
+        self.stop_reason = None
+        if self.ctx is not None:
+            self.ctx._cancelled = None
+        return self._timed_out()
+
+    def _uncancel(self) -> None:
+        while self.task.cancelling():
+            self.task.uncancel()
+
     def _timed_out(self) -> NodeTimeout:
         timeout_ms = self.node.definition.config.timeout_ms
         return NodeTimeout(
@@ -280,9 +251,7 @@ class Attempt:
         )
 
     def _failure(self, error: BaseException) -> ev.Event:
-        retryable = is_retryable(error) and not isinstance(error, _NotRetried)
-        if isinstance(error, _NotRetried):
-            error = error.error
+        retryable = self.retryable and is_retryable(error)
         command, info = self.command, error_info(error)
         if isinstance(command, RunUndo):
             return ev.UndoSettled(command.target, command.attempt, info)
@@ -290,46 +259,6 @@ class Attempt:
             return ev.ItemFailed(command.key, command.item, command.attempt, info, retryable)
         started = not isinstance(error, ImplementationMissing)
         return ev.NodeFailed(command.key, command.attempt, info, retryable, started)
-
-
-class _NotRetried(Exception):
-    """Carries an error of a class node that no further attempt is made after."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(message_of(error))
-        self.error = error
-
-
-async def _step(method: Callable[..., Any], *arguments: Any) -> Any:
-    result = method(*arguments)
-    return await result if inspect.isawaitable(result) else result
-
-
-async def _recover(instance: Node[Any, Any], ctx: Any, error: BaseException) -> None:
-    try:
-        await _step(instance.recover, ctx, error)
-    except Exception:
-        ctx.logger.exception("'recover' of node '%s' raised", ctx.node_id)
-
-
-def _roll_back(ctx: BaseNodeContext[Any], count: int) -> None:
-    """Take back the context writes of a failed ``exec`` (S8)."""
-    buffer = ctx._buffer
-    if buffer is not None and len(buffer.writes) > count:
-        kept = buffer.writes[:count]
-        buffer.writes.clear()
-        buffer.overlay.clear()
-        for write in kept:
-            _replay(buffer, write)
-
-
-def _replay(buffer: Any, write: ev.Write) -> None:
-    if write.op == "set":
-        buffer.set(write.key, write.value)
-    elif write.op == "delete":
-        buffer.delete(write.key)
-    else:
-        buffer.add(write.key, write.value)
 
 
 def _wrapped(
@@ -348,7 +277,12 @@ def _text_of(error: Any) -> str:
     return str(error)
 
 
-def _checked_action(action: Any) -> Any:
+def checked_action(action: Any) -> Any:
+    """An action as it may be: text, or another JSON scalar.
+
+    Raises:
+        FlowcraftError: It is something else.
+    """
     if action is None or isinstance(action, str | int | float | bool):
         return action
     raise FlowcraftError(f"An action is text, not {type(action).__name__}.")

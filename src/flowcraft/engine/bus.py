@@ -40,19 +40,37 @@ class FlowEvent:
 Listener = Callable[[FlowEvent], Awaitable[None] | None]
 
 
+class Tails:
+    """The calls of async listeners that one run has not heard the end of."""
+
+    def __init__(self) -> None:
+        self._last: dict[Listener, asyncio.Future[None]] = {}
+        self._open: set[asyncio.Future[None]] = set()
+
+    def add(self, listener: Listener, outcome: Awaitable[None]) -> None:
+        """Call an async listener after its previous call, for the same run, has ended."""
+        task = asyncio.ensure_future(_in_turn(self._last.get(listener), outcome))
+        self._last[listener] = task
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def drain(self) -> None:
+        """Wait until all calls have ended."""
+        while self._open:
+            await asyncio.wait(tuple(self._open))
+
+
 class EventBus:
     """Hands events to listeners, plain or async, in the order in which they happened.
 
-    A listener that raises is logged and goes on being told; it never disturbs a run. Async
-    listeners are called one event after the other; :meth:`drain` waits until they are through.
+    A listener that raises is logged and goes on being told; it never disturbs a run. An async
+    listener is called for one event of a run after the other.
     """
 
     def __init__(self) -> None:
         # Looked at for every node: whether anyone listens at all.
         self.active = False
         self._listeners: list[tuple[Listener, frozenset[str] | None]] = []
-        self._last: dict[Listener, asyncio.Future[None]] = {}
-        self._tasks: set[asyncio.Future[None]] = set()
 
     def subscribe(
         self, listener: Listener, types: Collection[str] | None = None
@@ -73,29 +91,17 @@ class EventBus:
 
         return unsubscribe
 
-    def emit(self, event: FlowEvent) -> None:
-        """Hand an event to everyone who wants it."""
+    def emit(self, event: FlowEvent, tails: Tails) -> None:
+        """Hand an event to everyone who wants it; async calls are added to ``tails``."""
         for listener, types in tuple(self._listeners):
             if types is not None and event.type not in types:
                 continue
             try:
                 outcome = listener(event)
                 if inspect.isawaitable(outcome):
-                    self._later(listener, outcome)
+                    tails.add(listener, outcome)
             except Exception:
                 logger.exception("An event listener raised on %s", event.type)
-
-    async def drain(self) -> None:
-        """Wait until async listeners have dealt with everything emitted so far."""
-        while self._tasks:
-            await asyncio.gather(*tuple(self._tasks), return_exceptions=True)
-
-    def _later(self, listener: Listener, outcome: Awaitable[None]) -> None:
-        before = self._last.get(listener)
-        task = asyncio.ensure_future(_in_turn(before, outcome))
-        self._last[listener] = task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 async def _in_turn(before: asyncio.Future[None] | None, outcome: Awaitable[None]) -> None:

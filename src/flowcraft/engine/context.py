@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from urllib.parse import quote
 
 from flowcraft.core.events import Write
 from flowcraft.core.plan import Key, PlanNode, iteration_of_key
@@ -115,13 +116,34 @@ class Buffer:
         return present
 
     def add(self, key: str, by: int | float) -> None:
-        """Add to a number when the node succeeds, also beside parallel nodes."""
+        """Add to a number when the node succeeds, also beside parallel nodes.
+
+        The node itself reads what it knows of plus its own additions.
+        """
         if isinstance(by, bool) or not isinstance(by, int | float):
             raise TypeError(f"context.add('{key}', …) takes a number, not {type(by).__name__}")
         self.writes.append(Write("add", _own(key), by))
         current = self.overlay.get(key, _MISSING)
-        if current is not _MISSING and current is not _DELETED:
-            self.overlay[key] = current + by
+        if current is _MISSING:
+            current = self._read(key, None)
+        if current is None or current is _DELETED:
+            current = 0
+        if isinstance(current, bool) or not isinstance(current, int | float):
+            kind = type(current).__name__
+            raise FlowcraftError(f"context.add('{key}'): the key holds a {kind}, not a number.")
+        self.overlay[key] = current + by
+
+    def roll_back(self, count: int) -> None:
+        """Take back all writes but the first ``count``."""
+        kept = self.writes[:count]
+        self.writes, self.overlay = [], {}
+        for write in kept:
+            if write.op == "set":
+                self.set(write.key, write.value)
+            elif write.op == "delete":
+                self.delete(write.key)
+            else:
+                self.add(write.key, write.value)
 
 
 def _own(key: str) -> str:
@@ -225,6 +247,7 @@ class BaseNodeContext(Generic[In]):
         "_node",
         "_run",
         "_seen",
+        "_undoes",
         "attempt",
         "deadline",
         "input",
@@ -241,6 +264,7 @@ class BaseNodeContext(Generic[In]):
         self._buffer: Buffer | None = None
         self._cancelled: CancelToken | None = None
         self._item: tuple[int, str] | None = None
+        self._undoes: str | None = None
         self.input = input_
         self.attempt = attempt
         self.deadline: datetime | None = None
@@ -281,9 +305,12 @@ class BaseNodeContext(Generic[In]):
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt at this node and iteration of this run, and no other."""
-        where = "/".join(map(str, iteration_of_key(self._key)))
-        item = f"#{self._item[0]}" if self._item else ""
-        return f"{self.run_id}:{self._node.id}:{where}{item}"
+        parts = [self.run_id, self._node.id, *map(str, iteration_of_key(self._key))]
+        # Quoted, so that no two nodes can come to the same key.
+        key = ":".join(quote(part, safe=" ") for part in parts)
+        if self._undoes is not None:
+            key += f"~{quote(self._undoes, safe=' ')}"
+        return key if self._item is None else f"{key}#{self._item[0]}"
 
     @property
     def cancelled(self) -> CancelToken:
@@ -329,7 +356,7 @@ class BaseNodeContext(Generic[In]):
             if value is _DELETED:
                 everything.pop(key, None)
             else:
-                everything[key] = copy_value(value)
+                everything[key] = self._run.copied(value)
         return everything
 
     def _set_deadline(self, when: float | None) -> None:
@@ -339,6 +366,11 @@ class BaseNodeContext(Generic[In]):
     def _commit(self) -> tuple[Write, ...]:
         """The writes to commit with the node's output."""
         return tuple(self._buffer.writes) if self._buffer is not None else ()
+
+    def _roll_back(self, count: int) -> None:
+        """Take back all context writes but the first ``count``."""
+        if self._buffer is not None:
+            self._buffer.roll_back(count)
 
 
 class NodeContext(BaseNodeContext[In]):

@@ -28,7 +28,9 @@ from flowcraft.core.state import (
 )
 from flowcraft.core.step import Decision
 from flowcraft.core.values import copy_value
-from flowcraft.engine.attempt import Attempt, Held
+from flowcraft.engine.attempt import Attempt
+from flowcraft.engine.bus import Tails
+from flowcraft.engine.class_nodes import Held
 from flowcraft.engine.nodes import Implementation
 from flowcraft.engine.past import Past
 from flowcraft.engine.pool import Pool
@@ -76,6 +78,7 @@ class Session:
         self.known = known
         self.clock: Clock = runtime.clock
         self.bus = runtime.bus
+        self.tails = Tails()
         self.middleware = runtime.options.middleware
         self.find = known.find
         self.threads = runtime.threads
@@ -115,7 +118,7 @@ class Session:
         """See whether the run is over, or at rest."""
         assert self.root is not None
         status = self.root.state.status
-        if status is RunStatus.RUNNING or self._done.done():
+        if status is RunStatus.RUNNING or self._done.done() or self.gate is not None:
             return
         resting = not self.sleeping or not self.wait_for_timers
         if status.is_final or status is RunStatus.PAUSED or resting:

@@ -19,6 +19,15 @@ TURN = 64
 """Jobs a runner does before it lets the event loop serve others."""
 
 
+def _differ(now: Context, before: Context) -> bool:
+    """Whether context variables were set; values are compared by identity, not by ``==``."""
+    if len(now) != len(before):
+        return True
+    return len(now) > 0 and any(
+        var not in before or before[var] is not value for var, value in now.items()
+    )
+
+
 class Pool(Generic[J]):
     """Runs queued jobs, at most ``limit`` at a time.
 
@@ -37,6 +46,7 @@ class Pool(Generic[J]):
         self._runners: set[asyncio.Task[None]] = set()
         self._fresh = 0
         self._offered = False
+        self._yielding = False
         # Runners that are between two jobs right now, and will look at the queue next.
         self.between = 0
         # Jobs that have begun and not ended.
@@ -86,12 +96,14 @@ class Pool(Generic[J]):
             self._loop.call_soon(self._take_over)
 
     def _take_over(self) -> None:
+        """Start a runner for each queued job, since the one at work waits."""
         self._offered = False
-        if self._queue:
-            self._add_runner()
+        if not self._yielding:
+            for _ in range(min(len(self._queue), self._limit - len(self._runners))):
+                self._add_runner()
 
     def _add_runner(self) -> None:
-        if self._fresh or len(self._runners) >= self._limit or self.closed:
+        if len(self._runners) >= self._limit or self.closed:
             return
         self._fresh += 1
         task = self._loop.create_task(self._run(), context=self._context.copy())
@@ -105,7 +117,7 @@ class Pool(Generic[J]):
             await self._work(task)
         finally:
             self._runners.discard(task)
-            if self._queue:
+            if self._queue and not self._fresh:
                 self._add_runner()
 
     async def _work(self, task: asyncio.Task[None]) -> None:
@@ -115,8 +127,10 @@ class Pool(Generic[J]):
             if self._queue:
                 self._offer()
             await self._execute(job, task)
-            if task.cancelling() or copy_context() != self._context:
+            if task.cancelling() or _differ(copy_context(), self._context):
                 return  # a node left something behind: the next job gets a clean runner
             turns += 1
             if turns % TURN == 0:
+                self._yielding = True
                 await asyncio.sleep(0)
+                self._yielding = False

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from flowcraft.core.context import HAS_OUTPUT, ContextView
 from flowcraft.core.plan import Plan, index_of_key, iteration_of_key
 from flowcraft.core.state import BLOCKED, SKIPPED, SLEEPING, WAITING, ErrorInfo, RunState, RunStatus
-from flowcraft.core.values import copy_value
 from flowcraft.errors import InvalidRunState, RunCancelled, RunFailed
 
 if TYPE_CHECKING:
@@ -43,15 +42,16 @@ class Awaiting:
 class Outputs(Mapping[str, Any]):
     """The latest output of each node that has one, by node id. Values are copies."""
 
-    def __init__(self, view: ContextView, plan: Plan) -> None:
-        self._view = view
-        self._plan = plan
+    def __init__(self, run: LocalRun) -> None:
+        self._view = ContextView(run.plan, run.state)
+        self._plan = run.plan
+        self._copied = run.copied
 
     def __getitem__(self, node_id: str) -> Any:
         value = self._view.output_of(node_id, _MISSING)
         if value is _MISSING:
             raise KeyError(node_id)
-        return copy_value(value)
+        return self._copied(value)
 
     def __iter__(self) -> Iterator[str]:
         for node in self._plan.nodes:
@@ -69,11 +69,12 @@ class Outputs(Mapping[str, Any]):
 class Context(Mapping[str, Any]):
     """The context at the end of a run: user keys, outputs and inputs. Values are copies."""
 
-    def __init__(self, view: ContextView) -> None:
-        self._view = view
+    def __init__(self, run: LocalRun) -> None:
+        self._view = ContextView(run.plan, run.state)
+        self._copied = run.copied
 
     def __getitem__(self, key: str) -> Any:
-        return copy_value(self._view[key])
+        return self._copied(self._view[key])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._view)
@@ -109,12 +110,12 @@ class RunResult:
     @property
     def context(self) -> Mapping[str, Any]:
         """All context keys, engine keys included; values are copies."""
-        return Context(ContextView(self._run.plan, self._run.state))
+        return Context(self._run)
 
     @property
     def outputs(self) -> Mapping[str, Any]:
         """The latest output of each node that has one; values are copies."""
-        return Outputs(ContextView(self._run.plan, self._run.state), self._run.plan)
+        return Outputs(self._run)
 
     @property
     def errors(self) -> tuple[ErrorInfo, ...]:
@@ -203,11 +204,15 @@ def open_waits(run: LocalRun, above: tuple[str, ...] = ()) -> Iterator[Awaiting]
                 todo.append((child, here))
             elif record.status is WAITING:
                 params = node.definition.params
-                actions = tuple(params.get("actions") or ())
+                actions = _texts(params.get("actions"))
                 title = params.get("title")
                 yield Awaiting(here, "external_event", record.due_at, title, actions)
             elif record.status is SLEEPING:
                 yield Awaiting(here, "timer", record.due_at)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
 
 
 _MISSING: Any = object()

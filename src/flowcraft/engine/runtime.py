@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.core import events as ev
@@ -18,8 +18,10 @@ from flowcraft.core.plan import Plan, build_plan
 from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, RunState
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
+from flowcraft.engine.attempt import checked_action
 from flowcraft.engine.bus import EventBus, FlowEvent, Listener
 from flowcraft.engine.context import CancelToken
+from flowcraft.engine.json_text import read_deep
 from flowcraft.engine.local import Known, LocalRun, Session, runs_below
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Implementation
@@ -78,6 +80,14 @@ class RuntimeOptions:
     concurrency: int = DEFAULT_CONCURRENCY
     strict: bool = False
     max_executions: int | None = DEFAULT_MAX_EXECUTIONS
+
+
+class Resumption(NamedTuple):
+    """How a saved run goes on: with an answer, or by itself where ``target`` is ``None``."""
+
+    target: answering.Target | None
+    output: Any
+    action: Any
 
 
 class FlowRuntime:
@@ -193,6 +203,8 @@ class FlowRuntime:
         """
         blueprint, known = self._resolve(flow)
         self._check_strict(blueprint, self.options.strict if strict is None else strict)
+        if on_failure not in (None, "fail_fast", "continue"):
+            raise ValueError(f"on_failure must be 'fail_fast' or 'continue', not {on_failure!r}")
         started = ev.RunStarted(
             run_id=run_id or self.identifiers.new_run_id(),
             context=self._initial(context),
@@ -212,13 +224,11 @@ class FlowRuntime:
         Raises:
             RuntimeError: Called where an event loop is running; ``await runtime.run(…)`` there.
         """
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(self.run(flow, context, **options))
-        raise RuntimeError(
-            "run_sync() was called inside a running event loop; use 'await runtime.run(…)'."
-        )
+        if _in_event_loop():
+            raise RuntimeError(
+                "run_sync() was called inside a running event loop; use 'await runtime.run(…)'."
+            )
+        return asyncio.run(self.run(flow, context, **options))
 
     async def resume(
         self,
@@ -228,11 +238,14 @@ class FlowRuntime:
         node_id: str | Sequence[str] | None = None,
         output: Any = None,
         action: Any = None,
+        answer: bool = True,
         cancel: CancelToken | None = None,
         timers: Timers = "wait",
         concurrency: int | None = None,
     ) -> RunResult:
         """Continue a run from its saved state, giving a waiting node its answer.
+
+        A run that only waits for time goes on by itself when no node is named.
 
         Args:
             flow: The flow or blueprint the run was started with.
@@ -241,6 +254,7 @@ class FlowRuntime:
                 subflow's id alone. May be left out where only one node waits.
             output: The answer: the waiting node's output.
             action: Routes as in rule S2.
+            answer: False gives no answer to anything: only timers that are due go on.
             cancel: Cancels the run when it is set.
             timers: As for :meth:`run`.
             concurrency: As for :meth:`run`.
@@ -262,8 +276,10 @@ class FlowRuntime:
             raise InvalidRunState(
                 f"Run '{saved.state.run_id}' is {saved.state.status}: it waits for nothing."
             )
-        answer = answering.find(run, node_id, action)
-        return await self._drive(session, run, [], cancel, (answer, value, action))
+        target = None
+        if answer and not (node_id is None and output is None and answering.only_sleeps(run)):
+            target = answering.find(run, node_id, checked_action(action))
+        return await self._drive(session, run, [], cancel, Resumption(target, value, action))
 
     async def replay(self, flow: Runnable, events: Iterable[FlowEvent]) -> RunResult:
         """Rebuild a run from its recorded events; no node is executed.
@@ -313,6 +329,7 @@ class FlowRuntime:
             if len(self._plans) >= _KEPT_PLANS:
                 self._plans.pop(next(iter(self._plans)))
             known = (blueprint, build_plan(blueprint, self.options.evaluator))
+            _warn_of_isolation(blueprint)
             self._plans[id(blueprint)] = known
         return known[1]
 
@@ -327,7 +344,7 @@ class FlowRuntime:
         run: LocalRun,
         events: Sequence[ev.Event],
         cancel: CancelToken | None,
-        answer: tuple[answering.Target, Any, Any] | None = None,
+        resumption: Resumption | None = None,
     ) -> RunResult:
         session.root = run
         self.sessions.add(session)
@@ -337,15 +354,14 @@ class FlowRuntime:
             if cancel is not None:
                 # At once where a node of the run does it: nothing starts any more.
                 forget = cancel.on_cancel(lambda: session.in_loop(lambda: _feed_cancel(run)))
-            self._begin(run, events, cancel, answer)
+            self._begin(run, events, cancel, resumption)
             await session.finish()
         finally:
             self.sessions.discard(session)
             self.watch.remove(session)
             if forget is not None:
                 forget()
-            if self.bus.active:
-                await self.bus.drain()
+            await session.tails.drain()
         return RunResult(run)
 
     def _begin(
@@ -353,18 +369,20 @@ class FlowRuntime:
         run: LocalRun,
         events: Sequence[ev.Event],
         cancel: CancelToken | None,
-        answer: tuple[answering.Target, Any, Any] | None,
+        resumption: Resumption | None,
     ) -> None:
         for event in events:
             run.feed(event)
-        if answer is None:
+        if resumption is None:
             return
         if cancel:
             run.feed(ev.CancelRequested(_BY_CALLER))
             return
         for live in runs_below(run):
             live.rearm()
-        target, output, action = answer
+        target, output, action = resumption
+        if target is None:
+            return
         if target.key is not None:
             target.run.disarm(target.key)
         target.run.feed(ev.AnswerReceived(target.key, output, action, target.node_id))
@@ -420,10 +438,7 @@ class FlowRuntime:
         if context is None:
             return {}
         if isinstance(context, str):
-            try:
-                context = json.loads(context)
-            except ValueError as error:
-                raise FlowcraftError(f"The initial context is not JSON: {error}.") from error
+            context = _parsed(context)
         if not isinstance(context, Mapping):
             kind = type(context).__name__
             raise FlowcraftError(f"The initial context is a mapping of names, not a {kind}.")
@@ -477,6 +492,35 @@ class _KnownToFlow:
 
 
 _KEPT_PLANS = 1_000
+
+
+def _warn_of_isolation(blueprint: WorkflowBlueprint) -> None:
+    names = [node.id for node in blueprint.nodes if node.config.isolation is not None]
+    if names:
+        logger.warning(
+            "Blueprint '%s': nodes %s ask for isolation in a process of their own, which "
+            "FlowRuntime does not give: they run in this process and cannot be killed.",
+            blueprint.id,
+            ", ".join(map(repr, names)),
+        )
+
+
+def _parsed(text: str) -> Any:
+    try:
+        try:
+            return json.loads(text)
+        except RecursionError:
+            return read_deep(text, lambda data: data)
+    except ValueError as error:
+        raise FlowcraftError(f"The initial context is not JSON: {error}.") from error
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _feed_cancel(run: LocalRun) -> None:

@@ -119,7 +119,8 @@ def emit(
             attempt=attempt,
             iteration=() if key is None else iteration_of_key(key),
             payload=details,
-        )
+        ),
+        run.session.tails,
     )
 
 

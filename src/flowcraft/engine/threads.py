@@ -50,21 +50,27 @@ class DaemonThreads:
                 loop.call_soon_threadsafe(self._settle, future, outcome, error)
             except RuntimeError:
                 logger.debug("The event loop ended before %r returned", function)
+                self._count(calls=-1, abandoned=-1)
 
-        self.calls += 1
+        self._count(calls=1)
         self._start(work)
         try:
             return await future
         except asyncio.CancelledError:
             if not future.done() or future.cancelled():
-                self.abandoned += 1
+                self._count(abandoned=1)
             raise
 
+    def _count(self, *, calls: int = 0, abandoned: int = 0) -> None:
+        with self._lock:
+            self.calls += calls
+            self.abandoned += abandoned
+
     def _settle(self, future: asyncio.Future[Any], outcome: Any, error: Any) -> None:
-        self.calls -= 1
+        self._count(calls=-1, abandoned=-1 if future.done() else 0)
         if future.done():
-            self.abandoned -= 1
-        elif error is None:
+            return
+        if error is None:
             future.set_result(outcome)
         elif isinstance(error, StopIteration):
             # A future refuses it: raising it would end the coroutine that waits.

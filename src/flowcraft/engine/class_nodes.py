@@ -1,0 +1,112 @@
+"""Executing a class node: its steps, of which only ``exec`` is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flowcraft.core.plan import iteration_of_key
+from flowcraft.core.retries import delay_before_retry_ms
+from flowcraft.engine.failures import error_info, is_retryable
+from flowcraft.errors import FlowcraftError
+
+if TYPE_CHECKING:
+    from flowcraft.engine.attempt import Attempt
+    from flowcraft.engine.context import BaseNodeContext
+    from flowcraft.engine.nodes import Implementation, Node
+
+
+class Held:
+    """A class node between two attempts of its ``exec``: what ``prep`` made stays in hand.
+
+    ``writes`` is the number of context writes of ``prep``, or ``None`` before it has run.
+    """
+
+    __slots__ = ("ctx", "instance", "prepared", "writes")
+
+    def __init__(self, instance: Any, ctx: BaseNodeContext[Any]) -> None:
+        self.instance = instance
+        self.ctx = ctx
+        self.prepared: Any = None
+        self.writes: int | None = None
+
+
+async def run_class(
+    attempt: Attempt,
+    implementation: Implementation,
+    ctx: BaseNodeContext[Any],
+    held: Held | None,
+) -> Any:
+    """Run the steps of an attempt and give what ``post`` returns.
+
+    An error after which ``exec`` is tried again leaves the node held for the next attempt. Any
+    other is told to ``recover`` and is final: ``attempt.retryable`` is cleared.
+    """
+    held = held or Held(implementation.call(), ctx)
+    instance: Node[Any, Any] = held.instance
+    try:
+        if held.writes is None:
+            held.prepared = await _step(attempt, instance.prep, ctx)
+            held.writes = len(ctx._commit())
+        result = await _exec_or_fallback(attempt, held, ctx)
+        return await _step(attempt, instance.post, ctx, result)
+    except Exception as error:
+        if attempt.command_key not in attempt.run.held:
+            attempt.retryable = False
+            await _recover(instance, ctx, error)
+        raise
+
+
+async def _exec_or_fallback(attempt: Attempt, held: Held, ctx: BaseNodeContext[Any]) -> Any:
+    instance: Node[Any, Any] = held.instance
+    try:
+        return await _step(attempt, instance.exec, ctx, held.prepared)
+    except Exception as error:
+        # What a failed attempt wrote leaves no trace (S8).
+        ctx._roll_back(held.writes or 0)
+        if _will_retry(attempt, error):
+            attempt.run.held[attempt.command_key] = held
+            raise
+        if isinstance(error, FlowcraftError) and error.is_fatal:
+            raise
+        return await _step(attempt, instance.fallback, ctx, error)
+
+
+def _will_retry(attempt: Attempt, error: Exception) -> bool:
+    """Whether the decision core will ask for another attempt after this error."""
+    if not is_retryable(error):
+        return False
+    key = iteration_of_key(attempt.command_key[1])
+    seed = f"{attempt.run.state.run_id}\x1f{attempt.node.id}\x1f{key}"
+    config = attempt.node.definition.config
+    number = attempt.command.attempt
+    return delay_before_retry_ms(config, number, error_info(error), seed) is not None
+
+
+async def _step(attempt: Attempt, method: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a step; one that takes too long fails with ``NodeTimeout``, like any other error."""
+    try:
+        result = method(*arguments)
+        result = await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError:
+        if attempt.stop_reason != "timeout":
+            raise
+        raise attempt.forgive_timeout() from None
+    except Exception as error:
+        if attempt.stop_reason == "timeout":
+            raise attempt.forgive_timeout() from error
+        raise
+    if attempt.stop_reason == "timeout":
+        raise attempt.forgive_timeout()
+    return result
+
+
+async def _recover(instance: Node[Any, Any], ctx: Any, error: BaseException) -> None:
+    try:
+        result = instance.recover(ctx, error)
+        if inspect.isawaitable(result):
+            await result
+    except Exception:
+        ctx.logger.exception("'recover' of node '%s' raised", ctx.node_id)
