@@ -58,7 +58,7 @@ class Shape:
     def takes_any(self, node_id: str) -> bool:
         """Whether a node starts at the first taken edge."""
         uses = self.nodes[node_id]["uses"]
-        return uses == CONTROLLER or self.config(node_id, "joinStrategy") == "any"
+        return bool(uses == CONTROLLER or self.config(node_id, "joinStrategy") == "any")
 
     def common(self, way: Way) -> int:
         """How many loops are around both ends of a way."""

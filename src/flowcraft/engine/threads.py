@@ -38,7 +38,7 @@ class DaemonThreads:
         until it returns, and what it returns is dropped.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
         context = copy_context()
 
         def work() -> None:
@@ -55,11 +55,16 @@ class DaemonThreads:
         self._count(calls=1)
         self._start(work)
         try:
-            return await future
+            outcome, error = await future
         except asyncio.CancelledError:
             if not future.done() or future.cancelled():
                 self._count(abandoned=1)
             raise
+        if error is not None:
+            # Raised here and not by the future: thrown into a waiting coroutine from outside,
+            # GeneratorExit and StopIteration mean something else.
+            raise error
+        return outcome
 
     def _count(self, *, calls: int = 0, abandoned: int = 0) -> None:
         with self._lock:
@@ -70,13 +75,7 @@ class DaemonThreads:
         self._count(calls=-1, abandoned=-1 if future.done() else 0)
         if future.done():
             return
-        if error is None:
-            future.set_result(outcome)
-        elif isinstance(error, StopIteration):
-            # A future refuses it: raising it would end the coroutine that waits.
-            future.set_exception(RuntimeError("The node raised StopIteration"))
-        else:
-            future.set_exception(error)
+        future.set_result((outcome, error))
 
     def _start(self, work: Work) -> None:
         with self._lock:
