@@ -25,6 +25,7 @@ from flowcraft.core.state import (
     SLEEPING,
     TRANSITIONS,
     WAITING,
+    Changes,
     ErrorInfo,
     NodeStatus,
     RunState,
@@ -63,6 +64,11 @@ def blueprint(nodes: Sequence[Document], edges: Sequence[Document] = (), **meta:
 def error(message: str = "boom", *, fatal: bool = False, name: str = "ValueError") -> ErrorInfo:
     """A failure."""
     return ErrorInfo(name, message, (name, "Exception"), is_fatal=fatal)
+
+
+def unchanged(decision: Decision) -> bool:
+    """Whether a decision leaves the state as it is."""
+    return not any(getattr(decision.changes, name) for name in Changes.__slots__)
 
 
 def copy_state(state: RunState) -> RunState:
@@ -108,8 +114,8 @@ class Run:
         self.plan = decision.plan
         self.decisions += 1
         self.commands = decision.commands
-        known = [c for c in [*self.open, *decision.commands] if is_outstanding(self.state, c)]
-        self.open = known
+        fresh = [] if isinstance(event, ev.LookedAt) else decision.commands
+        self.open = [c for c in [*self.open, *fresh] if is_outstanding(self.state, c)]
         assert not before.is_final or self.state.status is before, "a final status changed"
         check_state(self)
         return decision
@@ -198,8 +204,8 @@ def check_state(run: Run) -> None:
         assert state.working > 0
         assert run.open, "a live run has nothing outstanding"
     asked = decide(run.plan, state, ev.LookedAt(), run.now)
-    assert not asked.changes, "looking at a run changed it"
-    if state.stopping is None or state.undos is not None:
+    assert unchanged(asked), "looking at a run changed it"
+    if state.stopping is None or state.undoing is not None:
         assert sorted(map(repr, asked.commands)) == sorted(map(repr, run.open)), "outstanding"
 
 
@@ -209,7 +215,6 @@ def check_nothing_left(state: RunState) -> None:
     assert not state.rescues, f"a fallback never settled: {state.rescues}"
     assert not state.items
     assert not state.ready
-    assert not state.holds
     assert all(left == 0 for left in state.remaining.values()), "a loop is not over"
 
 
@@ -225,7 +230,7 @@ def count_working(state: RunState) -> int:
     records = state.records.items()
     nodes = sum(r.status in (RUNNING, RETRYING) for _, r in records)
     children = sum(r.status is CHILD and key not in state.resting for key, r in records)
-    undos = sum(u.attempt > 0 and u.succeeded is None for u in state.undos or ())
+    undos = sum(u.attempt > 0 and u.succeeded is None for u in state.undos.values())
     return nodes + children + len(state.items) + undos
 
 
@@ -261,7 +266,7 @@ def _item(state: RunState, command: cmd.RunItem | cmd.RetryItem, *, delayed: boo
 def _undo(state: RunState, command: cmd.RunUndo | cmd.RetryUndo, *, delayed: bool) -> bool:
     return any(
         undo.target == command.target and undo.attempt + int(delayed) == command.attempt
-        for undo in state.undos or ()
+        for undo in state.undos.values()
         if undo.succeeded is None and (undo.due_at is not None) is delayed
     )
 
@@ -275,6 +280,6 @@ OUTSTANDING: dict[type[Any], Callable[[RunState, Any], bool]] = {
     cmd.StartChild: lambda state, c: _at(state, c, CHILD),
     cmd.RunUndo: lambda state, c: _undo(state, c, delayed=False),
     cmd.RetryUndo: lambda state, c: _undo(state, c, delayed=True),
-    cmd.StopWork: lambda state, _: state.undos is None and not state.status.is_final,
+    cmd.StopWork: lambda state, _: state.undoing is None and not state.status.is_final,
     cmd.FinishRun: lambda _state, _: False,
 }

@@ -14,13 +14,15 @@ from typing import Any
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
-from flowcraft.core.plan import Key
+from flowcraft.core.blueprint import NodeDefinition
+from flowcraft.core.plan import Key, index_of_key
 from flowcraft.core.state import WAITING, RunState
 from tests.property.drive import Document, Run, edge, error, node
 from tests.property.graphs import FLAGS, Case, case_of, instance_of
 from tests.property.oracle import Outcome
 from tests.property.shape import CONTROLLER
 
+SPAWN = "spawn"
 LIMIT = 300
 """Node executions after which a run is stopped: loops of loops may go round very often."""
 
@@ -40,9 +42,13 @@ def _variant(chance: random.Random, plain: Document, edges: list[Document]) -> l
     if plain["uses"] == CONTROLLER or chance.random() < 0.4:
         return [plain]
     node_id, config = plain["id"], dict(plain.get("config", {}))
-    kind = chance.choice(["retry", "retry", "undo", "wait", "sleep", "subflow", "batch"])
+    kind = chance.choice(
+        ["retry", "undo", "undo", "undo", "wait", "sleep", "subflow", "batch", "spawn"]
+    )
     if kind == "retry":
         return [node(node_id, **config, maxRetries=3, retryDelay=10)]
+    if kind == "spawn":
+        return [plain | {"uses": SPAWN}]
     if kind == "undo":
         helper = node(f"undo-{node_id}", maxRetries=chance.choice([1, 2]))
         return [node(node_id, **config, compensate=helper["id"]), helper]
@@ -109,14 +115,31 @@ def _outcome(run: Run, case: Case, key: Key, attempt: int) -> Outcome:
     return case.outcome((node_id, iteration)) if node_id in case.kinds else Outcome()
 
 
-def _node(run: Run, case: Case, _: random.Random, command: cmd.RunNode) -> ev.Event:
+def _node(run: Run, case: Case, chance: random.Random, command: cmd.RunNode) -> ev.Event:
     if run.state.stopping is not None:
         return ev.NodeStopped(command.key, command.attempt)
+    if chance.random() < 0.05:
+        return ev.NodeLost(command.key, command.attempt)
     outcome = _outcome(run, case, command.key, command.attempt)
     if outcome.error is not None:
         failure = error(f"{run.name(command.key)} failed", fatal=outcome.error == "fatal")
         return ev.NodeFailed(command.key, command.attempt, failure)
-    return ev.NodeSucceeded(command.key, command.attempt, outcome.output, outcome.action)
+    more = _added(run, command.key, chance)
+    output = more.pop("output", outcome.output)
+    return ev.NodeSucceeded(command.key, command.attempt, output, outcome.action, **more)
+
+
+def _added(run: Run, key: Key, chance: random.Random) -> dict[str, Any]:
+    """What a node that adds nodes returns: two new ones, and maybe who waits for them."""
+    adding = run.plan.nodes[index_of_key(key)]
+    if adding.definition.uses != SPAWN:
+        return {}
+    writes = [ev.Write("add", "spawned", 1), ev.Write("set", adding.id, "written")]
+    dynamic = [NodeDefinition(f"{adding.id}-{at}", "task") for at in range(2)]
+    if not adding.out or chance.random() < 0.5:
+        return {"dynamic": dynamic, "writes": writes}
+    gather = run.plan.nodes[adding.out[0].target].id
+    return {"dynamic": dynamic, "writes": writes, "output": {"gatherNodeId": gather}}
 
 
 def _child(run: Run, case: Case, chance: random.Random, command: cmd.StartChild) -> ev.Event:
@@ -132,10 +155,12 @@ def _child(run: Run, case: Case, chance: random.Random, command: cmd.StartChild)
     return ev.ChildSettled(key, attempt, True, {}, {}, outcome.output)
 
 
-def _run_item(run: Run, case: Case, _: random.Random, command: cmd.RunItem) -> ev.Event:
+def _run_item(run: Run, case: Case, chance: random.Random, command: cmd.RunItem) -> ev.Event:
     key, item, attempt = command.key, command.item, command.attempt
     if run.state.stopping is not None:
         return ev.ItemStopped(key, item, attempt)
+    if chance.random() < 0.05:
+        return ev.ItemLost(key, item, attempt)
     fails = case.outcome(instance_of(run, key)).error is not None and item % 2 == 1
     if fails or (item == 2 and attempt == 1):
         return ev.ItemFailed(key, item, attempt, error(f"item {item} failed"))

@@ -16,8 +16,9 @@ from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.decide import decide
 from flowcraft.core.lint import lint_blueprint
 from flowcraft.core.state import RunState, apply
-from flowcraft.engine.saved import read_state, state_data
-from tests.property.drive import Run, copy_state, state_values
+from flowcraft.engine.saved import read_state, restore_plan, state_data
+from flowcraft.errors import InvalidRunState
+from tests.property.drive import Run, copy_state, state_values, unchanged
 from tests.property.graphs import (
     FLAGS,
     SEEDS,
@@ -30,7 +31,7 @@ from tests.property.graphs import (
 )
 from tests.property.play import LIMIT, ends, mixed_case, next_event, play, start_mixed
 
-laws = settings(phases=WITHOUT_SHRINKING)
+laws = settings(max_examples=2 * settings().max_examples, phases=WITHOUT_SHRINKING)
 
 
 def plain_data(state: RunState) -> Any:
@@ -60,7 +61,7 @@ def test_the_same_event_twice_changes_nothing(seed: int) -> None:
         while (event := next_event(run, case, chance)) is not None:
             run.send(event)
             again = run.send(event)
-            assert not again.changes, event
+            assert unchanged(again), event
             assert not again.commands, event
             assert not again.notes, event
 
@@ -79,7 +80,7 @@ def test_late_events_change_nothing(seed: int) -> None:
             run.send(event)
             for late in chance.sample(past, min(3, len(past))):
                 decision = run.send(late)
-                assert not decision.changes, late
+                assert unchanged(decision), late
                 assert not decision.commands, late
             # A child may rest, work and rest again: that is no repetition.
             if not isinstance(event, ev.ChildRests):
@@ -169,6 +170,7 @@ def test_a_saved_run_goes_on_as_if_nothing_had_happened(seed: int) -> None:
         text = json.dumps(state_data(run.state))
         other = Run(case.document)
         other.state, other.now = read_state(json.loads(text)), run.now
+        other.plan = restore_plan(other.plan, other.state)
         assert state_values(other.state) == state_values(run.state)
         other.open = list(decide(other.plan, other.state, ev.LookedAt(), other.now).commands)
         other.open.sort(key=repr)
@@ -247,6 +249,38 @@ def test_mixed_runs_survive_pauses(seed: int) -> None:
 
 @given(SEEDS)
 @laws
+def test_runs_survive_what_people_ask(seed: int) -> None:
+    """Retrying and skipping at any moment is refused with a reason, or the run still ends (S14)."""
+
+    def check(case: Case) -> None:
+        run, chance = start_mixed(case), random.Random(case.seed)
+        retry: ev.Event = ev.RetryRequested()
+        asked = 0
+        while (event := next_event(run, case, chance)) is not None:
+            if run.state.records and asked < 20 and chance.random() < 0.3:
+                key = chance.choice(list(run.state.records))
+                ask(run, chance.choice([retry, ev.SkipRequested(key, {"go": False})]))
+                asked += 1
+            else:
+                run.send(event)
+        assert run.state.status.is_final
+        failed = any(r.status == "failed" for r in run.state.records.values())
+        assert failed <= bool(run.state.errors)
+
+    check_smallest(mixed_case(seed), check)
+
+
+def ask(run: Run, event: ev.Event) -> None:
+    """Ask for something that may be refused; then nothing has changed."""
+    before = plain_data(run.state)
+    try:
+        run.send(event)
+    except InvalidRunState:
+        assert plain_data(run.state) == before
+
+
+@given(SEEDS)
+@laws
 def test_fail_fast_starts_nothing_after_the_first_failure(seed: int) -> None:
     """Under `fail_fast` the first failure that stands stops the run, which ends `failed` (S4)."""
 
@@ -273,7 +307,7 @@ def test_no_run_starts_more_nodes_than_its_limit(seed: int) -> None:
         needed = free.state.executions
         for limit in (max(0, needed - 1), needed):
             run = Run(case.document).start(FLAGS, max_executions=limit)
-            play(run, case, random.Random(case.seed))
+            run_to_end(run, case, random.Random(case.seed))
             over = any(each.type == "LimitExceeded" for each in run.state.errors)
             assert over is (limit < needed)
             assert run.state.executions == limit
@@ -297,7 +331,7 @@ def test_compensations_run_in_reverse_order_of_completion(seed: int) -> None:
             ]
         expected = list(reversed(run.state.completed)) if run.status != "completed" else []
         assert undone == expected
-        assert all(undo.succeeded is not None for undo in run.state.undos or ())
+        assert all(undo.succeeded is not None for undo in run.state.undos.values())
 
     check_smallest(mixed_case(seed), check)
 

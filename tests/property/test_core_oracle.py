@@ -94,14 +94,14 @@ def compare_all_the_way(case: Case) -> Run:
 
 
 @given(SEEDS)
-@settings(max_examples=3 * settings().max_examples, phases=WITHOUT_SHRINKING)
+@settings(max_examples=10 * settings().max_examples, phases=WITHOUT_SHRINKING)
 def test_readiness_equals_the_oracle_without_cycles(seed: int) -> None:
     """In graphs without cycles the core starts and skips what rules S1 to S4 say."""
     check_smallest(case_of(seed, cycles=False), compare_all_the_way)
 
 
 @given(SEEDS)
-@settings(max_examples=3 * settings().max_examples, phases=WITHOUT_SHRINKING)
+@settings(max_examples=10 * settings().max_examples, phases=WITHOUT_SHRINKING)
 def test_readiness_equals_the_oracle_with_cycles(seed: int) -> None:
     """In graphs with loops of all kinds the core does what rules S3 and S10 say."""
     check_smallest(case_of(seed), compare_all_the_way)

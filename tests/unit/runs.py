@@ -13,13 +13,17 @@ T = TypeVar("T")
 Ctx = NodeContext[Any]
 SyncCtx = SyncNodeContext[Any]
 
+PATIENCE_SECONDS = 10.0
+"""How long a test may take before it is taken for one that hangs."""
+
 
 def drive(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a fresh event loop; no task may be left when it ends."""
 
     async def checked() -> T:
         try:
-            return await work
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await work
         finally:
             await asyncio.sleep(0)
             left = asyncio.all_tasks() - {asyncio.current_task()}

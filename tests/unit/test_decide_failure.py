@@ -6,7 +6,7 @@ import pytest
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
-from tests.property.drive import Run, blueprint, chain, edge, error, node
+from tests.property.drive import Run, blueprint, chain, edge, error, node, unchanged
 
 
 def test_healthy_branches_finish_first() -> None:
@@ -37,9 +37,9 @@ def test_every_error_is_kept_with_its_place() -> None:
 def test_fail_fast_stops_the_rest(given: str) -> None:
     """S4: under `fail_fast` nothing new starts, and what runs is stopped."""
     meta = {"onFailure": "fail_fast"} if given == "metadata" else {}
-    more = {"fail_fast": True} if given == "start" else {}
+    fast = True if given == "start" else None
     nodes = [node(each) for each in "abc"]
-    run = Run(blueprint(nodes, [edge("b", "c")], **meta)).start(**more)
+    run = Run(blueprint(nodes, [edge("b", "c")], **meta)).start(fail_fast=fast)
     run.fail("a")
     assert [type(each) for each in run.commands] == [cmd.StopWork]
     run.ok("b")
@@ -177,6 +177,6 @@ def test_a_final_status_never_changes() -> None:
     run.ok("a")
     for event in (ev.NodeFailed(0, 1, error()), ev.CancelRequested(), ev.PauseRequested()):
         decision = run.send(event)
-        assert not decision.changes
+        assert unchanged(decision)
         assert not decision.commands
     assert run.status == "completed"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from flowcraft.core.commands import RetryItem, RunItem
-from flowcraft.core.events import ItemFailed, ItemSucceeded
+from flowcraft.core.events import ItemFailed, ItemLost, ItemSucceeded
 from flowcraft.core.holds import held_instance, hold
 from flowcraft.core.outcomes import fail, stop, succeed
 from flowcraft.core.plan import Key, PlanNode, index_of_key, iteration_of_key
-from flowcraft.core.retries import delay_before_retry_ms
+from flowcraft.core.retries import LOST_LIMIT, delay_before_retry_ms, jitter_seed, lost_error
 from flowcraft.core.state import DELETED, Batch, ErrorInfo, Item, Record, RunStatus
 from flowcraft.core.step import Step, error_details
 from flowcraft.core.writes import apply_writes, note_writes
@@ -32,7 +32,7 @@ def item_name(uses: str, item: int) -> str:
 
 def run_scatter(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     """Hand out the items of a list."""
-    problem = _problem(node, record.input)
+    problem = _problem(step, node, record.input)
     if problem:
         fail(step, node, key, record, ErrorInfo("FlowcraftError", problem, ("FlowcraftError",)))
         return
@@ -98,11 +98,14 @@ def item_failed(step: Step, event: ItemFailed) -> None:
     name = item_name(_worker(step, event.key), event.item)
     delay = None
     if event.retryable and step.stopping is None:
-        seed = f"{step.state.run_id}\x1f{node.id}\x1f{iteration_of_key(event.key)}\x1f{event.item}"
-        delay = delay_before_retry_ms(node.definition.config, event.attempt, event.error, seed)
+        iteration = iteration_of_key(event.key)
+        seed = jitter_seed(step.state.run_id, node.id, iteration, event.item)
+        attempt = event.attempt - step.get("items", (event.key, event.item)).lost
+        delay = delay_before_retry_ms(node.definition.config, attempt, event.error, seed)
     if delay is not None:
         due_at = step.now + delay / 1000
-        step.put("items", (event.key, event.item), Item(event.attempt, due_at))
+        lost = step.get("items", (event.key, event.item)).lost
+        step.put("items", (event.key, event.item), Item(event.attempt, due_at, lost))
         details = {"item": event.item, "name": name, **error_details(event.error)}
         step.note("node:retry", event.key, attempt=event.attempt + 1, **details)
         step.commands.append(RetryItem(event.key, event.item, event.attempt + 1, due_at))
@@ -116,6 +119,24 @@ def item_failed(step: Step, event: ItemFailed) -> None:
     _settle(step, event.key, event.item, (False, {"type": error.type, "message": error.message}))
 
 
+def item_lost(step: Step, event: ItemLost) -> None:
+    """Run an item again whose worker died; at the third time it has failed (S9)."""
+    if not _is_current(step, event.key, event.item, event.attempt):
+        return
+    if step.stopping is not None:
+        stop_item(step, event.key, event.item, event.attempt)
+        return
+    current: Item = step.get("items", (event.key, event.item))
+    lost = current.lost + 1
+    if lost >= LOST_LIMIT:
+        name = item_name(_worker(step, event.key), event.item)
+        error = lost_error(name, lost)
+        item_failed(step, ItemFailed(event.key, event.item, event.attempt, error, False))
+        return
+    step.put("items", (event.key, event.item), Item(event.attempt + 1, None, lost))
+    _run_item(step, event.key, event.item, event.attempt + 1)
+
+
 def retry_item(step: Step, key: Key, item: int, attempt: int) -> None:
     """Begin an item's next attempt."""
     current = step.get("items", (key, item))
@@ -123,7 +144,11 @@ def retry_item(step: Step, key: Key, item: int, attempt: int) -> None:
         return
     if current.due_at > step.now:
         return
-    step.put("items", (key, item), Item(attempt))
+    step.put("items", (key, item), Item(attempt, None, current.lost))
+    _run_item(step, key, item, attempt)
+
+
+def _run_item(step: Step, key: Key, item: int, attempt: int) -> None:
     batch: Batch = step.get("batches", key)
     step.commands.append(RunItem(key, item, attempt, batch.items[item], _worker(step, key)))
 
@@ -210,12 +235,14 @@ def _batches_of(step: Step, key: Key) -> list[Key]:
     return sorted(scatters, key=lambda k: (step.node(k).index, iteration_of_key(k)))
 
 
-def _problem(node: PlanNode, value: Any) -> str | None:
+def _problem(step: Step, node: PlanNode, value: Any) -> str | None:
     params = node.definition.params
     where = f"Batch node '{node.id}'"
     for name in ("workerUsesKey", "gatherNodeId"):
         if not isinstance(params.get(name), str) or not params[name]:
             return f"{where} needs the parameter '{name}'."
+    if params["gatherNodeId"] not in step.plan.index_of:
+        return f"{where} names the gather node '{params['gatherNodeId']}', which does not exist."
     for name in ("chunkSize", "concurrency"):
         number = params.get(name)
         if number is not None and (not isinstance(number, int) or number < 1):

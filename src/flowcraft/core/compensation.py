@@ -1,87 +1,93 @@
-"""Undoing what a failed or cancelled run had completed (rule S19)."""
+"""Undoing what a failed or cancelled run had completed (rule S19).
+
+The compensations are listed once, in reverse order of completion, when the run has nothing else
+left to do; then they are carried out one after the other.
+"""
 
 from __future__ import annotations
 
 from flowcraft.core.commands import RetryUndo, RunUndo
 from flowcraft.core.events import UndoSettled
-from flowcraft.core.plan import iteration_of_key
-from flowcraft.core.retries import delay_before_retry_ms
+from flowcraft.core.plan import Key, iteration_of_key
+from flowcraft.core.retries import delay_before_retry_ms, jitter_seed
 from flowcraft.core.state import Undo
 from flowcraft.core.step import Step, error_details
 
 
 def begin(step: Step) -> bool:
-    """Start compensating; false when there is nothing to compensate, or it is done."""
+    """Start the next compensation; false when there is none, or none is left."""
     if not step.plan.has_compensation:
         return False
-    undos: tuple[Undo, ...] | None = step.scalar("undos")
-    if undos is None:
+    position = step.scalar("undoing")
+    if position is None:
         completed = [*step.state.completed, *(step.changes.completed or ())]
-        undos = tuple(Undo(key, step.node(key).compensate) for key in reversed(completed))
-        step.set("undos", undos)
-    return _next(step, undos)
+        for at, key in enumerate(reversed(completed)):
+            step.put("undos", at, Undo(key, step.node(key).compensate))
+        position = -1
+    if step.get("undos", position + 1) is None:
+        return False
+    step.set("undoing", position + 1)
+    _start(step, position + 1, 1)
+    step.working += 1
+    return True
 
 
-def _next(step: Step, undos: tuple[Undo, ...]) -> bool:
-    """Start the first compensation that has not been tried; one at a time, in order."""
-    for position, undo in enumerate(undos):
-        if undo.succeeded is None:
-            _start(step, undos, position, 1)
-            step.working += 1
-            return True
-    return False
+def _start(step: Step, position: int, attempt: int) -> None:
+    undo: Undo = step.get("undos", position)._replace(attempt=attempt, due_at=None)
+    step.put("undos", position, undo)
+    step.commands.append(undo_command(step, undo))
 
 
-def _start(step: Step, undos: tuple[Undo, ...], position: int, attempt: int) -> None:
-    undo = undos[position]._replace(attempt=attempt, due_at=None)
-    step.set("undos", (*undos[:position], undo, *undos[position + 1 :]))
+def undo_command(step: Step, undo: Undo) -> RunUndo:
+    """The command that carries out an attempt at a compensation."""
     record = step.record(undo.target)
     assert record is not None
     given = {"input": record.input, "output": record.output}
-    step.commands.append(RunUndo(undo.target, undo.node, attempt, given))
+    return RunUndo(undo.target, undo.node, undo.attempt, given)
 
 
 def settle(step: Step, event: UndoSettled) -> None:
     """Record how a compensation went; a failure is reported and does not stop the others."""
-    undos: tuple[Undo, ...] = step.scalar("undos") or ()
-    position = _position(undos, event)
-    if position is None:
+    position = step.scalar("undoing")
+    undo = _current(step, event.target, event.attempt)
+    if undo is None or undo.due_at is not None:
         return
-    undo = undos[position]
     node = step.plan.nodes[undo.node]
-    if event.error is not None:
-        seed = f"{step.state.run_id}\x1fundo\x1f{node.id}\x1f{undo.target}"
-        delay = delay_before_retry_ms(node.definition.config, event.attempt, event.error, seed)
-        if delay is not None:
-            due_at = step.now + delay / 1000
-            waiting = undo._replace(due_at=due_at)
-            step.set("undos", (*undos[:position], waiting, *undos[position + 1 :]))
-            step.commands.append(RetryUndo(event.target, event.attempt + 1, due_at))
-            return
+    iteration = iteration_of_key(undo.target)
+    details = {"node": node.id, "attempt": event.attempt}
     error = event.error and event.error._replace(
-        node_id=node.id, attempts=event.attempt, iteration=iteration_of_key(undo.target)
+        node_id=node.id, attempts=event.attempt, iteration=iteration
     )
     if error is None:
-        step.note("compensation:finish", event.target, node=node.id)
+        step.note("compensation:finish", event.target, **details)
     else:
-        step.note("compensation:error", event.target, node=node.id, **error_details(error))
-    done = undo._replace(succeeded=error is None, error=error)
-    step.set("undos", (*undos[:position], done, *undos[position + 1 :]))
+        undone = step.node(undo.target).id
+        seed = jitter_seed(step.state.run_id, node.id, iteration, undone)
+        delay = None
+        if event.retryable:
+            delay = delay_before_retry_ms(node.definition.config, event.attempt, error, seed)
+        if delay is not None:
+            due_at = step.now + delay / 1000
+            step.put("undos", position, undo._replace(due_at=due_at, error=error))
+            step.note("compensation:retry", event.target, **details, **error_details(error))
+            step.commands.append(RetryUndo(event.target, event.attempt + 1, due_at))
+            return
+        step.note("compensation:error", event.target, **details, **error_details(error))
+    step.put("undos", position, undo._replace(succeeded=error is None, error=error))
     step.working -= 1
 
 
-def retry(step: Step, target: object, attempt: int) -> None:
+def retry(step: Step, target: Key, attempt: int) -> None:
     """Begin a compensation's next attempt."""
-    undos: tuple[Undo, ...] = step.scalar("undos") or ()
-    for position, undo in enumerate(undos):
-        due = undo.due_at is not None and undo.due_at <= step.now
-        if undo.target == target and due and undo.attempt + 1 == attempt:
-            _start(step, undos, position, attempt)
+    undo = _current(step, target, attempt - 1)
+    if undo is not None and undo.due_at is not None and undo.due_at <= step.now:
+        _start(step, step.scalar("undoing"), attempt)
 
 
-def _position(undos: tuple[Undo, ...], event: UndoSettled) -> int | None:
-    for position, undo in enumerate(undos):
-        current = undo.target == event.target and undo.attempt == event.attempt
-        if current and undo.succeeded is None and undo.due_at is None:
-            return position
-    return None
+def _current(step: Step, target: Key, attempt: int) -> Undo | None:
+    """The compensation under way, if it is this one at this attempt."""
+    position = step.scalar("undoing")
+    undo: Undo | None = None if position is None else step.get("undos", position)
+    if undo is None or undo.succeeded is not None:
+        return None
+    return undo if undo.target == target and undo.attempt == attempt else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowcraft.core.batches import hand_out_more
 from flowcraft.core.events import ContextPatched, SkipRequested
-from flowcraft.core.joins import recall
+from flowcraft.core.joins import recall, recall_hold
 from flowcraft.core.launch import launch, run_again
 from flowcraft.core.outcomes import stop, succeed
 from flowcraft.core.plan import Key, PlanNode, iteration_of_key
@@ -15,10 +15,12 @@ from flowcraft.core.state import (
     FAILED,
     OPEN,
     READY,
+    RESCUED,
     RETRYING,
     RUNNING,
     SLEEPING,
     WAITING,
+    Record,
     RunStatus,
 )
 from flowcraft.core.step import Step
@@ -52,8 +54,10 @@ def close_open_work(step: Step) -> None:
         elif record.status is not READY:
             continue
         step.changes.records[key] = record._replace(status=CANCELLED, ended_at=step.now)
+        step.note("node:cancelled", key, attempt=record.attempt)
     step.set("resting", frozenset())
     step.set("ready", ())
+    step.held_back.clear()
     for where, item in step.state.items.items():
         if item.due_at is not None:
             step.put("items", where, DELETED)
@@ -73,6 +77,20 @@ def stop_instance(step: Step, key: Key, attempt: int) -> None:
         step.working -= 1
     step.changes.records[key] = record._replace(status=CANCELLED, ended_at=step.now)
     step.note("node:cancelled", key, attempt=attempt)
+
+
+def close_lost(step: Step, key: Key, record: Record) -> None:
+    """An attempt was lost while the run is stopping: it is gone, as was asked."""
+    step.changes.records[key] = record._replace(status=CANCELLED, ended_at=step.now)
+    step.note("node:cancelled", key, attempt=record.attempt)
+
+
+def _refuse_if_stopping(step: Step) -> None:
+    if step.stopping is not None:
+        raise InvalidRunState(
+            f"Run '{step.state.run_id}' is being stopped ({step.scalar('reason')}): nothing in "
+            "it can be changed any more."
+        )
 
 
 def pause(step: Step) -> None:
@@ -99,6 +117,7 @@ def resume_run(step: Step) -> None:
 
 def patch_context(step: Step, event: ContextPatched) -> None:
     """Change the context from outside: only while nothing can see it change (S8)."""
+    _refuse_if_stopping(step)
     if step.state.status is not RunStatus.PAUSED:
         raise InvalidRunState(
             f"The context of run '{step.state.run_id}' can be changed only while the run is "
@@ -112,6 +131,7 @@ def patch_context(step: Step, event: ContextPatched) -> None:
 
 def retry_failed(step: Step) -> None:
     """Try failed instances again, where nothing behind them is settled yet."""
+    _refuse_if_stopping(step)
     failed = [key for key, record in step.state.records.items() if record.status is FAILED]
     if not failed:
         raise InvalidRunState(f"Run '{step.state.run_id}' has no failed node to retry.")
@@ -122,6 +142,7 @@ def retry_failed(step: Step) -> None:
 
 def skip_instance(step: Step, event: SkipRequested) -> None:
     """Count an instance as succeeded with a given output."""
+    _refuse_if_stopping(step)
     record = step.state.records.get(event.key)
     node = step.node(event.key)
     if record is not None and record.status is FAILED:
@@ -143,12 +164,16 @@ def _reopen(step: Step, node: PlanNode, key: Key) -> None:
     links = [*node.out, *([node.rescue] if node.rescue is not None else [])]
     behind = [step.sibling(key, link) for link in links if not link.back and not link.leaves]
     settled = [k for k in behind if step.state.records.get(k) is not None]
+    settled += _cut_off(step, node, key)
     if node.loops or settled:
         names = ", ".join(f"'{step.node(k).id}'" for k in settled) or "the rest of its loop"
         raise InvalidRunState(
             f"Node '{node.id}' cannot be tried again in this run: {names} behind it "
             "is settled. Start a new run from it instead."
         )
+    holder = step.get("holds", key)
+    if holder is not None:
+        recall_hold(step, holder)
     for link in links:
         recall(step, link, step.sibling(key, link))
     iteration = iteration_of_key(key)
@@ -158,3 +183,28 @@ def _reopen(step: Step, node: PlanNode, key: Key) -> None:
         if (error.node_id, error.iteration) != (node.id, iteration)
     ]
     step.set("errors", errors)
+
+
+def _cut_off(step: Step, node: PlanNode, key: Key) -> list[Key]:
+    """What was settled because of this failure, other than by the node's own links."""
+    settled = []
+    if node.is_fallback:
+        settled = [
+            other
+            for other, record in step.state.records.items()
+            if record.status is RESCUED and _stands_in(step, other, key)
+        ]
+    holder = step.get("holds", key)
+    if holder is not None and step.record(holder) is not None:
+        settled.append(holder)
+    return settled
+
+
+def _stands_in(step: Step, failed: Key, helper: Key) -> bool:
+    """Whether ``helper`` is, at the end of a chain of fallbacks, the one for ``failed``."""
+    key = failed
+    while (rescue := step.node(key).rescue) is not None:
+        key = step.sibling(key, rescue)
+        if key == helper:
+            return True
+    return False

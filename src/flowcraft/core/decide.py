@@ -22,7 +22,7 @@ from flowcraft.core.joins import drain
 from flowcraft.core.launch import launch, run_again
 from flowcraft.core.outcomes import fail, succeed
 from flowcraft.core.plan import Key, Plan, iteration_of_key
-from flowcraft.core.retries import delay_before_retry_ms
+from flowcraft.core.retries import LOST_LIMIT, delay_before_retry_ms, jitter_seed, lost_error
 from flowcraft.core.state import (
     CHILD,
     DELETED,
@@ -129,8 +129,9 @@ def _retry(step: Step, key: Key, record: Record, error: ErrorInfo) -> bool:
     node = step.node(key)
     if step.stopping is not None:
         return False
-    seed = f"{step.state.run_id}\x1f{node.id}\x1f{iteration_of_key(key)}"
-    delay = delay_before_retry_ms(node.definition.config, record.attempt, error, seed)
+    seed = jitter_seed(step.state.run_id, node.id, iteration_of_key(key))
+    attempt = record.attempt - record.lost
+    delay = delay_before_retry_ms(node.definition.config, attempt, error, seed)
     if delay is None:
         return False
     due_at = step.now + delay / 1000
@@ -141,6 +142,22 @@ def _retry(step: Step, key: Key, record: Record, error: ErrorInfo) -> bool:
     step.note("node:retry", key, attempt=record.attempt + 1, due_at=due_at, **error_details(error))
     step.commands.append(RetryNode(key, record.attempt + 1, due_at))
     return True
+
+
+def _lost(step: Step, event: ev.NodeLost) -> None:
+    record = _running(step, event.key, event.attempt)
+    if record is None:
+        return
+    node = step.node(event.key)
+    step.working -= 1
+    record = record._replace(lost=record.lost + 1)
+    if step.stopping is not None:
+        control.close_lost(step, event.key, record)
+    elif record.lost >= LOST_LIMIT:
+        fail(step, node, event.key, record, lost_error(node.id, record.lost))
+    else:
+        step.note("node:lost", event.key, attempt=event.attempt)
+        run_again(step, node, event.key, record)
 
 
 def _retry_due(step: Step, event: ev.RetryDue) -> None:
@@ -225,7 +242,7 @@ def _conclude(step: Step) -> None:
 def _status_at_rest(step: Step) -> RunStatus:
     if step.stopping is not None:
         return step.stopping
-    ready = step.scalar("ready")
+    ready = step.scalar("ready") or step.held_back
     paused = step.scalar("paused")
     if step.state.waiting + step.waiting or ready or (paused and batches.has_more(step)):
         return RunStatus.PAUSED if paused else RunStatus.AWAITING
@@ -251,6 +268,8 @@ HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
     ev.NodeSucceeded: _succeeded,
     ev.NodeFailed: _failed,
     ev.NodeStopped: lambda step, e: control.stop_instance(step, e.key, e.attempt),
+    ev.NodeLost: _lost,
+    ev.ItemLost: batches.item_lost,
     ev.RetryDue: _retry_due,
     ev.TimerFired: _timer_fired,
     ev.AnswerReceived: _answered,

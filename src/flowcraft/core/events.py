@@ -67,6 +67,21 @@ class NodeFailed(NamedTuple):
     started: bool = True
 
 
+class NodeLost(NamedTuple):
+    """The worker that executed an attempt is gone, and with it the attempt's outcome (S9)."""
+
+    key: Key
+    attempt: int
+
+
+class ItemLost(NamedTuple):
+    """The worker that executed an item of a batch is gone."""
+
+    key: Key
+    item: int
+    attempt: int
+
+
 class NodeStopped(NamedTuple):
     """A running attempt was stopped because the run asked for it."""
 
@@ -168,6 +183,7 @@ class UndoSettled(NamedTuple):
     target: Key
     attempt: int
     error: ErrorInfo | None = None
+    retryable: bool = True
 
 
 class UndoRetryDue(NamedTuple):
@@ -216,12 +232,14 @@ Event = (
     RunStarted
     | NodeSucceeded
     | NodeFailed
+    | NodeLost
     | NodeStopped
     | RetryDue
     | TimerFired
     | AnswerReceived
     | ItemSucceeded
     | ItemFailed
+    | ItemLost
     | ItemStopped
     | ItemRetryDue
     | ChildSettled

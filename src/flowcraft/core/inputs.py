@@ -6,7 +6,7 @@ from typing import Any
 
 from flowcraft.core.context import HAS_OUTPUT, INPUTS, ContextView
 from flowcraft.core.plan import Key, Link, PlanNode, iteration_of_key
-from flowcraft.core.state import RESCUED, SUCCEEDED
+from flowcraft.core.state import RESCUED, STAND_IN_OUTPUT, SUCCEEDED
 from flowcraft.core.step import Step
 
 _NOTHING: Any = object()
@@ -104,9 +104,9 @@ def _transformed_value(step: Step, node: PlanNode, key: Key, fired: int, origin:
         values = record.values if record is not None else None
         return values[fired] if values and fired in values else _NOTHING
     values_of_links = [
-        (link, value)
-        for link, value in taken_values(step, node, key)
-        if any(edge.transform for edge in link.edges)
+        (link, link_value(step, link, origin))
+        for link, origin in taken_links(step, node, key)
+        if _is_transformed(step, link, origin)
     ]
     if len(values_of_links) > 1:
         return {step.plan.nodes[link.source].id: value for link, value in values_of_links}
@@ -115,17 +115,25 @@ def _transformed_value(step: Step, node: PlanNode, key: Key, fired: int, origin:
 
 def taken_values(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Any]]:
     """The taken links into an instance that waits for all of them, with their values."""
-    values = []
-    direct = not node.loops
+    links = taken_links(step, node, key)
+    return [(link, link_value(step, link, origin)) for link, origin in links]
+
+
+def taken_links(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Key]]:
+    """The taken links into an instance that waits for all of them, with where they come from."""
+    taken: list[tuple[Link, Key]] = []
     for link in node.into:
-        if direct and link.direct:
-            if link.edges and was_taken(step, link, link.source):
-                values.append((link, link_value(step, link, link.source)))
-            continue
-        origin = _origin(step, link, key)
-        if origin is not None and not link.is_fallback and was_taken(step, link, origin):
-            values.append((link, link_value(step, link, origin)))
-    return values
+        if not link.edges:
+            continue  # a fallback is given nothing (S4)
+        origin = link.source if link.direct else _origin(step, link, key)
+        if origin is not None and was_taken(step, link, origin):
+            taken.append((link, origin))
+    return taken
+
+
+def _is_transformed(step: Step, link: Link, origin: Key) -> bool:
+    record = step.record(origin)
+    return record is not None and bool(record.values) and link.index in (record.values or ())
 
 
 def _origin(step: Step, link: Link, key: Key) -> Key | None:
@@ -154,6 +162,8 @@ def link_value(step: Step, link: Link, origin: Key) -> Any:
     record = step.record(origin)
     if record is None or not link.edges:
         return None  # a fallback is given nothing (S4)
-    if record.values is not None and link.index in record.values:
-        return record.values[link.index]
+    if record.values is not None:
+        if link.index in record.values:
+            return record.values[link.index]
+        return record.values.get(STAND_IN_OUTPUT, record.output)
     return record.output

@@ -86,6 +86,15 @@ def _count(node: PlanNode, join: Join, link: Link, origin: Key, fate: int) -> Jo
     return Join(pending - 1, taken, failed, held, first, start)
 
 
+def recall_hold(step: Step, holder: Key) -> None:
+    """Put a hold back on an instance: the added node it waited for tries again."""
+    join = step.join(holder)
+    if join is not None:
+        step.changes.joins[holder] = join._replace(
+            pending=join.pending + 1, held=join.held + 1, failed=join.failed - 1
+        )
+
+
 def recall(step: Step, link: Link, target: Key) -> None:
     """Take back a failing link from an instance that still waits: its source tries again."""
     join = step.join(target)

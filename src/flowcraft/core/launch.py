@@ -36,7 +36,7 @@ def launch(step: Step, node: PlanNode, key: Key, fired: int = -1, origin: Key = 
         return
     if state.paused and step.scalar("paused"):
         step.changes.records[key] = Record(READY, fired=fired, origin=origin)
-        step.set("ready", (*step.scalar("ready"), key))
+        step.held_back.append(key)
         return
     limit = state.max_executions if state.started_at else step.scalar("max_executions")
     if limit is not None and state.executions + step.executions >= limit:

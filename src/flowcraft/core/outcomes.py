@@ -20,6 +20,7 @@ from flowcraft.core.state import (
     RESCUED,
     RESCUING,
     SKIPPED,
+    STAND_IN_OUTPUT,
     SUCCEEDED,
     ErrorInfo,
     NodeStatus,
@@ -220,7 +221,7 @@ def _rescued(step: Step, helper: Key, output: Any, action: Any) -> None:
         node = step.node(key)
         route = choose(step, node, key, output, action)
         taken = tuple(link.index for link in node.out) if route.taken is None else route.taken
-        values = {**dict.fromkeys(taken, output), **(route.values or {})}
+        values = {STAND_IN_OUTPUT: output, **(route.values or {})}
         record = step.record(key)
         assert record is not None
         step.changes.records[key] = record._replace(status=RESCUED, taken=taken, values=values)
@@ -249,5 +250,4 @@ def _release_holder(step: Step, key: Key, *, failed: bool) -> None:
     """Let the instance that waits for an added node know that it is settled (S7)."""
     holder = step.get("holds", key)
     if holder is not None:
-        step.put("holds", key, DELETED)
         step.release(holder, failed=failed)

@@ -13,9 +13,9 @@ from flowcraft.core.commands import (
     RetryUndo,
     RunItem,
     RunNode,
-    RunUndo,
     StopWork,
 )
+from flowcraft.core.compensation import undo_command
 from flowcraft.core.plan import Key
 from flowcraft.core.state import CHILD, RETRYING, RUNNING, SLEEPING, WAITING, Record, Undo
 from flowcraft.core.step import Step
@@ -24,10 +24,10 @@ from flowcraft.core.subflows import start_child
 
 def repeat(step: Step) -> None:
     """Put every outstanding command on the decision again."""
-    for undo in step.state.undos or ():
-        _repeat_undo(step, undo)
+    if step.state.undoing is not None:
+        _repeat_undo(step, step.state.undos[step.state.undoing])
     if step.stopping is not None:
-        if step.state.undos is None:
+        if step.state.undoing is None:
             step.commands.append(StopWork(step.state.reason or "stopping"))
         return
     for key, record in step.state.records.items():
@@ -46,9 +46,7 @@ def _repeat_undo(step: Step, undo: Undo) -> None:
     if undo.due_at is not None:
         step.commands.append(RetryUndo(undo.target, undo.attempt + 1, undo.due_at))
     elif undo.attempt and undo.succeeded is None:
-        record = step.state.records[undo.target]
-        given = {"input": record.input, "output": record.output}
-        step.commands.append(RunUndo(undo.target, undo.node, undo.attempt, given))
+        step.commands.append(undo_command(step, undo))
 
 
 def _repeat_instance(step: Step, key: Key, record: Record) -> None:

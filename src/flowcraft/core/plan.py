@@ -21,6 +21,7 @@ from flowcraft.core.blueprint import EdgeDefinition, NodeDefinition, WorkflowBlu
 from flowcraft.core.expressions import Evaluator, SafeEvaluator
 from flowcraft.core.graph import start_node_ids
 from flowcraft.core.nesting import Nesting, find_nesting
+from flowcraft.core.values import CodecLookup
 from flowcraft.errors import BlueprintError, Problem
 
 Iteration = tuple[int, ...]
@@ -145,6 +146,7 @@ class Plan:
     index_of: Mapping[str, int]
     evaluator: Evaluator
     has_compensation: bool = False
+    codecs: CodecLookup | None = None
 
     def key(self, node: PlanNode, iteration: Iteration) -> Key:
         """The key of a node's instance in the iteration of its enclosing loops."""
@@ -169,20 +171,27 @@ def iteration_of_key(key: Key) -> Iteration:
     return () if isinstance(key, int) else key[1]
 
 
-def build_plan(blueprint: WorkflowBlueprint, evaluator: Evaluator | None = None) -> Plan:
+def build_plan(
+    blueprint: WorkflowBlueprint,
+    evaluator: Evaluator | None = None,
+    codecs: CodecLookup | None = None,
+) -> Plan:
     """Index a blueprint.
 
     Args:
         blueprint: A valid blueprint (``WorkflowBlueprint.from_dict`` has checked its shape).
         evaluator: What evaluates conditions and transforms; the safe evaluator by default.
+        codecs: Finds the codec of a type that the user registered, for values of transforms.
 
     Returns:
         The plan; building it takes time in proportion to nodes and edges.
 
     Raises:
-        BlueprintError: A loop controller has no ``continue`` edge (rule S10).
+        BlueprintError: A loop controller has no ``continue`` edge (rule S10), or two nodes of
+            a blueprint that was not read from JSON have the same id.
     """
     nodes = [_plan_node(i, definition) for i, definition in enumerate(blueprint.nodes)]
+    _refuse_duplicates(blueprint)
     index_of = {node.id: node.index for node in nodes}
     starts = tuple(index_of[node_id] for node_id in start_node_ids(blueprint))
     _connect_helpers(nodes, index_of)
@@ -201,6 +210,7 @@ def build_plan(blueprint: WorkflowBlueprint, evaluator: Evaluator | None = None)
         starts=starts,
         index_of=index_of,
         evaluator=evaluator or SafeEvaluator(),
+        codecs=codecs,
         has_compensation=any(node.compensate >= 0 for node in nodes),
     )
 
@@ -226,6 +236,7 @@ def extend_plan(plan: Plan, definitions: Sequence[NodeDefinition], loops: Iterat
         starts=plan.starts,
         index_of={**plan.index_of, **{node.id: node.index for node in fresh}},
         evaluator=plan.evaluator,
+        codecs=plan.codecs,
         has_compensation=plan.has_compensation,
     )
 
@@ -402,6 +413,17 @@ def _finish_node(node: PlanNode) -> None:
     node.alone = all(count <= 1 for count in node.expected)
     node.is_fallback = any(link.is_fallback for link in node.into)
     node.plain = all(link.plain for link in node.out)
+
+
+def _refuse_duplicates(blueprint: WorkflowBlueprint) -> None:
+    seen: set[str] = set()
+    problems = []
+    for position, node in enumerate(blueprint.nodes):
+        if node.id in seen:
+            problems.append(Problem(f"nodes[{position}].id", f"'{node.id}' is taken already"))
+        seen.add(node.id)
+    if problems:
+        raise BlueprintError(problems, blueprint_id=blueprint.id)
 
 
 def _refuse_endless_controllers(blueprint: WorkflowBlueprint, nodes: list[PlanNode]) -> None:

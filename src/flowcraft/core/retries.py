@@ -35,6 +35,32 @@ def delay_before_retry_ms(
     return delay * (1 - JITTER * _fraction(f"{seed}\x1f{attempt}")) if config.jitter else delay
 
 
+LOST_LIMIT = 3
+"""Lost attempts after which a node fails, so that one that kills its worker ends (S9)."""
+
+
+def lost_error(node_id: str, lost: int) -> ErrorInfo:
+    """The failure of a node whose workers died."""
+    return ErrorInfo(
+        "WorkerLost",
+        f"The worker that executed '{node_id}' was lost {lost} times: does the node end its "
+        "process, or take its memory?",
+        ("WorkerLost", "FlowcraftError"),
+    )
+
+
+def jitter_seed(run_id: str, node_id: str, iteration: tuple[int, ...], part: str | int = "") -> str:
+    """What the jitter of a node's delays is derived from.
+
+    Args:
+        run_id: The run.
+        node_id: The node.
+        iteration: The iteration of each loop around it.
+        part: Tells what else to keep apart: a batch item's index, the node a compensation undoes.
+    """
+    return "\x1f".join((run_id, node_id, ".".join(map(str, iteration)), str(part)))
+
+
 def max_attempts(config: NodeConfig) -> int:
     """Total attempts a node has: at least one, also where ``maxRetries`` is 0."""
     return max(1, config.max_retries)

@@ -10,6 +10,7 @@ from flowcraft.core.context import Overlay
 from flowcraft.core.expressions import PropertyEvaluator, is_truthy
 from flowcraft.core.plan import Key, Kind, PlanNode
 from flowcraft.core.step import Step
+from flowcraft.core.values import snapshot
 from flowcraft.errors import ExpressionError
 
 
@@ -114,7 +115,9 @@ def truth_of(step: Step, condition: str, front: Mapping[str, Any]) -> tuple[bool
 def _transformed(step: Step, key: Key, edge: EdgeDefinition, output: Any) -> Any:
     scope = {"input": output, "context": step.context}
     try:
-        return step.plan.evaluator.evaluate(str(edge.transform), scope)
+        value = step.plan.evaluator.evaluate(str(edge.transform), scope)
+        # A value like any other: data, and not the live context that it may mention.
+        return snapshot(value, registered=step.plan.codecs, where="the transform's value")
     except Exception as error:  # as for conditions
         step.note(
             "edge:evaluate",

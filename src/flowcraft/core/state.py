@@ -67,10 +67,12 @@ RESCUING = NodeStatus.RESCUING
 SKIPPED, BLOCKED, CANCELLED = NodeStatus.SKIPPED, NodeStatus.BLOCKED, NodeStatus.CANCELLED
 
 SETTLED = frozenset({SUCCEEDED, FAILED, RESCUED, SKIPPED, BLOCKED, CANCELLED})
+STAND_IN_OUTPUT = -2
+"""Where the record of a rescued node keeps the output of the fallback that stood in for it."""
+
 CHILD_CONTEXT = -1
 """Where the record of a subflow keeps the context that its child is started with."""
 
-AT_WORK = frozenset({RUNNING, RETRYING})
 OPEN = frozenset({WAITING, SLEEPING, CHILD})
 
 TRANSITIONS: Mapping[NodeStatus | None, frozenset[NodeStatus]] = {
@@ -139,11 +141,13 @@ class Record(NamedTuple):
         origin: The instance at the other end of ``fired``.
         taken: Links that were taken when it succeeded; ``None`` means all that leave the node.
         values: Values of taken links that have a transform, by link. Of a subflow under way
-            the context for its child, under :data:`CHILD_CONTEXT`.
+            the context for its child, under :data:`CHILD_CONTEXT`. Of a rescued node what its
+            links hand on otherwise, under :data:`STAND_IN_OUTPUT`.
         started_at: When its present attempt began.
         ended_at: When it was settled.
         due_at: When its timer fires or its next attempt begins.
         error: Its last error.
+        lost: How many attempts ended because their worker died; these do not count.
         earlier: Attempts that failed before the present one, the last :data:`KEPT_ATTEMPTS`.
     """
 
@@ -161,6 +165,7 @@ class Record(NamedTuple):
     due_at: float | None = None
     error: ErrorInfo | None = None
     earlier: tuple[Earlier, ...] = ()
+    lost: int = 0
 
 
 class Join(NamedTuple):
@@ -206,6 +211,7 @@ class Item(NamedTuple):
 
     attempt: int
     due_at: float | None = None
+    lost: int = 0
 
 
 class Undo(NamedTuple):
@@ -270,7 +276,8 @@ class RunState:
         items: Items under way, by scatter instance and item.
         resting: Children that themselves only wait.
         ready: Instances held back by a pause, in order.
-        undos: Compensations, in order; ``None`` before any were needed.
+        undos: Compensations by their place in the order in which they run.
+        undoing: The place of the one under way; ``None`` before any were needed.
         working: Instances, items and compensations that run or are between attempts.
         waiting: Instances that wait for a person, a timer or a child that itself waits.
         stopping: The final status the run is heading for; nothing more starts.
@@ -295,7 +302,8 @@ class RunState:
     errors: list[ErrorInfo] = field(default_factory=list)
     resting: frozenset[Key] = frozenset()
     ready: tuple[Key, ...] = ()
-    undos: tuple[Undo, ...] | None = None
+    undos: dict[int, Undo] = field(default_factory=dict)
+    undoing: int | None = None
     added: tuple[tuple[Iteration, NodeDefinition], ...] = ()
     working: int = 0
     waiting: int = 0
@@ -341,9 +349,6 @@ class Changes:
         self.working = 0
         self.waiting = 0
         self.executions = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.records or self.joins or self.context or self.tables or self.scalars)
 
 
 def apply(state: RunState, changes: Changes) -> None:

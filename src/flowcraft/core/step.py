@@ -64,6 +64,7 @@ class Step:
         "changes",
         "commands",
         "executions",
+        "held_back",
         "notes",
         "now",
         "plan",
@@ -88,6 +89,8 @@ class Step:
         self.working = 0
         self.waiting = 0
         self.executions = 0
+        # Instances whose turn came while the run is paused.
+        self.held_back: list[Key] = []
 
     def node(self, key: Key) -> PlanNode:
         """The node an instance is of."""
@@ -175,6 +178,8 @@ class Step:
     def finish(self) -> Decision:
         """The decision, with the counters brought up to date."""
         changes = self.changes
+        if self.held_back:
+            self.set("ready", (*self.scalar("ready"), *self.held_back))
         changes.working = self.working
         changes.waiting = self.waiting
         changes.executions = self.executions

@@ -10,6 +10,7 @@ from flowcraft.core.outcomes import commit_output, fail, succeed
 from flowcraft.core.plan import Key, Kind, PlanNode, index_of_key
 from flowcraft.core.state import DELETED, SLEEPING, WAITING, ErrorInfo, Record
 from flowcraft.core.step import Step
+from flowcraft.errors import InvalidRunState
 
 TIMEOUT_ACTION = "timeout"
 
@@ -69,8 +70,20 @@ def answer(step: Step, key: Key, output: Any, action: Any) -> None:
     if record.status is SLEEPING:
         _wake(step, node, key, record)
     elif record.status is WAITING:
+        problem = refusal(node, action)
+        if problem is not None:
+            raise InvalidRunState(f"Run '{step.state.run_id}': {problem}")
         step.waiting -= 1
         _answer(step, node, key, record, output, action)
+
+
+def refusal(node: PlanNode, action: Any) -> str | None:
+    """Why a wait does not take an answer with this action; ``None`` if it does."""
+    actions = node.definition.params.get("actions")
+    if action is None or not isinstance(actions, list | tuple) or action in actions:
+        return None
+    known = ", ".join(map(repr, actions))
+    return f"Node '{node.id}' takes the actions {known}, not {action!r}."
 
 
 def keep_answer(step: Step, node_id: str, output: Any, action: Any) -> None:

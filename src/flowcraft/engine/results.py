@@ -133,7 +133,7 @@ class RunResult:
         nodes = self._run.plan.nodes
         return tuple(
             (nodes[undo.node].id, undo.error)
-            for undo in self._run.state.undos or ()
+            for undo in self._run.state.undos.values()
             if undo.succeeded is not None
         )
 

@@ -31,7 +31,7 @@ from flowcraft.engine.results import RunResult
 from flowcraft.engine.saved import SavedRun, check_blueprint, read_run, restore_plan
 from flowcraft.engine.serializer import JsonSerializer, Serializer
 from flowcraft.engine.threads import DaemonThreads
-from flowcraft.engine.watch import LoopWatch
+from flowcraft.engine.watch import WATCH
 from flowcraft.errors import BlueprintError, FlowcraftError, InvalidRunState, Problem
 from flowcraft.ports.clock import Clock, Identifiers
 
@@ -144,7 +144,6 @@ class FlowRuntime:
         self.registry = Registry(registry)
         self.bus = EventBus()
         self.threads = DaemonThreads()
-        self.watch = LoopWatch()
         self.blueprints: dict[str, WorkflowBlueprint] = {}
         self._known = _KnownToRuntime(self)
         self._plans: dict[int, tuple[WorkflowBlueprint, Plan]] = {}
@@ -348,7 +347,7 @@ class FlowRuntime:
     ) -> RunResult:
         session.root = run
         self.sessions.add(session)
-        self.watch.add(session)
+        WATCH.add(session)
         forget: Callable[[], None] | None = None
         try:
             if cancel is not None:
@@ -358,7 +357,7 @@ class FlowRuntime:
             await session.finish()
         finally:
             self.sessions.discard(session)
-            self.watch.remove(session)
+            WATCH.remove(session)
             if forget is not None:
                 forget()
             await session.tails.drain()

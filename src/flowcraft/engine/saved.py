@@ -36,6 +36,7 @@ _SCALARS = (
     "run_id",
     "working",
     "waiting",
+    "undoing",
     "executions",
     "max_executions",
     "fail_fast",
@@ -87,7 +88,7 @@ def state_data(state: RunState) -> dict[str, Any]:
         "errors": [_error_data(error) for error in state.errors],
         "resting": [_key(key) for key in state.resting],
         "ready": [_key(key) for key in state.ready],
-        "undos": None if state.undos is None else [_undo_data(undo) for undo in state.undos],
+        "undos": [_undo_data(undo) for undo in state.undos.values()],
         "added": [[list(loops), definition.to_dict()] for loops, definition in state.added],
     }
     return data
@@ -174,8 +175,7 @@ def read_state(data: Mapping[str, Any]) -> RunState:
     state.errors = [_read_error(error) for error in data["errors"]]
     state.resting = frozenset(_read_key(key) for key in data["resting"])
     state.ready = tuple(_read_key(key) for key in data["ready"])
-    undos = data["undos"]
-    state.undos = None if undos is None else tuple(_read_undo(undo) for undo in undos)
+    state.undos = dict(enumerate(map(_read_undo, data["undos"])))
     state.added = tuple((tuple(ls), read_nodes([d], "?")[0]) for ls, d in data["added"])
     return state
 
@@ -221,12 +221,13 @@ def _record_data(record: Record) -> list[Any]:
         record.due_at,
         record.error and _error_data(record.error),
         [[e.started_at, e.ended_at, _error_data(e.error)] for e in record.earlier],
+        record.lost,
     ]
 
 
 def _read_record(data: list[Any]) -> Record:
     status, attempt, given, output, action, fired, origin, taken, values, *rest = data
-    started, ended, due, error, earlier = rest
+    started, ended, due, error, earlier, lost = rest
     return Record(
         NodeStatus(status),
         attempt,
@@ -242,6 +243,7 @@ def _read_record(data: list[Any]) -> Record:
         due,
         error and _read_error(error),
         tuple(Earlier(begun, over, _read_error(cause)) for begun, over, cause in earlier),
+        lost,
     )
 
 

@@ -1,33 +1,104 @@
 """Threads for plain functions.
 
 The threads are daemons: a function that never returns can be given up on, and does not keep the
-process from ending, which the standard library's executors would.
+process from ending, which the standard library's executors would. All runtimes of a process
+share them; one that has had nothing to do for some seconds ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 logger = logging.getLogger("flowcraft")
 
 Work = Callable[[], None]
 
+IDLE_SECONDS = 10.0
+"""How long a thread waits for its next call before it ends."""
+
+
+class ThreadPool:
+    """Threads that are kept for the next call; made as they are needed, and without a bound.
+
+    How many calls there are at once is for the callers to bound.
+
+    Args:
+        idle_seconds: How long a thread waits for work before it ends.
+    """
+
+    def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._idle_seconds = idle_seconds
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, without threads: a process that was forked has none of its parent's."""
+        self._queue: SimpleQueue[Work] = SimpleQueue()
+        self._lock = threading.Lock()
+        # Threads that are waiting for work, or will be next, and that nobody has counted on.
+        self._idle = 0
+        self._started = 0
+
+    def start(self, work: Work) -> None:
+        """Have a thread do some work; ``work`` calls :meth:`done` when only telling is left."""
+        with self._lock:
+            waiting = self._idle > 0
+            if waiting:
+                self._idle -= 1
+            else:
+                self._started += 1
+                name = f"flowcraft-node-{self._started}"
+        if waiting:
+            self._queue.put(work)
+        else:
+            threading.Thread(target=self._serve, args=(work,), name=name, daemon=True).start()
+
+    def done(self) -> None:
+        """The calling thread can be counted on for the next piece of work."""
+        with self._lock:
+            self._idle += 1
+
+    def _serve(self, work: Work | None) -> None:
+        while work is not None:
+            work()
+            # Not kept while waiting: it holds on to a whole run.
+            work = None
+            work = self._next()
+
+    def _next(self) -> Work | None:
+        while True:
+            try:
+                return self._queue.get(timeout=self._idle_seconds)
+            except Empty:
+                with self._lock:
+                    if self._idle:
+                        self._idle -= 1
+                        return None
+                # Somebody counts on this thread: the work is about to be queued.
+
+
+_SHARED = ThreadPool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_SHARED.forget)
+
 
 class DaemonThreads:
-    """Runs calls in threads that are kept for the next call; made as they are needed."""
+    """The calls of one runtime to plain functions, in threads that all runtimes share.
 
-    def __init__(self) -> None:
-        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+    Attributes:
+        calls: Calls under way, those included that nobody waits for any more.
+        abandoned: Calls that nobody waits for any more and that have not returned.
+    """
+
+    def __init__(self, pool: ThreadPool = _SHARED) -> None:
+        self._pool = pool
         self._lock = threading.Lock()
-        self._idle = 0
-        self._threads = 0
-        # Calls under way, those included that nobody waits for any more.
         self.calls = 0
         self.abandoned = 0
 
@@ -46,6 +117,8 @@ class DaemonThreads:
                 outcome, error = context.run(function, *arguments), None
             except BaseException as raised:
                 outcome, error = None, raised
+            # Before it is told: what follows finds this thread waiting, and needs no other.
+            self._pool.done()
             try:
                 loop.call_soon_threadsafe(self._settle, future, outcome, error)
             except RuntimeError:
@@ -53,7 +126,7 @@ class DaemonThreads:
                 self._count(calls=-1, abandoned=-1)
 
         self._count(calls=1)
-        self._start(work)
+        self._pool.start(work)
         try:
             outcome, error = await future
         except asyncio.CancelledError:
@@ -76,33 +149,3 @@ class DaemonThreads:
         if future.done():
             return
         future.set_result((outcome, error))
-
-    def _start(self, work: Work) -> None:
-        with self._lock:
-            if self._idle:
-                self._idle -= 1
-                fresh = False
-            else:
-                self._threads += 1
-                fresh = True
-                number = self._threads
-        self._queue.put(work)
-        if fresh:
-            name = f"flowcraft-node-{number}"
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            work = self._queue.get()
-            if work is None:
-                return
-            work()
-            with self._lock:
-                self._idle += 1
-
-    def close(self) -> None:
-        """Let idle threads end; busy ones end with their call."""
-        with self._lock:
-            count, self._threads, self._idle = self._threads, 0, 0
-        for _ in range(count):
-            self._queue.put(None)

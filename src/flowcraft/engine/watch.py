@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ logger = logging.getLogger("flowcraft.run")
 INTERVAL_SECONDS = 1.0
 """How often the loop is asked for a sign of life, and how late the answer may be."""
 
-IDLE_LOOKS = 60
+IDLE_LOOKS = 10
 """Looks without any work after which the thread ends; the next run starts another."""
 
 
@@ -38,10 +39,19 @@ class Watched(Protocol):
 
 
 class LoopWatch:
-    """Watches the event loops of the work that is under way."""
+    """Watches the event loops of the work that is under way, in a thread that ends when idle.
+
+    Args:
+        interval_seconds: How often a loop is asked for a sign of life.
+    """
 
     def __init__(self, interval_seconds: float = INTERVAL_SECONDS) -> None:
         self._interval = interval_seconds
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, without a thread: a process that was forked has none of its parent's."""
+        self._lock = threading.Lock()
         self._work: set[Watched] = set()
         self._asked: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bool] = (
             weakref.WeakKeyDictionary()
@@ -53,9 +63,11 @@ class LoopWatch:
         """Watch the loop of some work until it is removed."""
         # Nothing here wakes the thread: a run may be over before it could even look.
         self._work.add(work)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="flowcraft-watch", daemon=True)
-            self._thread.start()
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(target=self._serve, name="flowcraft-watch", daemon=True)
+                self._thread = thread
+                thread.start()
 
     def remove(self, work: Watched) -> None:
         """Stop watching."""
@@ -83,7 +95,7 @@ class LoopWatch:
 
     def _serve(self) -> None:
         pause, idle = threading.Event(), 0
-        while idle < IDLE_LOOKS:
+        while not self._may_end(idle):
             pause.wait(self._interval)
             idle = 0 if self._work else idle + 1
             try:
@@ -91,7 +103,13 @@ class LoopWatch:
             except RuntimeError:
                 # A loop was closed, or a set changed, while it was looked at: look again.
                 logger.debug("Watching the event loop was disturbed", exc_info=True)
-        self._thread = None
+
+    def _may_end(self, idle: int) -> bool:
+        with self._lock:
+            if idle < IDLE_LOOKS or self._work:
+                return False
+            self._thread = None
+            return True
 
 
 def _warn(attempt: Attempt, seconds: float) -> None:
@@ -102,3 +120,9 @@ def _warn(attempt: Attempt, seconds: float) -> None:
         seconds,
         extra={"run_id": attempt.run.state.run_id, "node_id": attempt.node.id},
     )
+
+
+WATCH = LoopWatch()
+"""The one that all runtimes of the process share."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=WATCH.forget)

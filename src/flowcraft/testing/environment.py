@@ -61,7 +61,7 @@ class TestEnvironment:
         self.clock = clock or VirtualClock(start)
         if self.clock.jumps:
             raise ValueError("A TestEnvironment advances its clock: give one without autojump.")
-        self.runtime, self._owns_runtime = _runtime_for(subjects, options)
+        self.runtime = _runtime_for(subjects, options)
         self._patience = patience_seconds
         self._record = Record()
         self._handles: list[RunHandle] = []
@@ -93,8 +93,6 @@ class TestEnvironment:
             await handle.close()
         while self._undo:
             self._undo.pop()()
-        if self._owns_runtime:
-            self.runtime.threads.close()
         unseen = [e for e in (handle.unseen_error() for handle in handles) if e is not None]
         if unseen and error is None:
             raise unseen[0]
@@ -390,15 +388,13 @@ class RunHandle:
         return task
 
 
-def _runtime_for(
-    subjects: Sequence[FlowRuntime | Flow], options: Mapping[str, Any]
-) -> tuple[FlowRuntime, bool]:
+def _runtime_for(subjects: Sequence[FlowRuntime | Flow], options: Mapping[str, Any]) -> FlowRuntime:
     runtimes = [subject for subject in subjects if isinstance(subject, FlowRuntime)]
     flows = [subject for subject in subjects if not isinstance(subject, FlowRuntime)]
     if not runtimes:
-        return FlowRuntime(flows=flows, **options), True
+        return FlowRuntime(flows=flows, **options)
     if len(subjects) > 1 or options:
         raise ValueError(
             "TestEnvironment takes one runtime, or flows and options to make one of; not both."
         )
-    return runtimes[0], False
+    return runtimes[0]
