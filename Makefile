@@ -56,7 +56,7 @@ format: $(STAMP) ## Rewrite the code in the common format and mend what can be m
 	@$(VENV)/bin/ruff format --quiet $(CODE)
 
 clean: ## Remove .venv, caches and build products
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist benchmarks/.cache
 	@find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamp is touched last: an installation that broke off is done again.

@@ -218,7 +218,8 @@ def test_a_pause_changes_when_things_run_and_nothing_else(seed: int) -> None:
         chance = random.Random(case.seed)
         run = Run(case.document).start(FLAGS)
         for _ in range(seed % 5):
-            play(run, case, chance, steps=1)
+            if (event := next_completion(run, case, chance)) is not None:
+                run.send(event)
         run.send(ev.PauseRequested())
         begun = run.state.executions
         run_to_end(run, case, chance)

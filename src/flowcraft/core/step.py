@@ -183,7 +183,9 @@ class Step:
         changes.working = self.working
         changes.waiting = self.waiting
         changes.executions = self.executions
-        return Decision(changes, self.commands, self.notes, self.plan)
+        # As for records: ``tuple.__new__`` makes a named tuple at a third of the cost.
+        parts = (changes, self.commands, self.notes, self.plan)
+        return tuple.__new__(Decision, parts)
 
 
 def error_details(error: ErrorInfo) -> Mapping[str, Any]:
