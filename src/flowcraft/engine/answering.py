@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from flowcraft.core.plan import Key, Kind, index_of_key
 from flowcraft.core.state import CHILD, SLEEPING, WAITING
-from flowcraft.engine.local import LocalRun, runs_below
+from flowcraft.engine.local import LocalRun
 from flowcraft.engine.results import open_waits
+from flowcraft.engine.session import runs_below
 from flowcraft.errors import InvalidRunState
 
 

@@ -74,7 +74,8 @@ def decode_literal(choices: tuple[Any, ...], value: Any, path: Path) -> Any:
         data = _data_of(choice) if isinstance(choice, Enum) else choice
         if value is choice or same(value, data):
             return choice
-    raise expected(f"one of {', '.join(map(shown, choices))}", value, path)
+    # Sorted: ``Literal["a", 1]`` and ``Literal[1, "a"]`` are equal, and share one decoder.
+    raise expected(f"one of {', '.join(sorted(map(shown, choices)))}", value, path)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -16,8 +16,10 @@ from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import CHILD, RETRYING, RUNNING, ErrorInfo, RunState
 from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.bus import EventBus, FlowEvent
-from flowcraft.engine.local import Known, LocalRun, Session, runs_below
+from flowcraft.engine.known import Known
+from flowcraft.engine.local import LocalRun
 from flowcraft.engine.results import RunResult
+from flowcraft.engine.session import Session, runs_below
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
 

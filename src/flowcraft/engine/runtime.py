@@ -22,14 +22,15 @@ from flowcraft.engine.attempt import checked_action
 from flowcraft.engine.bus import EventBus, FlowEvent, Listener
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.json_text import read_deep
-from flowcraft.engine.local import Known, LocalRun, Session, runs_below
+from flowcraft.engine.known import Known, KnownToFlow, KnownToRuntime
+from flowcraft.engine.local import LocalRun
 from flowcraft.engine.middleware import Middleware
-from flowcraft.engine.nodes import Implementation
 from flowcraft.engine.registry import Registry
 from flowcraft.engine.replay import replay_events
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.saved import SavedRun, check_blueprint, read_run, restore_plan
 from flowcraft.engine.serializer import JsonSerializer, Serializer
+from flowcraft.engine.session import Session, runs_below
 from flowcraft.engine.threads import DaemonThreads
 from flowcraft.engine.watch import WATCH
 from flowcraft.errors import BlueprintError, FlowcraftError, InvalidRunState, Problem
@@ -145,7 +146,7 @@ class FlowRuntime:
         self.bus = EventBus()
         self.threads = DaemonThreads()
         self.blueprints: dict[str, WorkflowBlueprint] = {}
-        self._known = _KnownToRuntime(self)
+        self._known = KnownToRuntime(self)
         self._plans: dict[int, tuple[WorkflowBlueprint, Plan]] = {}
         self.sessions: set[Session] = set()
         for listener in listeners:
@@ -423,7 +424,7 @@ class FlowRuntime:
             return found, self._known
         if isinstance(flow, WorkflowBlueprint | Mapping):
             return _as_blueprint(flow), self._known
-        return flow.to_blueprint(), _KnownToFlow(self, flow)
+        return flow.to_blueprint(), KnownToFlow(self, flow)
 
     def _check_strict(self, blueprint: WorkflowBlueprint, strict: bool) -> None:
         if strict and not (analysis := analyze_blueprint(blueprint)).is_dag:
@@ -446,48 +447,6 @@ class FlowRuntime:
 
     def _stored(self, value: Any, where: str) -> Any:
         return snapshot(value, registered=self.options.serializer.codec_for, where=where)
-
-
-class _KnownToRuntime:
-    """What the runtime was given."""
-
-    def __init__(self, runtime: FlowRuntime) -> None:
-        self._runtime = runtime
-        self.find = runtime.registry.find
-
-    def blueprint(self, blueprint_id: str) -> WorkflowBlueprint | None:
-        """A blueprint by id."""
-        return self._runtime.blueprints.get(blueprint_id)
-
-    def blueprint_ids(self) -> list[str]:
-        """The ids of all blueprints."""
-        return sorted(self._runtime.blueprints)
-
-
-class _KnownToFlow:
-    """What a flow brings along, in front of what the runtime was given.
-
-    It is not registered: two flows, or two versions of one in a notebook, may use the same
-    names on one runtime.
-    """
-
-    def __init__(self, runtime: FlowRuntime, flow: Flow) -> None:
-        self._runtime = runtime
-        self._registry = Registry(flow.registry)
-        self._blueprints = flow.blueprints
-
-    def find(self, key: str) -> Implementation | None:
-        """The implementation of a ``uses`` key."""
-        return self._registry.find(key) or self._runtime.registry.find(key)
-
-    def blueprint(self, blueprint_id: str) -> WorkflowBlueprint | None:
-        """A blueprint by id."""
-        own = self._blueprints.get(blueprint_id)
-        return own or self._runtime.blueprints.get(blueprint_id)
-
-    def blueprint_ids(self) -> list[str]:
-        """The ids of all blueprints."""
-        return sorted({*self._blueprints, *self._runtime.blueprints})
 
 
 _KEPT_PLANS = 1_000

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal, Self
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.bus import FlowEvent
 from flowcraft.engine.context import CancelToken
-from flowcraft.engine.local import Session
 from flowcraft.engine.results import Awaiting, RunResult
 from flowcraft.engine.runtime import Flow, FlowRuntime, Runnable
+from flowcraft.engine.session import Session
 from flowcraft.errors import FlowcraftError, InvalidRunState
 from flowcraft.testing.clock import (
     PATIENCE_SECONDS,

@@ -14,9 +14,10 @@ from flowcraft.core.commands import RunItem, RunUndo
 from flowcraft.core.plan import index_of_key
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.bus import EventBus, FlowEvent
-from flowcraft.engine.local import AttemptCommand, Job, LocalRun, Session, runs_below
+from flowcraft.engine.local import LocalRun
 from flowcraft.engine.results import Awaiting, RunResult
 from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.engine.session import AttemptCommand, Job, Session, runs_below
 from flowcraft.errors import FlowcraftError, InvalidRunState
 from flowcraft.testing.activity import Activity
 from flowcraft.testing.clock import PATIENCE_SECONDS, START, VirtualClock

@@ -10,8 +10,10 @@ from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
-from flowcraft.engine.local import Known, LocalRun, Session
+from flowcraft.engine.known import Known
+from flowcraft.engine.local import LocalRun
 from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.engine.session import Session
 from flowcraft.errors import FlowcraftError
 
 
