@@ -26,7 +26,7 @@ help: ## List the targets
 install: $(STAMP) ## Create .venv with the package and the development tools
 
 demo: $(STAMP) ## Run an example workflow and show what happens
-	@$(PY) examples/demo.py
+	@$(PY) -m examples.demo
 
 test: $(STAMP) ## Run all tests, the conformance corpus included
 	@$(PY) -m pytest $(PYTEST_ARGS)

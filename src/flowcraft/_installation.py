@@ -6,24 +6,40 @@ name. Side by side they overwrite each other's files, so its presence is worth a
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable
 
 OTHER = "flowcraft"
 OURS = "flowcraft-sqs"
 
 
-def warn_of_namesake(version_of: Callable[[str], str] = version) -> None:
+def find_namesake(directories: Iterable[str]) -> str | None:
+    """The metadata directory of an installed genomics tool, or ``None``.
+
+    It is looked for by its name (``flowcraft-1.4.2.dist-info``; ours begins with
+    ``flowcraft_sqs``): asking ``importlib.metadata`` would take a third of the whole import.
+    """
+    for directory in directories:
+        try:
+            names = os.listdir(directory or ".")
+        except OSError:
+            continue
+        for name in names:
+            if name.startswith(f"{OTHER}-") and name.endswith((".dist-info", ".egg-info")):
+                return os.path.join(directory, name)
+    return None
+
+
+def warn_of_namesake(directories: Iterable[str] | None = None) -> None:
     """Warn if the genomics tool is installed in the same environment."""
-    try:
-        found = version_of(OTHER)
-    except PackageNotFoundError:
-        return
-    warnings.warn(
-        f"The distribution '{OTHER}' {found}, an unrelated genomics tool, is installed beside "
-        f"'{OURS}'. Both are imported as 'flowcraft' and overwrite each other. Run: "
-        f"pip uninstall {OTHER} && pip install --force-reinstall {OURS}",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+    found = find_namesake(sys.path if directories is None else directories)
+    if found is not None:
+        warnings.warn(
+            f"The distribution '{OTHER}', an unrelated genomics tool, is installed beside "
+            f"'{OURS}' ({found}). Both are imported as 'flowcraft' and overwrite each other. "
+            f"Run: pip uninstall {OTHER} && pip install --force-reinstall {OURS}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
