@@ -429,3 +429,12 @@ def test_large_blueprints() -> None:
         "edges": [{"source": f"n{i}", "target": f"n{i + 1}"} for i in range(count - 1)],
     }
     assert codes(data) == []
+
+
+def test_a_path_that_reaches_into_no_node_is_pointed_out() -> None:
+    """Only a node's output has parts (S6): a path into a context value is read as one key."""
+    node = {"id": "a", "uses": "x", "inputs": {"t": "order.total", "u": "a.b", "v": "_outputs.q"}}
+    issues = lint_blueprint({"id": "w", "nodes": [node], "edges": []}).issues
+    assert [(i.code, i.severity, i.place) for i in issues] == [
+        ("LOOSE_REFERENCE", "warning", "nodes[0].inputs.t")
+    ]

@@ -61,6 +61,7 @@ from flowcraft.core.lint_flow import (
 from flowcraft.core.lint_nodes import (
     lint_configs,
     lint_helpers,
+    lint_references,
     lint_implementations,
     lint_params,
     text_condition,
@@ -122,6 +123,7 @@ def lint_blueprint(
         lint_params(subject),
         lint_actions(subject),
         lint_configs(subject),
+        lint_references(subject),
         lint_context_keys(subject),
     )
     return LintResult(tuple(issue for rule in rules for issue in rule))

@@ -121,6 +121,31 @@ def _odd_values(node: NodeDefinition) -> Iterator[tuple[str, str]]:
         yield "joinStrategy", "a loop-controller always joins 'any' of its edges."
 
 
+def lint_references(subject: Subject) -> Iterator[LintIssue]:
+    """Paths in ``inputs`` that reach into nothing: only a node's output has parts (S6)."""
+    for index, node in enumerate(subject.blueprint.nodes):
+        inputs = node.inputs if isinstance(node.inputs, Mapping) else {"": node.inputs or ""}
+        for name, text in inputs.items():
+            if _is_loose_path(subject, text):
+                yield LintIssue(
+                    "LOOSE_REFERENCE",
+                    f"Node '{node.id}' refers to '{text}', but '{text.split('.')[0]}' is no node: "
+                    "only the context key of exactly that name is looked up. To reach into a "
+                    "context value, let the node read it.",
+                    "warning",
+                    node_id=node.id,
+                    place=subject.node_place(index, "inputs", *([name] if name else [])),
+                )
+
+
+def _is_loose_path(subject: Subject, text: str) -> bool:
+    if "." not in text or text.startswith("_"):
+        return False
+    parts = text.split(".")
+    heads = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+    return not any(head in subject.index_of for head in heads)
+
+
 def lint_params(subject: Subject) -> Iterator[LintIssue]:
     """Parameters of the built-in nodes: missing ones, and ones the engine refuses."""
     for index, node in subject.nodes_using(BUILTIN_USES):

@@ -26,12 +26,22 @@ from flowcraft.errors import (
     ImplementationMissing,
     NodeTimeout,
 )
-from flowcraft.ports.clock import Timer
+from flowcraft.ports.clock import Clock
 
 if TYPE_CHECKING:
     from flowcraft.engine.local import LocalRun
 
 Job = RunNode | RunItem | RunUndo
+
+
+class Deadline:
+    """When an attempt has to be over, and what stops it then."""
+
+    __slots__ = ("timer", "when")
+
+    def __init__(self, clock: Clock, timeout_ms: float, stop: Callable[[], None]) -> None:
+        self.when = clock.now() + timeout_ms / 1000
+        self.timer = clock.call_at(self.when, stop)
 
 
 class Attempt:
@@ -41,12 +51,14 @@ class Attempt:
         stop_reason: Set when it was asked to stop: ``"stopped"`` or ``"timeout"``.
         task: The runner that executes it.
         retryable: Whether another attempt may follow if this one fails.
+        deadline: When it has to be over, where the node has a timeout.
     """
 
     __slots__ = (
         "__weakref__",
         "command",
         "ctx",
+        "deadline",
         "implementation",
         "node",
         "retryable",
@@ -67,6 +79,7 @@ class Attempt:
         self.task = task
         self.stop_reason: str | None = None
         self.retryable = True
+        self.deadline: Deadline | None = None
 
     @property
     def uses(self) -> str:
@@ -95,20 +108,21 @@ class Attempt:
             The event that tells the decision core how it ended. Nothing is raised but what
             ends the process.
         """
-        timer = None
         try:
             implementation = self.implementation
             if implementation is None:
                 raise _missing(self.uses, self.node.id)
-            if self.node.definition.config.timeout_ms is not None:
-                timer = self._arm(self.node.definition.config.timeout_ms)
+            timeout_ms = self.node.definition.config.timeout_ms
+            if timeout_ms is not None:
+                clock = self.run.session.clock
+                self.deadline = Deadline(clock, timeout_ms, lambda: self.stop("timeout"))
             if implementation.kind == "async" and not self.run.session.middleware:
                 outcome = implementation.call(self._context(None))
                 if type(outcome) is CoroutineType or inspect.isawaitable(outcome):
                     outcome = await outcome
             else:
                 outcome = await self._call(implementation)
-            if self.stop_reason == "timeout":
+            if self.deadline is not None and self.is_late:
                 raise self._timed_out()
             return self._success(outcome)
         except asyncio.CancelledError as error:
@@ -125,12 +139,16 @@ class Attempt:
                 return self._failure(late)
             return self._failure(error)
         finally:
-            if timer is not None:
-                timer.cancel()
+            if self.deadline is not None:
+                self.deadline.timer.cancel()
 
-    def _arm(self, timeout_ms: float) -> Timer:
-        clock = self.run.session.clock
-        return clock.call_at(clock.now() + timeout_ms / 1000, lambda: self.stop("timeout"))
+    @property
+    def is_late(self) -> bool:
+        """Whether time was up, also if the event loop was kept from noticing."""
+        deadline = self.deadline
+        if self.stop_reason is None and deadline is not None:
+            return self.run.session.clock.now() > deadline.when
+        return self.stop_reason == "timeout"
 
     async def _call(self, implementation: Implementation) -> Any:
         kind = implementation.kind
@@ -167,9 +185,8 @@ class Attempt:
             ctx._cancelled = None
         else:
             ctx = self._new_context()
-        timeout_ms = self.node.definition.config.timeout_ms
-        if timeout_ms is not None:
-            ctx._set_deadline(self.run.session.clock.now() + timeout_ms / 1000)
+        if self.deadline is not None:
+            ctx._set_deadline(self.deadline.when)
         self.ctx = ctx
         return ctx
 
@@ -235,6 +252,9 @@ class Attempt:
         """Let a step that ran out of time be followed by others; gives the error it ends with."""
         self._uncancel()
         self.stop_reason = None
+        if self.deadline is not None:
+            self.deadline.timer.cancel()
+            self.deadline = None
         if self.ctx is not None:
             self.ctx._cancelled = None
         return self._timed_out()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.core.plan import iteration_of_key
@@ -15,7 +14,7 @@ from flowcraft.errors import FlowcraftError
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
     from flowcraft.engine.context import BaseNodeContext
-    from flowcraft.engine.nodes import Implementation, Node
+    from flowcraft.engine.nodes import Implementation
 
 
 class Held:
@@ -45,33 +44,31 @@ async def run_class(
     other is told to ``recover`` and is final: ``attempt.retryable`` is cleared.
     """
     held = held or Held(implementation.call(), ctx)
-    instance: Node[Any, Any] = held.instance
     try:
         if held.writes is None:
-            held.prepared = await _step(attempt, instance.prep, ctx)
+            held.prepared = await _step(attempt, held, "prep")
             held.writes = len(ctx._commit())
-        result = await _exec_or_fallback(attempt, held, ctx)
-        return await _step(attempt, instance.post, ctx, result)
+        result = await _exec_or_fallback(attempt, held)
+        return await _step(attempt, held, "post", result)
     except Exception as error:
         if attempt.command_key not in attempt.run.held:
             attempt.retryable = False
-            await _recover(instance, ctx, error)
+            await _recover(attempt, held, error)
         raise
 
 
-async def _exec_or_fallback(attempt: Attempt, held: Held, ctx: BaseNodeContext[Any]) -> Any:
-    instance: Node[Any, Any] = held.instance
+async def _exec_or_fallback(attempt: Attempt, held: Held) -> Any:
     try:
-        return await _step(attempt, instance.exec, ctx, held.prepared)
+        return await _step(attempt, held, "exec", held.prepared)
     except Exception as error:
         # What a failed attempt wrote leaves no trace (S8).
-        ctx._roll_back(held.writes or 0)
+        held.ctx._roll_back(held.writes or 0)
         if _will_retry(attempt, error):
             attempt.run.held[attempt.command_key] = held
             raise
         if isinstance(error, FlowcraftError) and error.is_fatal:
             raise
-        return await _step(attempt, instance.fallback, ctx, error)
+        return await _step(attempt, held, "fallback", error)
 
 
 def _will_retry(attempt: Attempt, error: Exception) -> bool:
@@ -85,28 +82,37 @@ def _will_retry(attempt: Attempt, error: Exception) -> bool:
     return delay_before_retry_ms(config, number, error_info(error), seed) is not None
 
 
-async def _step(attempt: Attempt, method: Callable[..., Any], *arguments: Any) -> Any:
+async def _step(attempt: Attempt, held: Held, name: str, *arguments: Any) -> Any:
     """Call a step; one that takes too long fails with ``NodeTimeout``, like any other error."""
     try:
-        result = method(*arguments)
-        result = await result if inspect.isawaitable(result) else result
+        result = await _call(attempt, held, name, *arguments)
     except asyncio.CancelledError:
         if attempt.stop_reason != "timeout":
             raise
         raise attempt.forgive_timeout() from None
     except Exception as error:
-        if attempt.stop_reason == "timeout":
+        if attempt.is_late:
             raise attempt.forgive_timeout() from error
         raise
-    if attempt.stop_reason == "timeout":
+    if attempt.is_late:
         raise attempt.forgive_timeout()
     return result
 
 
-async def _recover(instance: Node[Any, Any], ctx: Any, error: BaseException) -> None:
+async def _call(attempt: Attempt, held: Held, name: str, *arguments: Any) -> Any:
+    method, ctx = getattr(held.instance, name), held.ctx
+    implementation = attempt.implementation
+    if implementation is None or name not in implementation.plain_steps:
+        result = method(ctx, *arguments)
+    else:
+        twin = ctx._for_thread()
+        result = await attempt.run.session.threads.call(method, twin, *arguments)
+        ctx._take_over(twin)
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _recover(attempt: Attempt, held: Held, error: BaseException) -> None:
     try:
-        result = instance.recover(ctx, error)
-        if inspect.isawaitable(result):
-            await result
+        await _call(attempt, held, "recover", error)
     except Exception:
-        ctx.logger.exception("'recover' of node '%s' raised", ctx.node_id)
+        held.ctx.logger.exception("'recover' of node '%s' raised", held.ctx.node_id)

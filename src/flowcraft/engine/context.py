@@ -14,8 +14,9 @@ from urllib.parse import quote
 from flowcraft.core.events import Write
 from flowcraft.core.plan import Key, PlanNode, iteration_of_key
 from flowcraft.core.retries import max_attempts
-from flowcraft.core.values import copy_value, snapshot
-from flowcraft.errors import FlowcraftError
+from flowcraft.core.values import copy_value
+from flowcraft.engine.state_view import DELETED, Buffer, NodeStateView, SyncNodeStateView
+from flowcraft.ports.context import AsyncContext
 
 if TYPE_CHECKING:
     from flowcraft.engine.local import LocalRun
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 In = TypeVar("In")
 T = TypeVar("T")
 
-_MISSING: Any = object()
-_DELETED: Any = object()
 logger = logging.getLogger("flowcraft.node")
 
 
@@ -71,161 +70,6 @@ class CancelToken:
                 self._callbacks.remove(callback)
 
         return forget
-
-
-class Buffer:
-    """A node's view of the context: what was there when it started, and its own writes (S8)."""
-
-    __slots__ = ("_read", "_registered", "overlay", "writes")
-
-    def __init__(
-        self, read: Callable[[str, Any], Any], registered: Callable[[type], Any] | None
-    ) -> None:
-        self._read = read
-        self._registered = registered
-        self.writes: list[Write] = []
-        self.overlay: dict[str, Any] = {}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """A copy of the value of a key."""
-        value = self.overlay.get(key, _MISSING)
-        if value is _MISSING:
-            value = self._read(key, _MISSING)
-        if value is _MISSING or value is _DELETED:
-            return default
-        return copy_value(value, registered=self._registered)
-
-    def has(self, key: str) -> bool:
-        """Whether the key has a value."""
-        value = self.overlay.get(key, _MISSING)
-        if value is _MISSING:
-            value = self._read(key, _MISSING)
-        return value is not _MISSING and value is not _DELETED
-
-    def set(self, key: str, value: Any) -> None:
-        """Write a key when the node succeeds."""
-        stored = snapshot(value, registered=self._registered, where=f"context['{_own(key)}']")
-        self.writes.append(Write("set", key, stored))
-        self.overlay[key] = stored
-
-    def delete(self, key: str) -> bool:
-        """Remove a key when the node succeeds; whether it was there."""
-        present = self.has(_own(key))
-        self.writes.append(Write("delete", key))
-        self.overlay[key] = _DELETED
-        return present
-
-    def add(self, key: str, by: int | float) -> None:
-        """Add to a number when the node succeeds, also beside parallel nodes.
-
-        The node itself reads what it knows of plus its own additions.
-        """
-        if isinstance(by, bool) or not isinstance(by, int | float):
-            raise TypeError(f"context.add('{key}', …) takes a number, not {type(by).__name__}")
-        self.writes.append(Write("add", _own(key), by))
-        current = self.overlay.get(key, _MISSING)
-        if current is _MISSING:
-            current = self._read(key, None)
-        if current is None or current is _DELETED:
-            current = 0
-        if isinstance(current, bool) or not isinstance(current, int | float):
-            kind = type(current).__name__
-            raise FlowcraftError(f"context.add('{key}'): the key holds a {kind}, not a number.")
-        self.overlay[key] = current + by
-
-    def roll_back(self, count: int) -> None:
-        """Take back all writes but the first ``count``."""
-        kept = self.writes[:count]
-        self.writes, self.overlay = [], {}
-        for write in kept:
-            if write.op == "set":
-                self.set(write.key, write.value)
-            elif write.op == "delete":
-                self.delete(write.key)
-            else:
-                self.add(write.key, write.value)
-
-
-def _own(key: str) -> str:
-    if not isinstance(key, str):
-        raise TypeError(f"Context keys are text, not {type(key).__name__}")
-    if key.startswith("_"):
-        raise FlowcraftError(
-            f"Context keys that begin with an underscore are the engine's: '{key}' cannot be "
-            "written by a node. Choose another name."
-        )
-    return key
-
-
-class NodeStateView:
-    """The context as async nodes see it. A node reads what was committed before it started.
-
-    Its writes become visible together with its output, or not at all.
-    """
-
-    __slots__ = ("_all", "_buffer")
-
-    def __init__(self, buffer: Buffer, everything: Callable[[], dict[str, Any]]) -> None:
-        self._buffer = buffer
-        self._all = everything
-
-    async def get(self, key: str, default: Any = None) -> Any:
-        """A copy of the value of ``key``, or ``default``."""
-        return self._buffer.get(key, default)
-
-    async def has(self, key: str) -> bool:
-        """Whether ``key`` has a value (``None`` is one)."""
-        return self._buffer.has(key)
-
-    async def set(self, key: str, value: Any) -> None:
-        """Write a key; raises SerializationError for a value that cannot be stored."""
-        self._buffer.set(key, value)
-
-    async def delete(self, key: str) -> bool:
-        """Remove a key; whether it was there."""
-        return self._buffer.delete(key)
-
-    async def add(self, key: str, by: int | float = 1) -> None:
-        """Add ``by`` to a number; parallel nodes lose nothing. The new value is not returned."""
-        self._buffer.add(key, by)
-
-    async def to_dict(self) -> dict[str, Any]:
-        """A copy of the whole context, engine keys included."""
-        return self._all()
-
-
-class SyncNodeStateView:
-    """The context as plain functions see it: as for async nodes, with blocking methods."""
-
-    __slots__ = ("_all", "_buffer")
-
-    def __init__(self, buffer: Buffer, everything: Callable[[], dict[str, Any]]) -> None:
-        self._buffer = buffer
-        self._all = everything
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """A copy of the value of ``key``, or ``default``."""
-        return self._buffer.get(key, default)
-
-    def has(self, key: str) -> bool:
-        """Whether ``key`` has a value (``None`` is one)."""
-        return self._buffer.has(key)
-
-    def set(self, key: str, value: Any) -> None:
-        """Write a key; raises SerializationError for a value that cannot be stored."""
-        self._buffer.set(key, value)
-
-    def delete(self, key: str) -> bool:
-        """Remove a key; whether it was there."""
-        return self._buffer.delete(key)
-
-    def add(self, key: str, by: int | float = 1) -> None:
-        """Add ``by`` to a number; parallel nodes lose nothing. The new value is not returned."""
-        self._buffer.add(key, by)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A copy of the whole context, engine keys included."""
-        return self._all()
 
 
 class BaseNodeContext(Generic[In]):
@@ -353,7 +197,7 @@ class BaseNodeContext(Generic[In]):
         buffer = self._context_buffer()
         everything = self._run.whole_context(self._seen)
         for key, value in buffer.overlay.items():
-            if value is _DELETED:
+            if value is DELETED:
                 everything.pop(key, None)
             else:
                 everything[key] = self._run.copied(value)
@@ -372,6 +216,23 @@ class BaseNodeContext(Generic[In]):
         if self._buffer is not None:
             self._buffer.roll_back(count)
 
+    def _for_thread(self) -> SyncNodeContext[In]:
+        """The same for a plain function, with a copy of what was written so far.
+
+        A thread that is given up on goes on writing where it does no harm.
+        """
+        twin = SyncNodeContext(
+            self._run, self._node, self._key, self.attempt, self.input, self._seen
+        )
+        twin._item, twin._undoes, twin.deadline = self._item, self._undoes, self.deadline
+        twin._cancelled = self.cancelled
+        twin._buffer = self._context_buffer().copy()
+        return twin
+
+    def _take_over(self, twin: SyncNodeContext[In]) -> None:
+        """Make what was written in a thread one's own."""
+        self._buffer = twin._buffer
+
 
 class NodeContext(BaseNodeContext[In]):
     """What an async node is handed. Annotate ``NodeContext[Order]`` to have the input decoded."""
@@ -379,7 +240,7 @@ class NodeContext(BaseNodeContext[In]):
     __slots__ = ()
 
     @property
-    def context(self) -> NodeStateView:
+    def context(self) -> AsyncContext:
         """The run's context: shared values by key."""
         return NodeStateView(self._context_buffer(), self._everything)
 

@@ -27,6 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 Kind = Literal["async", "sync", "class"]
 
+STEPS: Final = ("prep", "exec", "fallback", "post", "recover")
 _CACHE: Final = "__flowcraft_implementation__"
 _TAKES_CONTEXT: Final = (
     inspect.Parameter.POSITIONAL_ONLY,
@@ -61,8 +62,9 @@ class Node(Generic[In, Out]):
     The steps run in this order: ``prep``, ``exec``, ``post``. Only ``exec`` is repeated within
     one delivery; when it has used up its attempts, ``fallback`` is asked for a result in its
     place. ``recover`` is told of an error that fails the attempt, for cleaning up. Any of them
-    may be a plain function as well. ``In`` and ``Out`` are the types of the node's input, which
-    is decoded accordingly, and of its output.
+    may be a plain method as well: it runs in a thread, and its ``ctx`` is a
+    :class:`SyncNodeContext`. ``In`` and ``Out`` are the types of the node's input, which is
+    decoded accordingly, and of its output.
     """
 
     async def prep(self, ctx: NodeContext[In]) -> Any:
@@ -144,12 +146,14 @@ class Implementation:
             made anew for each execution. What a call returns is awaited if it is awaitable.
         name: ``module.qualname``, for messages.
         uses: The key given by ``@node(uses=...)``, or None.
+        plain_steps: Of a class, the steps that are plain methods and run in a thread.
     """
 
     call: Callable[..., Any]
     kind: Kind
     name: str
     uses: str | None = None
+    plain_steps: frozenset[str] = frozenset()
     _types: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -208,15 +212,13 @@ def _described(implementation: Any) -> Implementation:
     if not callable(implementation):
         raise _not_a_node(implementation, "it cannot be called; pass a function or a Node class")
     function = plain_function(implementation)
+    name, uses = _name(implementation), _explicit_uses(implementation)
     if isinstance(function, type):
         _check_class(implementation, function)
-        kind: Kind = "class"
-    else:
-        _check_function(implementation, function)
-        kind = "async" if _is_async(implementation, function) else "sync"
-    return Implementation(
-        implementation, kind, _name(implementation), _explicit_uses(implementation)
-    )
+        return Implementation(implementation, "class", name, uses, _plain_steps(function))
+    _check_function(implementation, function)
+    kind: Kind = "async" if _is_async(implementation, function) else "sync"
+    return Implementation(implementation, kind, name, uses)
 
 
 def _check_class(implementation: Any, cls: type) -> None:
@@ -248,6 +250,13 @@ def _check_function(implementation: Any, function: Any) -> None:
             f"it is called with its context alone, but asks for {', '.join(needed)} too; read "
             "them from ctx.input, ctx.params or ctx.dependency, or fix them by functools.partial",
         )
+
+
+def _plain_steps(cls: type) -> frozenset[str]:
+    methods = {step: getattr(cls, step) for step in STEPS}
+    return frozenset(
+        step for step, method in methods.items() if not _is_async(method, plain_function(method))
+    )
 
 
 def _is_needed(parameter: inspect.Parameter) -> bool:
