@@ -61,9 +61,9 @@ from flowcraft.core.lint_flow import (
 from flowcraft.core.lint_nodes import (
     lint_configs,
     lint_helpers,
-    lint_references,
     lint_implementations,
     lint_params,
+    lint_references,
     text_condition,
 )
 from flowcraft.core.lint_subject import LintIssue, Severity, Subject
