@@ -19,6 +19,7 @@ from flowcraft import (
     WorkflowBlueprint,
     create_flow,
 )
+from flowcraft.engine.watch import LoopWatch
 from tests.deep import identical
 from tests.unit.runs import Ctx, SyncCtx, drive, echo, one, run
 
@@ -349,3 +350,20 @@ def test_a_node_that_computes_for_long_holds_up_the_others_and_nothing_breaks() 
     flow = create_flow("f").node("plain", tell).node("hog", hog)
     result = run(flow)
     assert result.outputs["hog"] is True
+
+
+def test_a_node_that_keeps_the_loop_busy_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two looks at a loop that does not answer are enough to name the node, once."""
+    runtime = FlowRuntime()
+    runtime.watch = LoopWatch(interval_seconds=3600)
+
+    async def hog(ctx: Ctx) -> int:
+        for _ in range(5):
+            runtime.watch.look()
+        return 1
+
+    flow = create_flow("f").node("hog", hog).node("other", one)
+    assert run(flow, runtime=runtime).status == "completed"
+    assert [record.getMessage().split("'")[1] for record in caplog.records] == ["hog"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flowcraft.core.plan import Key, Plan, PlanNode
+from flowcraft.core.plan import Key, Plan, PlanNode, index_of_key
 from flowcraft.core.state import (
     DELETED,
     HIDDEN,
@@ -20,6 +20,7 @@ from flowcraft.core.state import (
     SLEEPING,
     SUCCEEDED,
     Changes,
+    ErrorInfo,
     Record,
     RunState,
 )
@@ -163,3 +164,24 @@ class Overlay(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def error_value(node_id: str, error: ErrorInfo) -> dict[str, Any]:
+    """How a fallback is told of the failure that it takes over for (S4)."""
+    return {
+        "nodeId": node_id,
+        "type": error.type,
+        "message": error.message,
+        "attempts": error.attempts,
+    }
+
+
+def caught_error(plan: Plan, state: RunState, key: Key) -> dict[str, Any] | None:
+    """The failure that started this instance as a fallback, if one did."""
+    record = state.records.get(key)
+    if record is None or record.fired < 0 or not plan.links[record.fired].is_fallback:
+        return None
+    failed = state.records.get(record.origin)
+    if failed is None or failed.error is None:
+        return None
+    return error_value(plan.nodes[index_of_key(record.origin)].id, failed.error)

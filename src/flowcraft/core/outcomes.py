@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowcraft.core.commands import StopWork
-from flowcraft.core.context import CATCH_ERROR, OUTPUTS
+from flowcraft.core.context import CATCH_ERROR, OUTPUTS, error_value
 from flowcraft.core.plan import Key, PlanNode, iteration_of_key
 from flowcraft.core.routing import ALL, NONE, Route, choose
 from flowcraft.core.state import (
@@ -155,15 +155,7 @@ def _fall_back(step: Step, node: PlanNode, key: Key, ended: Record) -> None:
     step.note("node:fallback", key, fallback=step.plan.nodes[node.fallback].id)
     error = ended.error
     assert error is not None
-    step.write(
-        CATCH_ERROR,
-        {
-            "nodeId": node.id,
-            "type": error.type,
-            "message": error.message,
-            "attempts": error.attempts,
-        },
-    )
+    step.write(CATCH_ERROR, error_value(node.id, error))
     helper = step.plan.nodes[node.fallback]
     commit_output(step, node, key, ended, None, status=RESCUED if helper.out else RESCUING)
     step.changes.records[key] = step.changes.records[key]._replace(taken=())

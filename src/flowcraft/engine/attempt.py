@@ -132,7 +132,7 @@ class Attempt:
                 raise
             return self._failure(error)
         except BaseException as error:
-            if self.stop_reason == "timeout":
+            if self.stop_reason == "timeout" and not isinstance(error, NodeTimeout):
                 # What a node makes of being stopped is not why it failed.
                 late = self._timed_out()
                 late.__cause__ = error

@@ -91,7 +91,7 @@ async def _step(attempt: Attempt, held: Held, name: str, *arguments: Any) -> Any
             raise
         raise attempt.forgive_timeout() from None
     except Exception as error:
-        if attempt.is_late:
+        if attempt.stop_reason == "timeout":
             raise attempt.forgive_timeout() from error
         raise
     if attempt.is_late:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from urllib.parse import quote
 
+from flowcraft.core.context import CATCH_ERROR, caught_error
 from flowcraft.core.events import Write
 from flowcraft.core.plan import Key, PlanNode, iteration_of_key
 from flowcraft.core.retries import max_attempts
@@ -191,6 +192,11 @@ class BaseNodeContext(Generic[In]):
         return self._buffer
 
     def _read(self, key: str, default: Any) -> Any:
+        if key == CATCH_ERROR:
+            # Another node may have failed meanwhile: a fallback is told of its own.
+            caught = caught_error(self._run.plan, self._run.state, self._key)
+            if caught is not None:
+                return caught
         return self._run.read_context(key, self._seen, default)
 
     def _everything(self) -> dict[str, Any]:
@@ -203,9 +209,8 @@ class BaseNodeContext(Generic[In]):
                 everything[key] = self._run.copied(value)
         return everything
 
-    def _set_deadline(self, when: float | None) -> None:
-        if when is not None:
-            self.deadline = datetime.fromtimestamp(when, UTC)
+    def _set_deadline(self, when: float) -> None:
+        self.deadline = datetime.fromtimestamp(when, UTC)
 
     def _commit(self) -> tuple[Write, ...]:
         """The writes to commit with the node's output."""

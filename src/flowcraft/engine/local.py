@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
@@ -86,7 +86,7 @@ class LocalRun:
                 self._apply(decision)
         else:
             self._apply(decision)
-        if decision.notes:
+        if decision.notes and session.gate is None:
             log_notes(self, decision.notes)
         if session.bus.active:
             tell_decision(self, event, decision)
@@ -108,8 +108,16 @@ class LocalRun:
         """Carry out what is outstanding in a state that was loaded."""
         decision = decide(self.plan, self.state, ev.LookedAt(), self.session.clock.now())
         for command in decision.commands:
-            if not (isinstance(command, cmd.StartChild) and command.key in self.children):
+            if self._is_overdue(command):
+                self.feed(ev.TimerFired(command.key))
+            elif not (isinstance(command, cmd.StartChild) and command.key in self.children):
                 _CARRY_OUT[type(command)](self, command)
+
+    def _is_overdue(self, command: cmd.Command) -> TypeGuard[cmd.ArmTimer]:
+        """Whether a timer fires at once, though the caller waits for none."""
+        if self.session.wait_for_timers or not isinstance(command, cmd.ArmTimer):
+            return False
+        return command.due_at <= self.session.clock.now()
 
     def _status_changed(self, before: RunStatus) -> None:
         if self.orphaned:

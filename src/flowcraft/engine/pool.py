@@ -96,11 +96,13 @@ class Pool(Generic[J]):
             self._loop.call_soon(self._take_over)
 
     def _take_over(self) -> None:
-        """Start a runner for each queued job, since the one at work waits."""
+        """Start a runner for each queued job where those at work wait, else the first one."""
         self._offered = False
-        if not self._yielding:
-            for _ in range(min(len(self._queue), self._limit - len(self._runners))):
-                self._add_runner()
+        if self._yielding:
+            return
+        wanted = len(self._queue) if self._runners else 1
+        for _ in range(min(wanted, len(self._queue), self._limit - len(self._runners))):
+            self._add_runner()
 
     def _add_runner(self) -> None:
         if len(self._runners) >= self._limit or self.closed:

@@ -210,10 +210,14 @@ def _item_outcome(event: FlowEvent, key: Key, attempt: int) -> ev.Event | None:
 
 
 def _undone(event: FlowEvent, key: Key, attempt: int) -> ev.Event | None:
+    if event.type == "compensation:start" and attempt > 1:
+        return ev.UndoRetryDue(key, attempt)
     if event.type == "compensation:finish":
         return ev.UndoSettled(key, attempt)
+    if event.type == "compensation:retry":
+        return ev.UndoSettled(key, attempt, _error(event.payload))
     if event.type == "compensation:error":
-        return ev.UndoSettled(key, attempt, _error(event.payload)._replace(is_fatal=True))
+        return ev.UndoSettled(key, attempt, _error(event.payload), retryable=False)
     return None
 
 

@@ -91,8 +91,11 @@ def tell_decision(run: LocalRun, event: ev.Event, decision: Decision) -> None:
 def _tell_note(run: LocalRun, note: Note, event: ev.Event) -> None:
     details = dict(note.details)
     if isinstance(event, ev.RunStarted) and note.type == "workflow:start":
-        details |= event._asdict()
-        details["context"] = copy_value(dict(event.context), registered=_codecs(run))
+        details |= event._asdict() | {"context": dict(event.context)}
+    for name, value in details.items():
+        # What listeners do with a value is their business, and not the run's.
+        if isinstance(value, list | dict | set):
+            details[name] = copy_value(value, registered=_codecs(run))
     if isinstance(event, ev.ItemSucceeded) and "item" in details:
         details |= _finish_details(run, event) | {"attempt": event.attempt}
     attempt = details.pop("attempt", None)
