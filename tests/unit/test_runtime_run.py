@@ -19,7 +19,7 @@ from flowcraft import (
     WorkflowBlueprint,
     create_flow,
 )
-from flowcraft.engine.watch import LoopWatch
+from flowcraft.engine.watch import WATCH
 from tests.deep import identical
 from tests.unit.runs import Ctx, SyncCtx, drive, echo, one, run
 
@@ -356,14 +356,12 @@ def test_a_node_that_keeps_the_loop_busy_is_named_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Two looks at a loop that does not answer are enough to name the node, once."""
-    runtime = FlowRuntime()
-    runtime.watch = LoopWatch(interval_seconds=3600)
 
     async def hog(ctx: Ctx) -> int:
         for _ in range(5):
-            runtime.watch.look()
+            WATCH.look()
         return 1
 
     flow = create_flow("f").node("hog", hog).node("other", one)
-    assert run(flow, runtime=runtime).status == "completed"
+    assert run(flow).status == "completed"
     assert [record.getMessage().split("'")[1] for record in caplog.records] == ["hog"]

@@ -52,7 +52,7 @@ def timed_out(step: Step, node: PlanNode, key: Key, record: Record) -> ErrorInfo
     return ErrorInfo(
         "NodeTimeout",
         f"The child run of node '{node.id}' did not finish within its timeout of "
-        f"{node.definition.config.timeout_ms:g} ms.",
+        f"{node.definition.config.timeout_ms} ms.",
         ("NodeTimeout", "TimeoutError", "FlowcraftError"),
     )
 

@@ -26,14 +26,17 @@ class Known(Protocol):
 
 
 class KnownToRuntime:
-    """What the runtime was given."""
+    """What the runtime was given, and the blueprint that is run, which may be its own subflow."""
 
-    def __init__(self, runtime: FlowRuntime) -> None:
+    def __init__(self, runtime: FlowRuntime, own: WorkflowBlueprint | None = None) -> None:
         self._runtime = runtime
+        self._own = own
         self.find = runtime.registry.find
 
     def blueprint(self, blueprint_id: str) -> WorkflowBlueprint | None:
         """A blueprint by id."""
+        if self._own is not None and self._own.id == blueprint_id:
+            return self._own
         return self._runtime.blueprints.get(blueprint_id)
 
     def blueprint_ids(self) -> list[str]:
@@ -51,7 +54,9 @@ class KnownToFlow:
     def __init__(self, runtime: FlowRuntime, flow: Flow) -> None:
         self._runtime = runtime
         self._registry = Registry(flow.registry)
-        self._blueprints = flow.blueprints
+        # A flow may be its own subflow.
+        own = flow.to_blueprint()
+        self._blueprints = {**flow.blueprints, own.id: own}
 
     def find(self, key: str) -> Implementation | None:
         """The implementation of a ``uses`` key."""

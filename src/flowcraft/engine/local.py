@@ -24,7 +24,7 @@ from flowcraft.core.state import (
     apply,
 )
 from flowcraft.core.step import Decision
-from flowcraft.core.values import copy_value
+from flowcraft.core.values import copy_value, snapshot
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.class_nodes import Held
 from flowcraft.engine.past import Past
@@ -292,7 +292,13 @@ class LocalRun:
         return save_run(self)
 
     def report_progress(self, key: Key, attempt: int, progress: float | None, detail: Any) -> None:
-        """Tell listeners that a node is alive. May be called from a node's thread."""
+        """Tell listeners that a node is alive. May be called from a node's thread.
+
+        Raises:
+            SerializationError: ``detail`` cannot be stored.
+        """
+        codecs = self.session.runtime.options.serializer.codec_for
+        detail = snapshot(detail, registered=codecs, where="detail")
         if self.session.bus.active:
             details = {"progress": progress, "detail": detail}
             self.session.in_loop(lambda: emit(self, "node:progress", key, attempt, details))

@@ -145,6 +145,7 @@ class FlowRuntime:
         self.registry = Registry(registry)
         self.bus = EventBus()
         self.threads = DaemonThreads()
+        self.watch = WATCH
         self.blueprints: dict[str, WorkflowBlueprint] = {}
         self._known = KnownToRuntime(self)
         self._plans: dict[int, tuple[WorkflowBlueprint, Plan]] = {}
@@ -348,7 +349,7 @@ class FlowRuntime:
     ) -> RunResult:
         session.root = run
         self.sessions.add(session)
-        WATCH.add(session)
+        self.watch.add(session)
         forget: Callable[[], None] | None = None
         try:
             if cancel is not None:
@@ -358,7 +359,7 @@ class FlowRuntime:
             await session.finish()
         finally:
             self.sessions.discard(session)
-            WATCH.remove(session)
+            self.watch.remove(session)
             if forget is not None:
                 forget()
             await session.tails.drain()
@@ -423,7 +424,8 @@ class FlowRuntime:
                 )
             return found, self._known
         if isinstance(flow, WorkflowBlueprint | Mapping):
-            return _as_blueprint(flow), self._known
+            blueprint = _as_blueprint(flow)
+            return blueprint, KnownToRuntime(self, blueprint)
         return flow.to_blueprint(), KnownToFlow(self, flow)
 
     def _check_strict(self, blueprint: WorkflowBlueprint, strict: bool) -> None:

@@ -13,7 +13,7 @@ from flowcraft.core.context import HAS_OUTPUT
 from flowcraft.core.plan import Key, index_of_key, iteration_of_key
 from flowcraft.core.state import Note
 from flowcraft.core.step import Decision
-from flowcraft.core.values import copy_value
+from flowcraft.core.values import EXACT_SCALARS, copy_value
 from flowcraft.engine.bus import FlowEvent
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from flowcraft.engine.local import LocalRun
 
 logger = logging.getLogger("flowcraft.run")
+
+# Tuples are the engine's own, of texts; in stored values there are none.
+_UNCHANGEABLE = EXACT_SCALARS | {tuple}
 
 _LEVELS: Mapping[str, int] = {
     "workflow:start": logging.INFO,
@@ -69,7 +72,7 @@ def _fields(run: LocalRun, note: Note) -> dict[str, Any]:
 def tell_start(run: LocalRun, attempt: Attempt) -> None:
     """An attempt begins."""
     command = attempt.command
-    details: dict[str, Any] = {"input": copy_value(command.input, registered=_codecs(run))}
+    details: dict[str, Any] = {"input": command.input}
     if isinstance(command, cmd.RunUndo):
         emit(run, "compensation:start", command.target, command.attempt, details)
         return
@@ -83,7 +86,7 @@ def tell_decision(run: LocalRun, event: ev.Event, decision: Decision) -> None:
     if isinstance(event, ev.NodeSucceeded) and event.key in decision.changes.records:
         record = decision.changes.records[event.key]
         if record.status in HAS_OUTPUT:
-            emit(run, "node:finish", event.key, event.attempt, _finish_details(run, event))
+            emit(run, "node:finish", event.key, event.attempt, _finish_details(event))
     for note in decision.notes:
         _tell_note(run, note, event)
 
@@ -92,26 +95,27 @@ def _tell_note(run: LocalRun, note: Note, event: ev.Event) -> None:
     details = dict(note.details)
     if isinstance(event, ev.RunStarted) and note.type == "workflow:start":
         details |= event._asdict() | {"context": dict(event.context)}
-    for name, value in details.items():
-        # What listeners do with a value is their business, and not the run's.
-        if isinstance(value, list | dict | set):
-            details[name] = copy_value(value, registered=_codecs(run))
     if isinstance(event, ev.ItemSucceeded) and "item" in details:
-        details |= _finish_details(run, event) | {"attempt": event.attempt}
+        details |= _finish_details(event) | {"attempt": event.attempt}
     attempt = details.pop("attempt", None)
     if note.key is not None:
         record = run.state.records.get(note.key)
         if attempt is None and record is not None:
             attempt = record.attempt
         if note.type == "node:finish" and record is not None and "item" not in details:
-            details["output"] = copy_value(record.output, registered=_codecs(run))
+            details["output"] = record.output
     emit(run, note.type, note.key, attempt, details)
 
 
 def emit(
     run: LocalRun, type_: str, key: Key | None, attempt: int | None, details: Mapping[str, Any]
 ) -> None:
-    """Hand an event to the listeners."""
+    """Hand an event to the listeners, with copies: they cannot change the run's values."""
+    codecs = run.session.runtime.options.serializer.codec_for
+    payload = {
+        name: value if type(value) in _UNCHANGEABLE else copy_value(value, registered=codecs)
+        for name, value in details.items()
+    }
     run.session.bus.emit(
         FlowEvent(
             type=type_,
@@ -121,25 +125,18 @@ def emit(
             node_id=None if key is None else run.plan.nodes[index_of_key(key)].id,
             attempt=attempt,
             iteration=() if key is None else iteration_of_key(key),
-            payload=details,
+            payload=payload,
         ),
         run.session.tails,
     )
 
 
-def _finish_details(run: LocalRun, event: ev.NodeSucceeded | ev.ItemSucceeded) -> dict[str, Any]:
-    codecs = _codecs(run)
-    details: dict[str, Any] = {"output": copy_value(event.output, registered=codecs)}
+def _finish_details(event: ev.NodeSucceeded | ev.ItemSucceeded) -> dict[str, Any]:
+    details: dict[str, Any] = {"output": event.output}
     if event.writes:
-        details["writes"] = [
-            [w.op, w.key, copy_value(w.value, registered=codecs)] for w in event.writes
-        ]
+        details["writes"] = [[write.op, write.key, write.value] for write in event.writes]
     if isinstance(event, ev.NodeSucceeded):
         details["action"] = event.action
         if event.dynamic:
             details["dynamic_nodes"] = [definition.to_dict() for definition in event.dynamic]
     return details
-
-
-def _codecs(run: LocalRun) -> Any:
-    return run.session.runtime.options.serializer.codec_for
