@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ def test_a_chain_is_told_in_order() -> None:
     """Start and finish of the run and of each node come once, in the order they happened."""
     events = Events()
     run(create_flow("f").node("a", one).node("b", echo).edge("a", "b"), runtime=listened(events))
-    assert events.names(kinds=["workflow:start", "node:start", "node:finish", "workflow:finish"]) == [
+    assert events.names(
+        kinds=["workflow:start", "node:start", "node:finish", "workflow:finish"]
+    ) == [
         "workflow:start",
         "node:start a",
         "node:finish a",
@@ -175,6 +178,34 @@ def test_a_listener_that_raises_disturbs_nobody(caplog: pytest.LogCaptureFixture
     assert "async listener" in caplog.text
 
 
+def test_a_listener_that_is_cancelled_disturbs_nobody() -> None:
+    """A listener that raises CancelledError, plain or async, does not cancel the run."""
+
+    def bad(event: FlowEvent) -> None:
+        raise asyncio.CancelledError
+
+    async def bad_later(event: FlowEvent) -> None:
+        raise asyncio.CancelledError
+
+    result = run(create_flow("f").node("a", one), runtime=listened(bad, bad_later))
+    assert result.status == "completed"
+
+
+def test_listeners_need_not_be_hashable() -> None:
+    """An object that cannot be hashed is a listener like others."""
+
+    @dataclass
+    class Counts:
+        told: int = 0
+
+        async def __call__(self, event: FlowEvent) -> None:
+            self.told += 1
+
+    counts = Counts()
+    run(create_flow("f").node("a", one), runtime=listened(counts))
+    assert counts.told == 4
+
+
 def test_async_listeners_are_told_one_after_the_other_and_waited_for() -> None:
     """An async listener never runs twice at once, keeps the order, and is through at the end."""
     log: list[str] = []
@@ -283,7 +314,7 @@ def test_an_evaluator_that_breaks_is_told_and_takes_no_run_down() -> None:
 
     events = Events()
     flow = create_flow("f").node("a", one).node("b", one).edge("a", "b", condition="x")
-    runtime = FlowRuntime(evaluator=Broken(), listeners=[events])  # type: ignore[arg-type]
+    runtime = FlowRuntime(evaluator=Broken(), listeners=[events])
     result = run(flow, runtime=runtime)
     assert (result.status, "b" in result.outputs) == ("completed", False)
     assert "boom" in str([event.payload for event in events.of("edge:evaluate")])

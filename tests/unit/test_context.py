@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +79,6 @@ def test_a_node_reads_what_was_committed_before_it_started() -> None:
 
 def test_a_plain_function_reads_a_snapshot_too() -> None:
     """The snapshot holds for functions in threads while the loop goes on committing."""
-    import threading
-
     committed = threading.Event()
 
     def reads(ctx: SyncCtx) -> list[Any]:

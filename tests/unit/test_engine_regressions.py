@@ -6,10 +6,14 @@ import asyncio
 import threading
 from typing import Any
 
-from flowcraft import FlowRuntime, Node, NodeResult, create_flow
+import pytest
+
+from flowcraft import CancelToken, FlowEvent, FlowRuntime, Node, NodeResult, create_flow
+from flowcraft.core.decide import decide
+from flowcraft.core.plan import Plan
 from flowcraft.engine.threads import DaemonThreads, ThreadPool
 from flowcraft.testing import VirtualClock
-from tests.unit.runs import Ctx, SyncCtx, drive, run
+from tests.unit.runs import Ctx, Events, SyncCtx, drive, echo, one, run, turns
 
 
 def plain(ctx: SyncCtx) -> str:
@@ -146,3 +150,147 @@ def test_a_node_that_kept_the_loop_past_its_timeout_has_failed() -> None:
     (error,) = result.errors
     assert (error.type, error.node_id, error.causes) == ("NodeTimeout", "a", ())
     assert result.outputs["b"] == "NodeTimeout"
+
+
+def test_listeners_cannot_change_values() -> None:
+    """Whatever a listener does to what it is told, inputs and outputs stay what they were."""
+
+    def spoil(event: FlowEvent) -> None:
+        for value in event.payload.values():
+            if isinstance(value, list):
+                value.append(99)
+
+    async def numbers(ctx: Ctx) -> list[int]:
+        return [1, 2]
+
+    child = create_flow("child").node("c", echo)
+    flow = create_flow("f").node("a", numbers).sleep("z", "1ms").subflow("s", child).node("y", echo)
+    flow.edge("a", "z").edge("z", "s").edge("s", "y")
+    result = run(flow, runtime=FlowRuntime(listeners=[spoil]))
+    assert result.outputs == {node: [1, 2] for node in "azsy"}
+
+
+def test_progress_is_told_as_it_was() -> None:
+    """What a node reports is a copy; it may go on with the object."""
+    events = Events()
+
+    async def node(ctx: Ctx) -> None:
+        detail = ["begun"]
+        await ctx.heartbeat(0.5, detail)
+        detail.append("more")
+
+    run(create_flow("f").node("a", node), runtime=FlowRuntime(listeners=[events]))
+    (event,) = events.of("node:progress")
+    assert event.payload == {"progress": 0.5, "detail": ["begun"]}
+
+
+def test_a_child_that_cannot_be_planned_fails_its_node_alone() -> None:
+    """The subflow node fails with the reason; the rest of the run is not lost."""
+    loop = {"id": "l", "uses": "loop-controller", "params": {"condition": "true"}}
+    child = {"id": "child", "nodes": [loop], "edges": []}
+    parent = {
+        "id": "f",
+        "nodes": [
+            {"id": "s", "uses": "subflow", "params": {"blueprintId": "child"}},
+            {"id": "x", "uses": "one"},
+        ],
+        "edges": [],
+    }
+    runtime = FlowRuntime(blueprints={"child": child}, registry={"one": one})
+    result = run(parent, runtime=runtime)
+    (error,) = result.errors
+    assert (result.status, error.node_id, error.type) == ("failed", "s", "BlueprintError")
+    assert "continue" in error.message
+    assert result.outputs["x"] == 1
+
+
+def test_a_defect_in_deciding_about_a_node_fails_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no decision can be made about an outcome, its node has failed, and says why."""
+
+    def breaks(plan: Plan, state: Any, event: Any, now: float) -> Any:
+        if getattr(event, "output", None) == "unlucky":
+            raise ZeroDivisionError("a defect")
+        return decide(plan, state, event, now)
+
+    async def unlucky(ctx: Ctx) -> str:
+        return "unlucky"
+
+    monkeypatch.setattr("flowcraft.engine.local.decide", breaks)
+    result = run(create_flow("f").node("a", unlucky).node("b", one))
+    (error,) = result.errors
+    assert (result.status, error.node_id, error.type) == ("failed", "a", "ZeroDivisionError")
+    assert result.outputs == {"b": 1}
+
+
+@pytest.mark.parametrize("kind", ["run", "resume"])
+def test_a_cancellation_while_the_run_is_planned_counts(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that is set while the run is being set up cancels it before anything starts."""
+    cancel, runtime = CancelToken(), FlowRuntime()
+    flow = create_flow("f").wait("w").node("a", one).edge("w", "a")
+    plan_of = runtime.plan_of
+
+    def planning(blueprint: Any) -> Plan:
+        cancel.cancel()
+        return plan_of(blueprint)
+
+    async def main() -> Any:
+        rested = await flow.run(runtime)
+        monkeypatch.setattr(runtime, "plan_of", planning)
+        if kind == "run":
+            return await runtime.run(flow, cancel=cancel)
+        return await runtime.resume(flow, rested, cancel=cancel)
+
+    result = drive(main())
+    assert (result.status, dict(result.outputs)) == ("cancelled", {})
+
+
+def test_a_plain_function_is_told_when_the_caller_gives_up() -> None:
+    """Cancelling ``run()`` itself sets ``ctx.cancelled``, so that no thread goes on for ever."""
+    begun, told = threading.Event(), threading.Event()
+
+    def node(ctx: SyncCtx) -> None:
+        begun.set()
+        if ctx.cancelled.wait(5):
+            told.set()
+
+    async def main() -> None:
+        task = asyncio.ensure_future(FlowRuntime().run(create_flow("f").node("a", node)))
+        assert await asyncio.to_thread(begun.wait, 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(told.wait, 5)
+
+    drive(main())
+
+
+def test_a_subflow_at_work_times_out_whatever_becomes_of_timers() -> None:
+    """``timers="return"`` is about runs that only wait: one at work is held to its timeouts."""
+
+    async def hangs(ctx: Ctx) -> None:
+        await asyncio.Event().wait()
+
+    child = create_flow("child").node("q", hangs)
+    flow = create_flow("f").subflow("s", child, timeout=0.005)
+    (error,) = run(flow, timers="return").errors
+    assert (error.node_id, error.type) == ("s", "NodeTimeout")
+
+
+def test_a_child_that_is_given_up_on_undoes_what_it_did() -> None:
+    """The run is over only when the compensations of a child that took too long are, too."""
+    log: list[str] = []
+
+    async def hangs(ctx: Ctx) -> None:
+        await asyncio.Event().wait()
+
+    async def undo(ctx: Ctx) -> None:
+        log.append("begin")
+        await turns(10)
+        log.append("end")
+
+    child = create_flow("child").node("a", one, compensate="u").node("u", undo)
+    child.node("q", hangs).edge("a", "q")
+    result = run(create_flow("f").subflow("s", child, timeout=0.005))
+    assert (result.status, log) == ("failed", ["begin", "end"])

@@ -224,6 +224,8 @@ def test_heartbeats_are_told_to_listeners() -> None:
 
     runtime = FlowRuntime(listeners=[events, listen])
     run(create_flow("f").node("a", node).node("b", plain), runtime=runtime)
-    told = {e.node_id: (e.payload["progress"], e.payload["detail"]) for e in events.of("node:progress")}
+    told = {
+        e.node_id: (e.payload["progress"], e.payload["detail"]) for e in events.of("node:progress")
+    }
     assert told == {"a": (0.5, {"rows": 10}), "b": (0.25, None)}
     assert {0.5, 0.25} <= set(later)

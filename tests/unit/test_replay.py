@@ -192,19 +192,39 @@ def test_a_recording_cut_short_gives_the_run_as_it_was_then(name: str) -> None:
     drive(main())
 
 
+def in_virtual_time() -> FlowRuntime:
+    runtime = FlowRuntime(max_executions=50)
+    VirtualClock(autojump=True).attach(runtime)
+    return runtime
+
+
 @pytest.mark.parametrize("name", FLOWS)
-def test_replaying_from_the_start_executes_everything_anew(name: str) -> None:
-    """From each start node on, the run is executed again and ends as it did."""
+def test_a_run_cut_short_goes_on_to_the_same_end(name: str) -> None:
+    """A run cut off after any of its events, saved and resumed, ends as the whole one did."""
     flow = FLOWS[name]()
 
     async def main() -> None:
-        result, events = await record(flow, run_id="r")
-        first = flow.to_blueprint().nodes[0].id
-        clock, runtime = VirtualClock(autojump=True), FlowRuntime(max_executions=50)
-        clock.attach(runtime)
-        again = await runtime.replay_from(flow, events, first)
-        assert str(again.status) == str(result.status)
-        assert set(again.outputs) == set(result.outputs)
+        result, events = await record(flow)
+        for count in range(1, len(events)):
+            part = await FlowRuntime().replay(flow, events[:count])
+            if not part.status.is_final:
+                again = await in_virtual_time().resume(flow, part.state, answer=False)
+                assert told(again) == told(result), f"after {count} events"
+
+    drive(main())
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_replaying_from_any_node_ends_the_same(name: str) -> None:
+    """With unchanged code a run that is executed anew from any node on ends as it did."""
+    flow = FLOWS[name]()
+
+    async def main() -> None:
+        result, events = await record(flow)
+        for node in flow.to_blueprint().nodes:
+            again = await in_virtual_time().replay_from(flow, events, node.id)
+            assert again.status == result.status
+            assert (dict(again.outputs), again.states) == (dict(result.outputs), result.states)
 
     drive(main())
 

@@ -44,7 +44,11 @@ def test_nothing_to_do_gives_an_empty_result(empty: Any) -> None:
     """An empty list, null and 0 give an empty list of results, and what follows runs."""
     flow = batch(one, output_key="results").node("after", echo).edge("b", "after")
     result = run(flow, {"list": empty})
-    assert (result.status, result.outputs["after"], result.context["results"]) == ("completed", [], [])
+    assert (result.status, result.outputs["after"], result.context["results"]) == (
+        "completed",
+        [],
+        [],
+    )
 
 
 @pytest.mark.parametrize("wrong", ["text", 5, {"a": 1}, True])
@@ -277,7 +281,11 @@ def test_runs_do_not_share_added_nodes() -> None:
 def test_every_item_is_told_once() -> None:
     """Each item's start and end is told once, also where items are handed out in parts."""
     events = Events()
-    run(batch(echo, concurrency=7), {"list": list(range(100))}, runtime=FlowRuntime(listeners=[events]))
+    run(
+        batch(echo, concurrency=7),
+        {"list": list(range(100))},
+        runtime=FlowRuntime(listeners=[events]),
+    )
     counts = Counter((e.type, e.payload["item"]) for e in events if "item" in e.payload)
     assert set(counts.values()) == {1}
     assert len(counts) == 200

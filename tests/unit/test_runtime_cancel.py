@@ -308,11 +308,9 @@ def test_failing_fast_stops_what_runs_and_starts_nothing_more() -> None:
         flow.node("root", one).node("bad", raises).edge("root", "bad").edge("late", "after")
         return flow
 
-    for flow, options in (
-        (build().on_failure("fail_fast"), {}),
-        (build(), {"on_failure": "fail_fast"}),
-    ):
-        result = run(flow, **options)
+    by_blueprint = run(build().on_failure("fail_fast"))
+    by_option = run(build(), on_failure="fail_fast")
+    for result in (by_blueprint, by_option):
         assert (result.status, [error.node_id for error in result.errors]) == ("failed", ["bad"])
         assert set(result.outputs) == {"root"}
     assert Late.cleaned == [1, 1]

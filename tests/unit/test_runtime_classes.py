@@ -8,8 +8,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from flowcraft import FlowcraftError, FlowRuntime, Middleware, Node, NodeResult, RetryPolicy
-from flowcraft import create_flow
+from flowcraft import (
+    FlowcraftError,
+    FlowRuntime,
+    Middleware,
+    Node,
+    NodeResult,
+    RetryPolicy,
+    create_flow,
+)
 from tests.unit.runs import Ctx, echo, run
 
 AT_ONCE = RetryPolicy(max_attempts=3, delay=0)
@@ -141,13 +148,13 @@ def test_steps_may_be_plain_methods() -> None:
     """Each step may be a plain method as well."""
 
     class Plain(Node[Any, Any]):
-        def prep(self, ctx: Ctx) -> Any:  # type: ignore[override]
+        def prep(self, ctx: Ctx) -> Any:
             return ctx.input + 1
 
-        def exec(self, ctx: Ctx, prepared: Any) -> Any:  # type: ignore[override]
+        def exec(self, ctx: Ctx, prepared: Any) -> Any:
             return prepared * 2
 
-        def post(self, ctx: Ctx, result: Any) -> Any:  # type: ignore[override]
+        def post(self, ctx: Ctx, result: Any) -> Any:
             return NodeResult(result, "go")
 
     flow = create_flow("f").node("a", Plain, inputs="n").node("b", echo).node("c", echo)

@@ -221,6 +221,57 @@ def test_an_error_keeps_its_causes_and_names() -> None:
     assert "in fails" in (error.traceback or "")
 
 
+def test_errors_of_a_task_group_are_among_the_causes() -> None:
+    """What failed inside of a task group is recorded, not only that something did."""
+
+    async def fails(ctx: Ctx) -> None:
+        async def bad() -> None:
+            raise ValueError("inside")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bad())
+
+    (error,) = run(create_flow("f").node("a", fails)).errors
+    assert ("ValueError", "inside") in error.causes
+
+
+def test_nodes_may_use_timeouts_and_task_groups() -> None:
+    """The standard library's own cancellation works inside of a node, beside the engine's."""
+
+    async def gives_up(ctx: Ctx) -> str:
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return "gave up"
+        return "never"
+
+    async def gathers(ctx: Ctx) -> list[int]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(asyncio.sleep(0, n)) for n in range(3)]
+        return [task.result() for task in tasks]
+
+    flow = create_flow("f").node("a", gives_up, timeout=5).node("b", gathers, timeout=5)
+    assert dict(run(flow).outputs) == {"a": "gave up", "b": [0, 1, 2]}
+
+
+def test_a_node_may_run_another_flow() -> None:
+    """Nodes of both kinds may run a flow on their own runtime, though it is full."""
+    runtime, inner = (
+        FlowRuntime(concurrency=1),
+        create_flow("inner").node("x", lambda ctx: 1, uses="x"),
+    )
+
+    async def outer(ctx: Ctx) -> Any:
+        return (await inner.run(runtime)).outputs["x"]
+
+    def outer_plain(ctx: SyncCtx) -> Any:
+        return inner.run_sync(runtime=runtime).outputs["x"]
+
+    flow = create_flow("f").node("a", outer).node("b", outer_plain)
+    assert dict(run(flow, runtime=runtime).outputs) == {"a": 1, "b": 1}
+
+
 def test_an_error_without_a_readable_text_is_kept_all_the_same() -> None:
     """An exception whose text cannot be made is recorded by its class."""
 
@@ -244,7 +295,9 @@ def test_an_output_that_cannot_be_stored_fails_the_node_with_its_place() -> None
         calls.append(1)
         return {"rows": [1, {"file": object()}]}
 
-    (error,) = run(create_flow("f").node("a", bad, config={"maxRetries": 3, "retryDelay": 0})).errors
+    (error,) = run(
+        create_flow("f").node("a", bad, config={"maxRetries": 3, "retryDelay": 0})
+    ).errors
     assert error.type == "SerializationError"
     assert "output.rows[1].file" in error.message
     assert calls == [1]

@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from flowcraft import FlowcraftError, FlowRuntime, InvalidRunState, RetryPolicy, SerializationError
-from flowcraft import create_flow
+from flowcraft import (
+    FlowcraftError,
+    FlowRuntime,
+    InvalidRunState,
+    RetryPolicy,
+    SerializationError,
+    create_flow,
+)
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.engine.context import CancelToken
 from flowcraft.testing import TestEnvironment, VirtualClock
@@ -222,7 +228,7 @@ def test_an_answer_that_comes_before_its_wait_is_kept() -> None:
 def test_a_wait_takes_only_the_actions_it_names() -> None:
     """An answer with another action than the wait's own is refused, and they are listed."""
     first = run(approval())
-    with pytest.raises(InvalidRunState, match="'yes', 'no'.*'maybe'"):
+    with pytest.raises(InvalidRunState, match=r"'yes', 'no'.*'maybe'"):
         resume(approval(), first, action="maybe")
     assert resume(approval(), first).status == "completed"
 

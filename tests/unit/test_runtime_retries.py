@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import threading
 from datetime import timedelta
 from typing import Any
@@ -64,7 +66,7 @@ def test_jitter_stays_within_its_bounds_and_is_the_same_again() -> None:
     retry = RetryPolicy(max_attempts=4, delay=10, backoff=1)
     first = drive(times_of(retry, failing(*[ValueError()] * 3)))[1]
     again = drive(times_of(retry, failing(*[ValueError()] * 3)))[1]
-    delays = [after - before for before, after in zip(first, first[1:], strict=False)]
+    delays = [after - before for before, after in itertools.pairwise(first)]
     assert first == again
     assert all(5 <= delay <= 10 for delay in delays)
     assert len(set(delays)) == 3
@@ -184,10 +186,8 @@ def test_a_node_that_swallows_its_timeout_has_timed_out_all_the_same() -> None:
 
     async def node(ctx: Ctx) -> str:
         await ctx.context.set("late", True)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            pass
         return "late"
 
     result = run(create_flow("f").node("a", node, timeout=0.005))

@@ -227,7 +227,7 @@ def test_raise_for_status_passes_on_what_failed() -> None:
 
     result = run(create_flow("f").node("a", one))
     assert result.raise_for_status() is result
-    with pytest.raises(RunFailed, match="'a'.*the reason"):
+    with pytest.raises(RunFailed, match=r"'a'.*the reason"):
         run(create_flow("f").node("a", fails)).raise_for_status()
 
 

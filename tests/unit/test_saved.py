@@ -174,7 +174,10 @@ def test_text_cut_short_is_refused() -> None:
 def test_a_child_of_an_unknown_blueprint_is_named() -> None:
     """A saved child whose blueprint the runtime lacks is refused by its id."""
     child = create_flow("child").wait("w")
-    parent = {"id": "p", "nodes": [{"id": "s", "uses": "subflow", "params": {"blueprintId": "child"}}]}
+    parent = {
+        "id": "p",
+        "nodes": [{"id": "s", "uses": "subflow", "params": {"blueprintId": "child"}}],
+    }
     knows = FlowRuntime(blueprints={"child": child.to_blueprint()})
     text = run(parent, runtime=knows).state
     with pytest.raises(FlowcraftError, match="'child'"):

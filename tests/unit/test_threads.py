@@ -45,7 +45,13 @@ def test_a_call_gives_what_the_function_returns() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("x"), StopIteration(1), GeneratorExit("x"), SystemExit(2), asyncio.CancelledError()],
+    [
+        ValueError("x"),
+        StopIteration(1),
+        GeneratorExit("x"),
+        SystemExit(2),
+        asyncio.CancelledError(),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_a_call_raises_what_the_function_raises(error: BaseException) -> None:

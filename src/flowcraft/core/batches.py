@@ -71,6 +71,7 @@ def run_gather(step: Step, node: PlanNode, key: Key, record: Record) -> None:
         step.put("batches", scatter, batch._replace(items=()))
     if isinstance(output_key, str) and output_key:
         step.write(output_key, results)
+        step.note("context:change", key, op="set", name=output_key)
     step.note("node:finish", key, action=None)
     succeed(step, node, key, record, results)
 

@@ -106,7 +106,7 @@ class FlowBuilder:
             uses: The key under which a callable is registered, instead of its own name.
             params: Constants for the implementation: plain JSON values.
             inputs: Where its input comes from (rule S6): a node's id, a context key, a path
-                such as ``order.total``, or a map of names to these.
+                into a node's output such as ``charge.total``, or a map of names to these.
             config: The format's ``config``, in its JSON form; the arguments below go before.
             retry: Attempts and delays.
             timeout: For one attempt, in seconds or as a ``timedelta``.

@@ -156,6 +156,7 @@ def _fall_back(step: Step, node: PlanNode, key: Key, ended: Record) -> None:
     error = ended.error
     assert error is not None
     step.write(CATCH_ERROR, error_value(node.id, error))
+    step.note("context:change", key, op="set", name=CATCH_ERROR)
     helper = step.plan.nodes[node.fallback]
     commit_output(step, node, key, ended, None, status=RESCUED if helper.out else RESCUING)
     step.changes.records[key] = step.changes.records[key]._replace(taken=())

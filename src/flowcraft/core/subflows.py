@@ -88,6 +88,7 @@ def child_succeeded(step: Step, node: PlanNode, record: Record, event: ChildSett
     if outputs is not None:
         for name, source in outputs.items():
             step.write(name, _exported(event, source))
+            step.note("context:change", event.key, op="set", name=name)
         result = dict(event.context)
     step.note("node:finish", event.key, action=None)
     succeed(step, node, event.key, record, result)

@@ -97,9 +97,13 @@ class Attempt:
         """Ask the attempt to end; a coroutine is cancelled, a thread is told."""
         if self.stop_reason is None:
             self.stop_reason = reason
-            if self.ctx is not None:
-                self.ctx.cancelled.cancel()
+            self.warn()
             self.task.cancel()
+
+    def warn(self) -> None:
+        """Tell the node that it should stop; a thread can only be told."""
+        if self.ctx is not None:
+            self.ctx.cancelled.cancel()
 
     async def perform(self) -> ev.Event:
         """Carry out the attempt.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Iterator
 
+from flowcraft.core import events as ev
 from flowcraft.core.state import ErrorInfo
-from flowcraft.errors import FlowcraftError
+from flowcraft.errors import FlowcraftError, InvalidRunState
+
+logger = logging.getLogger("flowcraft")
 
 KEPT_CAUSES = 10
 KEPT_TRACEBACK = 8_000
@@ -27,6 +31,28 @@ def error_info(error: BaseException) -> ErrorInfo:
 def is_retryable(error: BaseException) -> bool:
     """Whether another attempt could end otherwise; a node's own errors always could."""
     return not isinstance(error, FlowcraftError) or error.disposition == "retry"
+
+
+def instead_of(event: ev.Event, error: Exception) -> ev.Event:
+    """What to decide about where deciding about an event broke off: its node fails.
+
+    Raises:
+        Exception: The error itself, where the event is about no outcome that could be a failure.
+    """
+    if isinstance(error, InvalidRunState):
+        raise error
+    failed: ev.Event
+    if isinstance(event, ev.NodeSucceeded):
+        failed = ev.NodeFailed(event.key, event.attempt, error_info(error), retryable=False)
+    elif isinstance(event, ev.ItemSucceeded):
+        info = error_info(error)
+        failed = ev.ItemFailed(event.key, event.item, event.attempt, info, retryable=False)
+    elif isinstance(event, ev.ChildSettled) and event.succeeded:
+        failed = event._replace(succeeded=False, error=error_info(error))
+    else:
+        raise error
+    logger.error("Deciding about %s broke off", type(event).__name__, exc_info=error)
+    return failed
 
 
 def names_of(cls: type[BaseException]) -> tuple[str, ...]:

@@ -9,28 +9,26 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import Any
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.context import ContextView
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan, index_of_key, iteration_of_key
 from flowcraft.core.results import child_outputs, child_result
-from flowcraft.core.state import (
-    ErrorInfo,
-    RunState,
-    RunStatus,
-    apply,
-)
+from flowcraft.core.state import CHILD, ErrorInfo, RunState, RunStatus, apply
 from flowcraft.core.step import Decision
 from flowcraft.core.values import copy_value, snapshot
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.class_nodes import Held
+from flowcraft.engine.failures import error_info, instead_of
 from flowcraft.engine.past import Past
 from flowcraft.engine.saved import save_run
 from flowcraft.engine.session import AttemptCommand, Session
 from flowcraft.engine.telling import emit, log_notes, tell_decision, tell_start
+from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
 
 MAX_DEPTH = 50
@@ -48,14 +46,14 @@ class LocalRun:
         self.state = state
         self.parent = parent
         self.depth: int = parent[0].depth + 1 if parent else 0
-        self.orphaned = False
         self._deciding = False
         self._later: deque[ev.Event] = deque()
         self.children: dict[Key, LocalRun] = {}
         self.held: dict[tuple[Any, ...], Held] = {}
         self.past = Past()
         self.running: set[Attempt] = set()
-        self._timers: dict[tuple[str, Key], Timer] = {}
+        # Timers by instance, and whether a run at rest is kept for them.
+        self._timers: dict[Key, tuple[Timer, bool]] = {}
         self._lock = threading.Lock()
 
     # -- deciding ---------------------------------------------------------------------------
@@ -80,7 +78,11 @@ class LocalRun:
     def _decide(self, event: ev.Event) -> None:
         state, session = self.state, self.session
         before = state.status
-        decision = decide(self.plan, state, event, session.clock.now())
+        try:
+            decision = decide(self.plan, state, event, session.clock.now())
+        except Exception as error:
+            event = instead_of(event, error)
+            decision = decide(self.plan, state, event, session.clock.now())
         if session.threads.calls:
             with self._lock:
                 self._apply(decision)
@@ -106,23 +108,17 @@ class LocalRun:
 
     def rearm(self) -> None:
         """Carry out what is outstanding in a state that was loaded."""
-        decision = decide(self.plan, self.state, ev.LookedAt(), self.session.clock.now())
-        for command in decision.commands:
-            if self._is_overdue(command):
-                self.feed(ev.TimerFired(command.key))
+        now = self.session.clock.now()
+        for command in decide(self.plan, self.state, ev.LookedAt(), now).commands:
+            if isinstance(command, cmd.ArmTimer) and command.due_at <= now:
+                self._arm(command, resting=True)
             elif not (isinstance(command, cmd.StartChild) and command.key in self.children):
                 _CARRY_OUT[type(command)](self, command)
 
-    def _is_overdue(self, command: cmd.Command) -> TypeGuard[cmd.ArmTimer]:
-        """Whether a timer fires at once, though the caller waits for none."""
-        if self.session.wait_for_timers or not isinstance(command, cmd.ArmTimer):
-            return False
-        return command.due_at <= self.session.clock.now()
-
     def _status_changed(self, before: RunStatus) -> None:
-        if self.orphaned:
-            return
         if self.parent is None:
+            if self.state.status.is_final:
+                self.session.orphans.discard(self)
             self.session.look()
             return
         run, key = self.parent
@@ -174,25 +170,29 @@ class LocalRun:
         self.session.call_at(command.due_at, lambda: self.feed(due), resting=False)
 
     def _arm_timer(self, command: cmd.ArmTimer) -> None:
-        if not self.session.wait_for_timers:
-            return  # the caller takes a run that only waits for time as it is
+        # Otherwise the caller takes a run that only waits for time as it is.
+        waited_for = self.session.wait_for_timers
+        if waited_for or self.state.records[command.key].status is CHILD:
+            self._arm(command, resting=waited_for)
 
+    def _arm(self, command: cmd.ArmTimer, *, resting: bool) -> None:
         def fire() -> None:
-            self._timers.pop(("timer", command.key), None)
+            self._timers.pop(command.key, None)
             self.feed(ev.TimerFired(command.key))
 
-        timer = self.session.call_at(command.due_at, fire, resting=True)
-        self._timers["timer", command.key] = timer
+        timer = self.session.call_at(command.due_at, fire, resting=resting)
+        self._timers[command.key] = (timer, resting)
 
     def disarm(self, key: Key) -> None:
         """Forget the timer of an instance that was answered before it was due."""
-        timer = self._timers.pop(("timer", key), None)
-        if timer is not None:
-            self.session.cancel_timer(timer, resting=True)
+        armed = self._timers.pop(key, None)
+        if armed is not None:
+            timer, resting = armed
+            self.session.cancel_timer(timer, resting=resting)
 
     def _stop_work(self, command: cmd.StopWork) -> None:
         for key in list(self._timers):
-            self.disarm(key[1])
+            self.disarm(key)
         for _, unbegun in self.session.pool.discard(lambda job: job[0] is self):
             self._report_unbegun(unbegun)
         for attempt in tuple(self.running):
@@ -203,9 +203,9 @@ class LocalRun:
     def _stop_child(self, command: cmd.StopChild) -> None:
         child = self.children.pop(command.key, None)
         if child is not None:
-            # What it still reports is about an attempt that is over.
+            # What it still reports is about an attempt that is over; what it undoes is not.
             child.parent = None
-            child.orphaned = True
+            self.session.orphans.add(child)
             child.feed(ev.CancelRequested(command.reason))
 
     def _report_unbegun(self, command: AttemptCommand) -> None:
@@ -220,25 +220,31 @@ class LocalRun:
     # -- children ---------------------------------------------------------------------------
 
     def _start_child(self, command: cmd.StartChild) -> None:
+        try:
+            blueprint = self._child_blueprint(command)
+            self._run_child(command, self.session.runtime.plan_of(blueprint))
+        except Exception as error:
+            # Whatever it is, it is the failure of this node, and not of the whole run (S13).
+            self.children.pop(command.key, None)
+            info = error_info(error)
+            self.feed(ev.ChildSettled(command.key, command.attempt, False, {}, {}, None, info))
+
+    def _child_blueprint(self, command: cmd.StartChild) -> WorkflowBlueprint:
         known = self.session.known
-        blueprint = known.blueprint(command.blueprint_id)
         node_id = self.plan.nodes[index_of_key(command.key)].id
-        if blueprint is None:
-            names = ", ".join(known.blueprint_ids()) or "none"
-            text = (
-                f"Subflow node '{node_id}' names the blueprint '{command.blueprint_id}', which "
-                f"the runtime does not know. It knows: {names}."
-            )
-        elif self.depth >= MAX_DEPTH:
-            text = (
+        if self.depth >= MAX_DEPTH:
+            raise FlowcraftError(
                 f"Subflow node '{node_id}' is {MAX_DEPTH} subflows deep, which is the limit. "
                 "Does a blueprint call itself without an end?"
             )
-        else:
-            self._run_child(command, self.session.runtime.plan_of(blueprint))
-            return
-        error = ErrorInfo("FlowcraftError", text, ("FlowcraftError",))
-        self.feed(ev.ChildSettled(command.key, command.attempt, False, {}, {}, None, error))
+        blueprint = known.blueprint(command.blueprint_id)
+        if blueprint is None:
+            names = ", ".join(known.blueprint_ids()) or "none"
+            raise FlowcraftError(
+                f"Subflow node '{node_id}' names the blueprint '{command.blueprint_id}', which "
+                f"the runtime does not know. It knows: {names}."
+            )
+        return blueprint
 
     def _run_child(self, command: cmd.StartChild, plan: Plan) -> None:
         child = LocalRun(self.session, plan, RunState(), (self, command.key))

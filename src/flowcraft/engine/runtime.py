@@ -211,11 +211,10 @@ class FlowRuntime:
             context=self._initial(context),
             fail_fast=None if on_failure is None else on_failure == "fail_fast",
             max_executions=self.options.max_executions,
-            cancelled=_BY_CALLER if cancel else None,
         )
         session = self._session(known, concurrency, timers)
         run = LocalRun(session, self.plan_of(blueprint), RunState(), None)
-        return await self._drive(session, run, [started], cancel)
+        return await self._drive(session, run, started, cancel)
 
     def run_sync(
         self, flow: Runnable, context: Mapping[str, Any] | str | None = None, **options: Any
@@ -280,7 +279,7 @@ class FlowRuntime:
         target = None
         if answer and not (node_id is None and output is None and answering.only_sleeps(run)):
             target = answering.find(run, node_id, checked_action(action))
-        return await self._drive(session, run, [], cancel, Resumption(target, value, action))
+        return await self._drive(session, run, Resumption(target, value, action), cancel)
 
     async def replay(self, flow: Runnable, events: Iterable[FlowEvent]) -> RunResult:
         """Rebuild a run from its recorded events; no node is executed.
@@ -343,9 +342,8 @@ class FlowRuntime:
         self,
         session: Session,
         run: LocalRun,
-        events: Sequence[ev.Event],
+        beginning: ev.RunStarted | Resumption,
         cancel: CancelToken | None,
-        resumption: Resumption | None = None,
     ) -> RunResult:
         session.root = run
         self.sessions.add(session)
@@ -355,7 +353,7 @@ class FlowRuntime:
             if cancel is not None:
                 # At once where a node of the run does it: nothing starts any more.
                 forget = cancel.on_cancel(lambda: session.in_loop(lambda: _feed_cancel(run)))
-            self._begin(run, events, cancel, resumption)
+            _begin(run, beginning, cancel)
             await session.finish()
         finally:
             self.sessions.discard(session)
@@ -364,29 +362,6 @@ class FlowRuntime:
                 forget()
             await session.tails.drain()
         return RunResult(run)
-
-    def _begin(
-        self,
-        run: LocalRun,
-        events: Sequence[ev.Event],
-        cancel: CancelToken | None,
-        resumption: Resumption | None,
-    ) -> None:
-        for event in events:
-            run.feed(event)
-        if resumption is None:
-            return
-        if cancel:
-            run.feed(ev.CancelRequested(_BY_CALLER))
-            return
-        for live in runs_below(run):
-            live.rearm()
-        target, output, action = resumption
-        if target is None:
-            return
-        if target.key is not None:
-            target.run.disarm(target.key)
-        target.run.feed(ev.AnswerReceived(target.key, output, action, target.node_id))
 
     def _session(self, known: Known, concurrency: int | None, timers: Timers) -> Session:
         if timers not in ("wait", "return"):
@@ -481,6 +456,26 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _begin(
+    run: LocalRun, beginning: ev.RunStarted | Resumption, cancel: CancelToken | None
+) -> None:
+    # The token is looked at here, not earlier: planning takes a while, and it is set by others.
+    if isinstance(beginning, ev.RunStarted):
+        run.feed(beginning._replace(cancelled=_BY_CALLER) if cancel else beginning)
+        return
+    if cancel:
+        run.feed(ev.CancelRequested(_BY_CALLER))
+        return
+    for live in runs_below(run):
+        live.rearm()
+    target, output, action = beginning
+    if target is None:
+        return
+    if target.key is not None:
+        target.run.disarm(target.key)
+    target.run.feed(ev.AnswerReceived(target.key, output, action, target.node_id))
 
 
 def _feed_cancel(run: LocalRun) -> None:

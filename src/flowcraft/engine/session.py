@@ -50,6 +50,8 @@ class Session:
         self.sleeping = 0
         self.closing = False
         self.root: LocalRun | None = None
+        # Children that were given up on, while they still undo what they have done.
+        self.orphans: set[LocalRun] = set()
         self.failure: BaseException | None = None
         self.loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self.loop.create_future()
@@ -58,7 +60,10 @@ class Session:
         """What is being executed right now."""
         if self.root is None:
             return ()
-        return tuple(attempt for run in runs_below(self.root) for attempt in tuple(run.running))
+        tops = (self.root, *self.orphans)
+        return tuple(
+            attempt for top in tops for run in runs_below(top) for attempt in tuple(run.running)
+        )
 
     async def finish(self) -> None:
         """Wait until the run is over, or rests with nothing left to wait for here."""
@@ -70,6 +75,8 @@ class Session:
             for timer in tuple(self.timers):
                 timer.cancel()
             if self.pool.executing:
+                for attempt in self.attempts():
+                    attempt.warn()
                 await self.pool.close()
             self.pool.closed = True
         if self.failure is not None:
@@ -81,8 +88,9 @@ class Session:
         status = self.root.state.status
         if status is RunStatus.RUNNING or self._done.done() or self.gate is not None:
             return
-        resting = not self.sleeping or not self.wait_for_timers
-        if status.is_final or status is RunStatus.PAUSED or resting:
+        if self.orphans:
+            return
+        if status.is_final or status is RunStatus.PAUSED or not self.sleeping:
             self._done.set_result(None)
 
     def in_loop(self, callback: Callable[[], None]) -> None:
