@@ -88,6 +88,7 @@ def test_each_outcome_of_an_attempt_is_told_once() -> None:
         "node:start saved": 1,
         "node:error saved": 1,
         "node:fallback saved": 1,
+        "context:change saved": 1,
         "node:start stand-in": 1,
         "node:finish stand-in": 1,
     }
