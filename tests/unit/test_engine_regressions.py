@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from flowcraft import CancelToken, FlowEvent, FlowRuntime, Node, NodeResult, create_flow
+from flowcraft import (
+    CancelToken,
+    FlowEvent,
+    FlowRuntime,
+    Node,
+    NodeResult,
+    SafeEvaluator,
+    WorkflowBlueprint,
+    create_flow,
+)
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Plan
+from flowcraft.engine.plans import Plans
 from flowcraft.engine.threads import DaemonThreads, ThreadPool
 from flowcraft.testing import VirtualClock
 from tests.unit.runs import Ctx, Events, SyncCtx, drive, echo, one, run, turns
@@ -294,3 +306,57 @@ def test_a_child_that_is_given_up_on_undoes_what_it_did() -> None:
     child.node("q", hangs).edge("a", "q")
     result = run(create_flow("f").subflow("s", child, timeout=0.005))
     assert (result.status, log) == ("failed", ["begin", "end"])
+
+
+def a_chain(name: str, length: int = 3) -> dict[str, Any]:
+    """A blueprint in JSON form."""
+    nodes = [{"id": f"n{n}", "uses": "one"} for n in range(length)]
+    edges = [{"source": f"n{n - 1}", "target": f"n{n}"} for n in range(1, length)]
+    return {"id": name, "nodes": nodes, "edges": edges}
+
+
+def test_a_plan_goes_with_its_blueprint() -> None:
+    """A plan is made once, and nothing of it is left when its blueprint is not used any more."""
+    runtime = FlowRuntime(registry={"one": one})
+    blueprint = WorkflowBlueprint.from_dict(a_chain("f"))
+    plan = runtime.plan_of(blueprint)
+    run(blueprint, runtime=runtime)
+    assert runtime.plan_of(blueprint) is plan
+    assert len(runtime.plans) == 1
+    del blueprint
+    gc.collect()
+    assert len(runtime.plans) == 0
+
+
+def test_a_blueprint_given_as_data_is_read_and_planned_once() -> None:
+    """Equal data mean the same plan; data that differ, if only in a type, another one."""
+    plans = Plans(SafeEvaluator())
+    first = plans.read(a_chain("f"))
+    assert plans.read(a_chain("f")) is first
+    changed = a_chain("f")
+    changed["nodes"][0]["params"] = {"x": 1}
+    other = plans.read(changed)
+    assert other.nodes[0].params == {"x": 1}
+    changed["nodes"][0]["params"]["x"] = True
+    assert plans.read(changed).nodes[0].params["x"] is True
+
+
+def test_blueprints_given_as_data_are_kept_within_bounds() -> None:
+    """What was used last is kept; a blueprint beyond the bound, until the next one comes."""
+    plans = Plans(SafeEvaluator(), kept_parts=12)
+    first, second = plans.read(a_chain("a")), plans.read(a_chain("b"))
+    assert plans.read(a_chain("a")) is first
+    plans.read(a_chain("c"))
+    assert plans.read(a_chain("a")) is first
+    assert plans.read(a_chain("b")) is not second
+    large = plans.read(a_chain("large", 100))
+    assert plans.read(a_chain("large", 100)) is large
+    assert plans.read(a_chain("a")) is not first
+
+
+def test_data_beyond_json_are_read_each_time() -> None:
+    """What is no plain data, such as a mapping of another kind, is read and not remembered."""
+    plans = Plans(SafeEvaluator())
+    data = MappingProxyType(a_chain("f"))
+    assert plans.read(data) == plans.read(data)
+    assert plans.read(data) is not plans.read(data)

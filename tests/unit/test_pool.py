@@ -180,6 +180,27 @@ def test_closing_stops_what_runs_and_forgets_what_is_queued() -> None:
     drive(main())
 
 
+def test_closing_copes_with_a_runner_that_has_not_begun() -> None:
+    """``close`` ends although a runner was made just now and has not had its first turn."""
+
+    async def main() -> None:
+        async def execute(job: int, task: asyncio.Task[None]) -> None:
+            pool.executing += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                pool.executing -= 1
+
+        pool = Pool(execute, limit=5)
+        pool.submit(0)
+        await turns()
+        pool.submit(1)
+        await asyncio.sleep(0)
+        await asyncio.wait_for(pool.close(), 1)
+
+    drive(main())
+
+
 def test_a_runner_lets_others_have_a_turn_now_and_then() -> None:
     """A thousand jobs that never wait still let the loop serve other tasks."""
 

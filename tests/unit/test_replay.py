@@ -299,6 +299,33 @@ def test_a_cancelled_run_is_replayed_as_cancelled() -> None:
     assert told(replayed) == told(result)
 
 
+def test_a_run_cancelled_before_its_start_is_replayed() -> None:
+    """A run whose token was set from the start is replayed as one in which nothing began."""
+    token, events = CancelToken(), Events()
+    token.cancel()
+    flow = create_flow("f").node("a", noted).sleep("s", "1h")
+    result = run(flow, runtime=FlowRuntime(listeners=[events]), cancel=token)
+    assert told(drive(FlowRuntime().replay(flow, events))) == told(result)
+    assert (result.status, result.states) == ("cancelled", {})
+
+
+def test_a_cancelled_batch_is_replayed_as_cancelled() -> None:
+    """Items that were stopped, and those that never began, are part of the recording."""
+    token, events = CancelToken(), Events()
+
+    async def stops(ctx: Ctx) -> None:
+        await turns(2)
+        if ctx.input == 3:
+            token.cancel()
+            await turns(50)
+
+    flow = create_flow("f").batch("b", stops, inputs="list", concurrency=2)
+    runtime = FlowRuntime(listeners=[events])
+    result = run(flow, {"list": list(range(9))}, runtime=runtime, cancel=token)
+    assert told(drive(FlowRuntime().replay(flow, events))) == told(result)
+    assert result.status == "cancelled"
+
+
 def test_a_replayed_run_that_waits_can_be_resumed() -> None:
     """A run rebuilt from its events is as good as the saved one."""
     flow = create_flow("f").node("a", noted).wait("w").node("b", echo).edge("a", "w").edge("w", "b")

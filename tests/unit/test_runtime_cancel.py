@@ -228,6 +228,41 @@ def test_a_caller_may_drop_the_run(moment: str) -> None:
     assert not runtime.sessions
 
 
+def busy_flow() -> FlowBuilder:
+    """Nodes of several kinds that begin and end all the time."""
+
+    async def short(ctx: Ctx) -> None:
+        await turns(2)
+
+    flow = create_flow("f").node("list", items, uses="items").batch("b", short, uses="short")
+    flow.edge("list", "b").subflow("s", create_flow("c").node("x", short, uses="short"))
+    for n in range(6):
+        flow.node(f"n{n}", short, uses="short").node(f"m{n}", one, uses="one")
+        flow.edge(f"n{n}", f"m{n}")
+    return flow
+
+
+@pytest.mark.parametrize("how", ["drop", "cancel"])
+def test_a_run_may_be_stopped_at_every_turn(how: str) -> None:
+    """Whichever turn of the loop it is, a run that is dropped or cancelled ends soon."""
+
+    async def main() -> None:
+        for count in range(60):
+            runtime, token = FlowRuntime(), CancelToken()
+            work = asyncio.ensure_future(busy_flow().run(runtime, cancel=token))
+            await turns(count)
+            if how == "drop":
+                work.cancel()
+            else:
+                token.cancel()
+            await asyncio.wait([work], timeout=2)
+            assert work.done(), f"it goes on after {count} turns"
+            assert how == "drop" or work.result().status in ("cancelled", "completed")
+            assert not runtime.sessions
+
+    drive(main())
+
+
 def test_a_caller_may_give_a_run_a_time_limit() -> None:
     """``asyncio.timeout`` around a run ends it with the caller's TimeoutError."""
 

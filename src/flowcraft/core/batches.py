@@ -157,6 +157,8 @@ def _run_item(step: Step, key: Key, item: int, attempt: int) -> None:
 def stop_item(step: Step, key: Key, item: int, attempt: int) -> None:
     """Forget an item that was stopped because the run ends."""
     if step.stopping is not None and _is_current(step, key, item, attempt):
+        name = item_name(_worker(step, key), item)
+        step.note("node:cancelled", key, item=item, name=name, attempt=attempt)
         step.put("items", (key, item), DELETED)
         step.working -= 1
 

@@ -52,7 +52,7 @@ _BLUEPRINT_KEYS: Final = frozenset({"id", "nodes", "edges", "metadata"})
 _ON_FAILURE: Final = ("continue", "fail_fast")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class WorkflowBlueprint:
     """A workflow: nodes, and the edges between them.
 

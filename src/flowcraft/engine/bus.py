@@ -44,13 +44,14 @@ class Tails:
     """The calls of async listeners that one run has not heard the end of."""
 
     def __init__(self) -> None:
-        self._last: dict[Listener, asyncio.Future[None]] = {}
+        # By identity: a listener need not be hashable.
+        self._last: dict[int, asyncio.Future[None]] = {}
         self._open: set[asyncio.Future[None]] = set()
 
     def add(self, listener: Listener, outcome: Awaitable[None]) -> None:
         """Call an async listener after its previous call, for the same run, has ended."""
-        task = asyncio.ensure_future(_in_turn(self._last.get(listener), outcome))
-        self._last[listener] = task
+        task = asyncio.ensure_future(_in_turn(self._last.get(id(listener)), outcome))
+        self._last[id(listener)] = task
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
@@ -100,7 +101,7 @@ class EventBus:
                 outcome = listener(event)
                 if inspect.isawaitable(outcome):
                     tails.add(listener, outcome)
-            except Exception:
+            except (Exception, asyncio.CancelledError):
                 logger.exception("An event listener raised on %s", event.type)
 
 
@@ -110,5 +111,5 @@ async def _in_turn(before: asyncio.Future[None] | None, outcome: Awaitable[None]
         await asyncio.wait([before])
     try:
         await outcome
-    except Exception:
+    except (Exception, asyncio.CancelledError):
         logger.exception("An async event listener raised")

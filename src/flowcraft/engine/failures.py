@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 
 from flowcraft.core import events as ev
 from flowcraft.core.state import ErrorInfo
@@ -75,18 +77,25 @@ def message_of(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[tuple[str, str]]:
+    """What is behind an error: the members of a group, then what it was raised from."""
+    return islice(_all_causes(error), KEPT_CAUSES)
+
+
+def _all_causes(error: BaseException) -> Iterator[tuple[str, str]]:
     seen = {id(error)}
-    current: BaseException | None = error
-    for _ in range(KEPT_CAUSES):
-        assert current is not None
+    todo = deque([error])
+    while todo:
+        current = todo.popleft()
+        if current is not error:
+            yield type(current).__name__, message_of(current)
+        behind = list(current.exceptions) if isinstance(current, BaseExceptionGroup) else []
         following = current.__cause__
         if following is None and not current.__suppress_context__:
             following = current.__context__
-        if following is None or id(following) in seen:
-            return
-        seen.add(id(following))
-        yield type(following).__name__, message_of(following)
-        current = following
+        for cause in [*behind, *([following] if following is not None else [])]:
+            if id(cause) not in seen:
+                seen.add(id(cause))
+                todo.append(cause)
 
 
 def _formatted(error: BaseException) -> str | None:

@@ -18,7 +18,7 @@ from flowcraft.core.context import ContextView
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan, index_of_key, iteration_of_key
 from flowcraft.core.results import child_outputs, child_result
-from flowcraft.core.state import CHILD, ErrorInfo, RunState, RunStatus, apply
+from flowcraft.core.state import CHILD, RUNNING, ErrorInfo, RunState, RunStatus, apply
 from flowcraft.core.step import Decision
 from flowcraft.core.values import copy_value, snapshot
 from flowcraft.engine.attempt import Attempt
@@ -114,6 +114,18 @@ class LocalRun:
                 self._arm(command, resting=True)
             elif not (isinstance(command, cmd.StartChild) and command.key in self.children):
                 _CARRY_OUT[type(command)](self, command)
+        if self.state.stopping is not None:
+            self._report_gone()
+
+    def _report_gone(self) -> None:
+        """Of a stopping run that was loaded nothing is under way any more: say so."""
+        for key, record in tuple(self.state.records.items()):
+            if record.status is RUNNING:
+                self.feed(ev.NodeStopped(key, record.attempt))
+            elif record.status is CHILD and key not in self.children:
+                self.feed(ev.ChildSettled(key, record.attempt, False, {}, {}))
+        for (key, number), item in tuple(self.state.items.items()):
+            self.feed(ev.ItemStopped(key, number, item.attempt))
 
     def _status_changed(self, before: RunStatus) -> None:
         if self.parent is None:

@@ -56,6 +56,11 @@ class Pool(Generic[J]):
         self.closed = False
 
     @property
+    def has_work_to_stop(self) -> bool:
+        """Whether a runner executes a job, or has been made and not begun."""
+        return bool(self.executing or self._fresh)
+
+    @property
     def busy(self) -> bool:
         """Whether jobs are under way or queued."""
         return bool(self.executing or self._queue)
@@ -77,13 +82,15 @@ class Pool(Generic[J]):
         """Stop all runners, whatever they do, and wait until they are gone."""
         self.closed = True
         self._queue.clear()
-        if not self.executing:
+        if not self.has_work_to_stop:
             return  # idle runners end by themselves
         current = asyncio.current_task()
-        while others := [task for task in self._runners if task is not current]:
+        # One that is cancelled before its first turn does not take itself off the set.
+        while others := [t for t in self._runners if t is not current and not t.done()]:
             for task in others:
                 task.cancel()
             await asyncio.wait(others, timeout=1.0)
+        self._runners.clear()
 
     def _offer(self) -> None:
         """Have another runner take over what is queued, if none is through by then.

@@ -155,6 +155,7 @@ def _started(event: FlowEvent) -> ev.RunStarted:
         payload.get("context", {}),
         fail_fast=payload.get("fail_fast"),
         max_executions=payload.get("max_executions"),
+        cancelled=payload.get("cancelled"),
     )
 
 
@@ -204,6 +205,8 @@ def _item_outcome(event: FlowEvent, key: Key, attempt: int) -> ev.Event | None:
         return ev.ItemFailed(key, item, attempt - 1, _error(payload))
     if event.type == "node:error":
         return ev.ItemFailed(key, item, attempt, _error(payload), False)
+    if event.type == "node:cancelled":
+        return ev.ItemStopped(key, item, attempt)
     if event.type == "node:start" and attempt > 1:
         return ev.ItemRetryDue(key, item, attempt)
     return None

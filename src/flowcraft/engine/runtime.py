@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -14,7 +13,7 @@ from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.expressions import Evaluator, SafeEvaluator
 from flowcraft.core.graph import analyze_blueprint
-from flowcraft.core.plan import Plan, build_plan
+from flowcraft.core.plan import Plan
 from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, RunState
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
@@ -25,6 +24,7 @@ from flowcraft.engine.json_text import read_deep
 from flowcraft.engine.known import Known, KnownToFlow, KnownToRuntime
 from flowcraft.engine.local import LocalRun
 from flowcraft.engine.middleware import Middleware
+from flowcraft.engine.plans import Plans
 from flowcraft.engine.registry import Registry
 from flowcraft.engine.replay import replay_events
 from flowcraft.engine.results import RunResult
@@ -39,7 +39,6 @@ from flowcraft.ports.clock import Clock, Identifiers
 T = TypeVar("T")
 Timers = Literal["wait", "return"]
 DEFAULT_CONCURRENCY = 100
-logger = logging.getLogger("flowcraft")
 
 
 class Flow(Protocol):
@@ -148,12 +147,12 @@ class FlowRuntime:
         self.watch = WATCH
         self.blueprints: dict[str, WorkflowBlueprint] = {}
         self._known = KnownToRuntime(self)
-        self._plans: dict[int, tuple[WorkflowBlueprint, Plan]] = {}
+        self.plans = Plans(self.options.evaluator)
         self.sessions: set[Session] = set()
         for listener in listeners:
             self.bus.subscribe(listener)
         for key, blueprint in (blueprints or {}).items():
-            self.blueprints[key] = _as_blueprint(blueprint)
+            self.blueprints[key] = self._as_blueprint(blueprint)
         for flow in flows:
             self.add_flow(flow)
 
@@ -323,15 +322,12 @@ class FlowRuntime:
             ) from None
 
     def plan_of(self, blueprint: WorkflowBlueprint) -> Plan:
-        """The blueprint's plan, built once."""
-        known = self._plans.get(id(blueprint))
-        if known is None or known[0] is not blueprint:
-            if len(self._plans) >= _KEPT_PLANS:
-                self._plans.pop(next(iter(self._plans)))
-            known = (blueprint, build_plan(blueprint, self.options.evaluator))
-            _warn_of_isolation(blueprint)
-            self._plans[id(blueprint)] = known
-        return known[1]
+        """The blueprint's plan, built once.
+
+        Raises:
+            BlueprintError: The blueprint cannot be run.
+        """
+        return self.plans.plan_of(blueprint)
 
     @property
     def busy(self) -> bool:
@@ -399,9 +395,12 @@ class FlowRuntime:
                 )
             return found, self._known
         if isinstance(flow, WorkflowBlueprint | Mapping):
-            blueprint = _as_blueprint(flow)
+            blueprint = self._as_blueprint(flow)
             return blueprint, KnownToRuntime(self, blueprint)
         return flow.to_blueprint(), KnownToFlow(self, flow)
+
+    def _as_blueprint(self, flow: WorkflowBlueprint | Mapping[str, Any]) -> WorkflowBlueprint:
+        return flow if isinstance(flow, WorkflowBlueprint) else self.plans.read(flow)
 
     def _check_strict(self, blueprint: WorkflowBlueprint, strict: bool) -> None:
         if strict and not (analysis := analyze_blueprint(blueprint)).is_dag:
@@ -424,20 +423,6 @@ class FlowRuntime:
 
     def _stored(self, value: Any, where: str) -> Any:
         return snapshot(value, registered=self.options.serializer.codec_for, where=where)
-
-
-_KEPT_PLANS = 1_000
-
-
-def _warn_of_isolation(blueprint: WorkflowBlueprint) -> None:
-    names = [node.id for node in blueprint.nodes if node.config.isolation is not None]
-    if names:
-        logger.warning(
-            "Blueprint '%s': nodes %s ask for isolation in a process of their own, which "
-            "FlowRuntime does not give: they run in this process and cannot be killed.",
-            blueprint.id,
-            ", ".join(map(repr, names)),
-        )
 
 
 def _parsed(text: str) -> Any:
@@ -485,10 +470,6 @@ def _feed_cancel(run: LocalRun) -> None:
 
 
 _BY_CALLER = "cancelled by the caller"
-
-
-def _as_blueprint(flow: WorkflowBlueprint | Mapping[str, Any]) -> WorkflowBlueprint:
-    return flow if isinstance(flow, WorkflowBlueprint) else WorkflowBlueprint.from_dict(flow)
 
 
 def _positive(number: int | None, default: int) -> int:

@@ -74,7 +74,7 @@ class Session:
             self.closing = True
             for timer in tuple(self.timers):
                 timer.cancel()
-            if self.pool.executing:
+            if self.pool.has_work_to_stop:
                 for attempt in self.attempts():
                     attempt.warn()
                 await self.pool.close()
