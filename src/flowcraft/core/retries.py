@@ -27,7 +27,7 @@ def delay_before_retry_ms(
     Returns:
         Milliseconds, or ``None`` when there is no further attempt.
     """
-    if error.is_fatal or attempt >= max_attempts(config) or not _is_retryable(config, error):
+    if not may_retry(config, attempt, error):
         return None
     delay = min(config.retry_delay_ms * _growth(config.backoff, attempt - 1), _LONGEST_DELAY_MS)
     if config.retry_delay_max_ms is not None:
@@ -59,6 +59,13 @@ def jitter_seed(run_id: str, node_id: str, iteration: tuple[int, ...], part: str
         part: Tells what else to keep apart: a batch item's index, the node a compensation undoes.
     """
     return "\x1f".join((run_id, node_id, ".".join(map(str, iteration)), str(part)))
+
+
+def may_retry(config: NodeConfig, attempt: int, error: ErrorInfo) -> bool:
+    """Whether another attempt follows the ``attempt``-th after this error (rules S4, S9)."""
+    if error.is_fatal or attempt >= max_attempts(config):
+        return False
+    return _is_retryable(config, error)
 
 
 def max_attempts(config: NodeConfig) -> int:

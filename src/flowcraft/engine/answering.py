@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from flowcraft.core.plan import Key, Kind, index_of_key
 from flowcraft.core.state import CHILD, SLEEPING, WAITING
+from flowcraft.core.waits import refusal
 from flowcraft.engine.local import LocalRun
 from flowcraft.engine.results import open_waits
 from flowcraft.engine.session import runs_below
@@ -38,11 +39,10 @@ def find(run: LocalRun, node_id: str | Sequence[str] | None, action: Any = None)
             action.
     """
     target = _find(run, node_id)
-    params = target.run.plan.nodes[target.run.plan.index_of[target.node_id]].definition.params
-    actions = params.get("actions")
-    if action is not None and actions and action not in actions:
-        known = ", ".join(map(repr, actions))
-        raise _refused(run, f"Node '{target.node_id}' takes the actions {known}, not {action!r}.")
+    node = target.run.plan.nodes[target.run.plan.index_of[target.node_id]]
+    problem = refusal(node, action)
+    if problem is not None:
+        raise _refused(run, problem)
     return target
 
 

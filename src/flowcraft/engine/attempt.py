@@ -185,7 +185,7 @@ class Attempt:
     def _context(self, held: Held | None) -> BaseNodeContext[Any]:
         if held is not None:
             ctx = held.ctx
-            ctx.attempt = self.command.attempt
+            ctx.attempt, ctx._seen = self.command.attempt, self.run.past.sequence
             ctx._cancelled = None
         else:
             ctx = self._new_context()

@@ -6,8 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from flowcraft.core.plan import iteration_of_key
-from flowcraft.core.retries import delay_before_retry_ms
+from flowcraft.core.retries import may_retry
 from flowcraft.engine.failures import error_info, is_retryable
 from flowcraft.errors import FlowcraftError
 
@@ -73,13 +72,10 @@ async def _exec_or_fallback(attempt: Attempt, held: Held) -> Any:
 
 def _will_retry(attempt: Attempt, error: Exception) -> bool:
     """Whether the decision core will ask for another attempt after this error."""
-    if not is_retryable(error):
+    if not is_retryable(error) or attempt.run.state.stopping is not None:
         return False
-    key = iteration_of_key(attempt.command_key[1])
-    seed = f"{attempt.run.state.run_id}\x1f{attempt.node.id}\x1f{key}"
     config = attempt.node.definition.config
-    number = attempt.command.attempt
-    return delay_before_retry_ms(config, number, error_info(error), seed) is not None
+    return may_retry(config, attempt.command.attempt, error_info(error))
 
 
 async def _step(attempt: Attempt, held: Held, name: str, *arguments: Any) -> Any:

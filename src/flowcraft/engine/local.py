@@ -51,7 +51,8 @@ class LocalRun:
         self.children: dict[Key, LocalRun] = {}
         self.held: dict[tuple[Any, ...], Held] = {}
         self.past = Past()
-        self.running: set[Attempt] = set()
+        # What is being executed, in the order in which it began, and what it sees of the past.
+        self.running: dict[Attempt, int] = {}
         # Timers by instance, and whether a run at rest is kept for them.
         self._timers: dict[Key, tuple[Timer, bool]] = {}
         self._lock = threading.Lock()
@@ -101,7 +102,7 @@ class LocalRun:
 
     def _apply(self, decision: Decision) -> None:
         if self.running:
-            self.past.remember(self.plan, self.state, decision.changes)
+            self.past.remember(self.plan, self.state, decision.changes, self.running)
         apply(self.state, decision.changes)
         self.plan = decision.plan
         self.past.sequence += 1
@@ -148,15 +149,16 @@ class LocalRun:
         try:
             if session.bus.active and attempt.can_begin:
                 tell_start(self, attempt)
-            running.add(attempt)
+            running[attempt] = self.past.sequence
             pool.executing += 1
             try:
                 outcome = await attempt.perform()
             finally:
                 pool.executing -= 1
-                running.discard(attempt)
-            if self.past.kept and not running:
-                self.past.forget()
+                del running[attempt]
+            if not running and (self.past.kept or self.past.born):
+                with self._lock:
+                    self.past.forget()
             pool.between = 1
             self.feed(outcome)
         except BaseException as error:
@@ -292,12 +294,12 @@ class LocalRun:
     def read_context(self, key: str, seen: int, default: Any) -> Any:
         """The value of a context key as it was at sequence number ``seen``; not a copy."""
         with self._lock:
-            return self.past.read(ContextView(self.plan, self.state), key, seen, default)
+            return self.past.read(self.plan, self.state, key, seen, default)
 
     def whole_context(self, seen: int) -> dict[str, Any]:
         """A copy of the context as it was at sequence number ``seen``."""
         with self._lock:
-            everything = self.past.read_all(ContextView(self.plan, self.state), seen)
+            everything = self.past.read_all(self.plan, self.state, seen)
         copied: dict[str, Any] = self.copied(everything)
         return copied
 
