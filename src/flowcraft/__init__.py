@@ -16,9 +16,10 @@ from flowcraft.engine.bus import FlowEvent
 from flowcraft.engine.context import CancelToken, NodeContext, SyncNodeContext
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Node, NodeResult, node
+from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.registry import Registry
 from flowcraft.engine.results import Awaiting, RunResult
-from flowcraft.engine.runtime import FlowRuntime, RuntimeOptions
+from flowcraft.engine.runtime import FlowRuntime
 from flowcraft.engine.serializer import JsonSerializer, Serializer
 from flowcraft.errors import (
     BlueprintError,

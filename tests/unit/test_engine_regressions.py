@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import threading
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from flowcraft import (
     CancelToken,
+    FlowBuilder,
     FlowEvent,
     FlowRuntime,
     Node,
@@ -360,3 +362,82 @@ def test_data_beyond_json_are_read_each_time() -> None:
     data = MappingProxyType(a_chain("f"))
     assert plans.read(data) == plans.read(data)
     assert plans.read(data) is not plans.read(data)
+
+
+def counting_loop(rounds: int) -> FlowBuilder:
+    """A loop whose body reads and sets a key and counts, and what goes on after it."""
+
+    async def body(ctx: Ctx) -> list[int]:
+        number = await ctx.context.get("number", 0)
+        await ctx.context.set("number", number + 1)
+        return [number] * 10
+
+    flow = create_flow("f").node("a", one).node("b", body).node("z", one)
+    flow.loop("c", condition=f"number < {rounds}", start="b", end="b")
+    return flow.edge("a", "b").edge("c", "z")
+
+
+def test_what_nobody_can_read_any_more_is_not_kept() -> None:
+    """Beside a node that is slow, a loop keeps what that node can read, and not each round."""
+    sizes: list[int] = []
+    over = asyncio.Event()
+
+    async def slow(ctx: Ctx) -> Any:
+        await over.wait()
+        past = ctx._run.past
+        sizes.append(sum(map(len, past.kept.values())) + len(past.born))
+        return await ctx.context.get("number", "nothing yet")
+
+    async def last(ctx: Ctx) -> None:
+        over.set()
+
+    flow = counting_loop(200).node("slow", slow).node("last", last).edge("z", "last")
+    assert run(flow).outputs["slow"] == "nothing yet"
+    assert sizes[0] < 20
+
+
+def test_the_past_does_not_grow_while_something_runs_at_any_time() -> None:
+    """Where a node starts before the other has ended, over and over, what is past is dropped."""
+    sizes: list[int] = []
+
+    async def node(ctx: Ctx) -> None:
+        await turns(2)
+        sizes.append(len(ctx._run.past.born) + len(ctx._run.past.kept))
+
+    flow = create_flow("f")
+    for n in range(300):
+        flow.node(f"n{n}", node)
+    run(flow, concurrency=3)
+    assert max(sizes) <= 2 * 64
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_node_sees_the_same_context_from_its_start_to_its_end(seed: int) -> None:
+    """Whatever others commit meanwhile, and however often, each node sees what it began with."""
+    chance = random.Random(seed)
+    keys = ["k", "l", "n1", "n7"]
+
+    async def node(ctx: Ctx) -> Any:
+        before = await ctx.context.to_dict()
+        await turns(chance.randrange(6))
+        after = await ctx.context.to_dict()
+        single = {key: await ctx.context.get(key) for key in before}
+        for seen in (before, after, single):
+            for key in [key for key in seen if key.startswith("_inputs.")]:
+                del seen[key]
+        assert before == after == single
+        for key in keys:
+            assert await ctx.context.has(key) == (key in before)
+            if chance.random() < 0.3:
+                await ctx.context.set(key, chance.random())
+            elif chance.random() < 0.2:
+                await ctx.context.delete(key)
+        return chance.random()
+
+    flow = counting_loop(10)
+    for n in range(40):
+        flow.node(f"n{n}", node)
+        if n > 4:
+            flow.edge(f"n{chance.randrange(n)}", f"n{n}")
+    result = run(flow, {"k": 1, "n1": 2}, concurrency=chance.choice([3, 100]))
+    assert (result.status, result.errors) == ("completed", ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from typing import Any, ClassVar
 
 import pytest
@@ -160,6 +161,53 @@ def test_steps_may_be_plain_methods() -> None:
     flow = create_flow("f").node("a", Plain, inputs="n").node("b", echo).node("c", echo)
     flow.edge("a", "b", action="go").edge("a", "c", action="stop")
     assert dict(run(flow, {"n": 1}).outputs) == {"a": 4, "b": 4}
+
+
+def test_plain_steps_run_in_threads_and_share_the_context_with_the_others() -> None:
+    """A plain step has the context with blocking methods; its writes are the node's own."""
+
+    class Mixed(Node[Any, Any]):
+        async def prep(self, ctx: Ctx) -> int:
+            await ctx.context.set("from prep", 1)
+            return threading.get_ident()
+
+        def exec(self, ctx: Any, prepared: int) -> Any:
+            ctx.context.set(f"try {ctx.attempt}", True)
+            ctx.context.add("count", 1)
+            if ctx.attempt == 1:
+                raise ValueError
+            return [prepared == threading.get_ident(), ctx.context.get("from prep")]
+
+        async def post(self, ctx: Ctx, result: Any) -> NodeResult[Any]:
+            return NodeResult([*result, await ctx.context.get("count")])
+
+    retry = RetryPolicy(max_attempts=2, delay=0)
+    result = run(create_flow("f").node("a", Mixed, retry=retry))
+    assert result.outputs["a"] == [False, 1, 1]
+    written = {
+        key: value for key, value in result.context.items() if key not in ("a", "_outputs.a")
+    }
+    assert written == {"from prep": 1, "try 2": True, "count": 1}
+
+
+def test_a_plain_exec_that_takes_too_long_is_given_up_on() -> None:
+    """A blocking ``exec`` is abandoned by its timeout; what it writes later is lost."""
+    go = threading.Event()
+
+    class Slow(Node[Any, Any]):
+        def exec(self, ctx: Any, prepared: Any) -> Any:
+            ctx.cancelled.wait(5)
+            ctx.context.set("late", True)
+            go.wait(5)
+            return "late"
+
+        def fallback(self, ctx: Any, error: BaseException) -> Any:
+            go.set()
+            return type(error).__name__
+
+    result = run(create_flow("f").node("a", Slow, timeout=0.005))
+    assert result.outputs["a"] == "NodeTimeout"
+    assert "late" not in result.context
 
 
 def test_each_execution_has_an_instance_of_its_own() -> None:

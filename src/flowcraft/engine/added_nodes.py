@@ -11,17 +11,14 @@ from flowcraft.errors import BlueprintError
 
 
 def read_nodes(nodes: Iterable[Any], node_id: str) -> tuple[NodeDefinition, ...]:
-    """Node definitions from their JSON form, or as they are.
+    """Node definitions from their JSON form, or copies of such.
 
     Raises:
         BlueprintError: They are malformed; every problem is listed.
     """
-    definitions = []
-    raw = [node for node in nodes if not isinstance(node, NodeDefinition)]
+    # Objects are read anew, too: what they hold may be the node's own, to be changed later.
+    raw = [node.to_dict() if isinstance(node, NodeDefinition) else node for node in nodes]
     blueprint, problems = read_blueprint({"id": node_id, "nodes": raw, "edges": []})
     if problems:
         raise BlueprintError(problems, blueprint_id=f"added by node '{node_id}'")
-    read = iter(blueprint.nodes)
-    for node in nodes:
-        definitions.append(node if isinstance(node, NodeDefinition) else next(read))
-    return tuple(definitions)
+    return blueprint.nodes

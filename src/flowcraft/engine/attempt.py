@@ -20,6 +20,7 @@ from flowcraft.engine.class_nodes import Held, run_class
 from flowcraft.engine.context import BaseNodeContext, NodeContext, SyncNodeContext
 from flowcraft.engine.failures import error_info, is_retryable, message_of
 from flowcraft.engine.nodes import Implementation, NodeResult
+from flowcraft.engine.registry import missing_text
 from flowcraft.engine.typing_input import decode_as
 from flowcraft.errors import (
     FlowcraftError,
@@ -115,7 +116,7 @@ class Attempt:
         try:
             implementation = self.implementation
             if implementation is None:
-                raise _missing(self.uses, self.node.id)
+                raise self._missing()
             timeout_ms = self.node.definition.config.timeout_ms
             if timeout_ms is not None:
                 clock = self.run.session.clock
@@ -171,6 +172,16 @@ class Attempt:
             return await result if inspect.isawaitable(result) else result
 
         return await _wrapped(call, ctx, middleware)() if middleware else await call()
+
+    def _missing(self) -> FlowcraftError:
+        if self.uses in BUILTIN_USES:
+            return FlowcraftError(
+                f"'{self.uses}' is carried out by the engine and cannot handle the items of a "
+                "batch. Use a registered function or class as the worker.",
+                is_fatal=True,
+            )
+        text = missing_text(self.uses, self.run.session.known.keys())
+        return ImplementationMissing(text, node_id=self.node.id, is_fatal=True)
 
     @property
     def command_key(self) -> tuple[Any, ...]:
@@ -310,21 +321,6 @@ def checked_action(action: Any) -> Any:
     if action is None or isinstance(action, str | int | float | bool):
         return action
     raise FlowcraftError(f"An action is text, not {type(action).__name__}.")
-
-
-def _missing(uses: str, node_id: str) -> FlowcraftError:
-    if uses in BUILTIN_USES:
-        return FlowcraftError(
-            f"'{uses}' is carried out by the engine and cannot handle the items of a batch. "
-            "Use a registered function or class as the worker.",
-            is_fatal=True,
-        )
-    return ImplementationMissing(
-        f"No implementation is registered for '{uses}', which node '{node_id}' uses. Register "
-        "a function or class under this key.",
-        node_id=node_id,
-        is_fatal=True,
-    )
 
 
 def _node_index(command: Job) -> int:

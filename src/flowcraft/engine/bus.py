@@ -86,8 +86,8 @@ class EventBus:
         self.active = True
 
         def unsubscribe() -> None:
-            if entry in self._listeners:
-                self._listeners.remove(entry)
+            # By identity: what a listener thinks it is equal to does not matter.
+            self._listeners = [other for other in self._listeners if other is not entry]
             self.active = bool(self._listeners)
 
         return unsubscribe

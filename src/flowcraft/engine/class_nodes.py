@@ -7,8 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.core.retries import may_retry
-from flowcraft.engine.failures import error_info, is_retryable
-from flowcraft.errors import FlowcraftError
+from flowcraft.engine.failures import error_info, is_fatal, is_retryable
 
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
@@ -65,7 +64,7 @@ async def _exec_or_fallback(attempt: Attempt, held: Held) -> Any:
         if _will_retry(attempt, error):
             attempt.run.held[attempt.command_key] = held
             raise
-        if isinstance(error, FlowcraftError) and error.is_fatal:
+        if is_fatal(error):
             raise
         return await _step(attempt, held, "fallback", error)
 

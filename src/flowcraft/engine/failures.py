@@ -23,8 +23,8 @@ def error_info(error: BaseException) -> ErrorInfo:
     return ErrorInfo(
         type=type(error).__name__,
         message=message_of(error),
-        names=names_of(type(error)),
-        is_fatal=isinstance(error, FlowcraftError) and error.is_fatal,
+        names=_all_names(error),
+        is_fatal=is_fatal(error),
         causes=tuple(_causes(error)),
         traceback=_formatted(error),
     )
@@ -32,7 +32,15 @@ def error_info(error: BaseException) -> ErrorInfo:
 
 def is_retryable(error: BaseException) -> bool:
     """Whether another attempt could end otherwise; a node's own errors always could."""
-    return not isinstance(error, FlowcraftError) or error.disposition == "retry"
+    return all(
+        not isinstance(each, FlowcraftError) or each.disposition == "retry"
+        for each in _members(error)
+    )
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether an error, or one of the group it is, allows neither retry nor fallback."""
+    return any(isinstance(each, FlowcraftError) and each.is_fatal for each in _members(error))
 
 
 def instead_of(event: ev.Event, error: Exception) -> ev.Event:
@@ -66,6 +74,22 @@ def names_of(cls: type[BaseException]) -> tuple[str, ...]:
         names[base.__name__] = None
         names[f"{base.__module__}.{base.__qualname__}"] = None
     return tuple(names)
+
+
+def _all_names(error: BaseException) -> tuple[str, ...]:
+    """The names of an error; of a group, those of what really happened as well."""
+    members = islice(_members(error), KEPT_CAUSES)
+    return tuple(dict.fromkeys(name for each in members for name in names_of(type(each))))
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    """The error itself and, where it is a group, all that are in it."""
+    todo = deque([error])
+    while todo:
+        current = todo.popleft()
+        yield current
+        if isinstance(current, BaseExceptionGroup):
+            todo.extend(current.exceptions)
 
 
 def message_of(error: BaseException) -> str:

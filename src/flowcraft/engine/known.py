@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
 
 from flowcraft.core.blueprint import WorkflowBlueprint
@@ -18,6 +19,10 @@ class Known(Protocol):
     def find(self, key: str) -> Implementation | None:
         """The implementation of a ``uses`` key."""
 
+    def keys(self) -> Collection[str]:
+        """The ``uses`` keys of all implementations."""
+        ...
+
     def blueprint(self, blueprint_id: str) -> WorkflowBlueprint | None:
         """A blueprint by id."""
 
@@ -32,6 +37,7 @@ class KnownToRuntime:
         self._runtime = runtime
         self._own = own
         self.find = runtime.registry.find
+        self.keys = runtime.registry.keys
 
     def blueprint(self, blueprint_id: str) -> WorkflowBlueprint | None:
         """A blueprint by id."""
@@ -61,6 +67,10 @@ class KnownToFlow:
     def find(self, key: str) -> Implementation | None:
         """The implementation of a ``uses`` key."""
         return self._registry.find(key) or self._runtime.registry.find(key)
+
+    def keys(self) -> Collection[str]:
+        """The ``uses`` keys of all implementations."""
+        return {**self._registry, **self._runtime.registry}
 
     def blueprint(self, blueprint_id: str) -> WorkflowBlueprint | None:
         """A blueprint by id."""

@@ -249,14 +249,16 @@ class LocalRun:
         if self.depth >= MAX_DEPTH:
             raise FlowcraftError(
                 f"Subflow node '{node_id}' is {MAX_DEPTH} subflows deep, which is the limit. "
-                "Does a blueprint call itself without an end?"
+                "Does a blueprint call itself without an end?",
+                is_fatal=True,
             )
         blueprint = known.blueprint(command.blueprint_id)
         if blueprint is None:
             names = ", ".join(known.blueprint_ids()) or "none"
             raise FlowcraftError(
                 f"Subflow node '{node_id}' names the blueprint '{command.blueprint_id}', which "
-                f"the runtime does not know. It knows: {names}."
+                f"the runtime does not know. It knows: {names}.",
+                is_fatal=True,
             )
         return blueprint
 

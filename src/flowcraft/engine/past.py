@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
 from typing import Any
 
 from flowcraft.core.context import HAS_OUTPUT, OUTPUTS, ContextView
@@ -36,7 +35,7 @@ class Past:
         self._worth_a_look = _FEW
 
     def remember(
-        self, plan: Plan, state: RunState, changes: Changes, running: Mapping[Any, int]
+        self, plan: Plan, state: RunState, changes: Changes, running: dict[Any, int]
     ) -> None:
         """Keep what ``changes`` are about to replace.
 
@@ -112,13 +111,12 @@ class Past:
         return everything
 
     def _replaced_value(self, plan: Plan, key: str, seen: int) -> tuple[Any] | None:
+        # A name that ever meant anything else is not in ``born``: it stays in the context.
+        if self.born.get(plan.index_of.get(key.removeprefix(OUTPUTS), -1), 0) > seen:
+            return (_MISSING,)
         versions = self.kept.get(key, ())
         position = bisect_right(versions, seen, key=_number)
-        number, old = versions[position] if position < len(versions) else (0, _MISSING)
-        born = self.born.get(plan.index_of.get(key.removeprefix(OUTPUTS), -1), 0)
-        if born > seen and (not number or number > born):
-            return (_MISSING,)
-        return (old,) if number else None
+        return versions[position][1:] if position < len(versions) else None
 
 
 def _number(version: tuple[int, Any]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar, overload
 
@@ -91,7 +91,7 @@ class Registry(Mapping[str, Implementation]):
         """
         found = self._by_key.get(key)
         if found is None:
-            raise ImplementationMissing(self._missing(key))
+            raise ImplementationMissing(missing_text(key, self._by_key), is_fatal=True)
         return found
 
     def find(self, key: str) -> Implementation | None:
@@ -131,13 +131,15 @@ class Registry(Mapping[str, Implementation]):
                 is_fatal=True,
             )
 
-    def _missing(self, key: str) -> str:
-        alike = get_close_matches(key, self._by_key, n=3)
-        hint = f"did you mean {' or '.join(map(repr, alike))}? Else pass" if alike else "pass"
-        return (
-            f"no implementation is registered for uses '{key}'; {hint} it in the registry: "
-            f"registry.register({key!r}, ...)"
-        )
+
+def missing_text(key: str, known: Collection[str]) -> str:
+    """What to tell of a key that nothing is registered under."""
+    alike = get_close_matches(key, known, n=3)
+    hint = f"did you mean {' or '.join(map(repr, alike))}? Else pass" if alike else "pass"
+    return (
+        f"no implementation is registered for uses '{key}'; {hint} it in the registry: "
+        f"registry.register({key!r}, ...)"
+    )
 
 
 def _same_method(one: Any, other: Any) -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
@@ -17,13 +15,19 @@ from flowcraft.core.plan import Plan
 from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, RunState
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
+from flowcraft.engine.arguments import (
+    checked_choice,
+    checked_concurrency,
+    checked_run_id,
+    initial_context,
+)
 from flowcraft.engine.attempt import checked_action
 from flowcraft.engine.bus import EventBus, FlowEvent, Listener
 from flowcraft.engine.context import CancelToken
-from flowcraft.engine.json_text import read_deep
 from flowcraft.engine.known import Known, KnownToFlow, KnownToRuntime
 from flowcraft.engine.local import LocalRun
 from flowcraft.engine.middleware import Middleware
+from flowcraft.engine.options import DEFAULT_CONCURRENCY, RuntimeOptions
 from flowcraft.engine.plans import Plans
 from flowcraft.engine.registry import Registry
 from flowcraft.engine.replay import replay_events
@@ -38,7 +42,6 @@ from flowcraft.ports.clock import Clock, Identifiers
 
 T = TypeVar("T")
 Timers = Literal["wait", "return"]
-DEFAULT_CONCURRENCY = 100
 
 
 class Flow(Protocol):
@@ -57,29 +60,6 @@ class Flow(Protocol):
 
 
 Runnable = Flow | WorkflowBlueprint | Mapping[str, Any] | str
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeOptions:
-    """What a runtime was given; backends take these to run the same nodes.
-
-    Attributes:
-        dependencies: Objects that nodes ask for with ``ctx.dependency(Type)``.
-        serializer: How values become text.
-        middleware: Layers around each node, outermost first.
-        evaluator: Evaluates conditions and transforms.
-        concurrency: Nodes under way at once, children's nodes included.
-        strict: Whether blueprints with cycles are refused.
-        max_executions: Node executions after which a run fails; ``None`` for no bound.
-    """
-
-    dependencies: Mapping[Any, Any] = field(default_factory=dict)
-    serializer: Serializer = field(default_factory=JsonSerializer)
-    middleware: tuple[Middleware, ...] = ()
-    evaluator: Evaluator = field(default_factory=SafeEvaluator)
-    concurrency: int = DEFAULT_CONCURRENCY
-    strict: bool = False
-    max_executions: int | None = DEFAULT_MAX_EXECUTIONS
 
 
 class Resumption(NamedTuple):
@@ -130,22 +110,24 @@ class FlowRuntime:
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,
     ) -> None:
+        self.registry = Registry(registry)
+        self.blueprints: dict[str, WorkflowBlueprint] = {}
         self.options = RuntimeOptions(
             dependencies=dict(dependencies or {}),
             serializer=serializer or JsonSerializer(),
             middleware=tuple(middleware),
             evaluator=evaluator or SafeEvaluator(),
-            concurrency=_positive(concurrency, DEFAULT_CONCURRENCY),
+            concurrency=checked_concurrency(concurrency, DEFAULT_CONCURRENCY),
             strict=strict,
             max_executions=max_executions,
+            registry=self.registry,
+            blueprints=self.blueprints,
         )
         self.clock: Clock = clock or SystemClock()
         self.identifiers: Identifiers = identifiers or SystemIdentifiers()
-        self.registry = Registry(registry)
         self.bus = EventBus()
         self.threads = DaemonThreads()
         self.watch = WATCH
-        self.blueprints: dict[str, WorkflowBlueprint] = {}
         self._known = KnownToRuntime(self)
         self.plans = Plans(self.options.evaluator)
         self.sessions: set[Session] = set()
@@ -200,14 +182,16 @@ class FlowRuntime:
         Raises:
             BlueprintError: The blueprint is malformed, or has cycles although it must not.
             SerializationError: The initial context holds something that cannot be stored.
+            ValueError: An argument is none of what it may be; ``TypeError`` for one of
+                another type.
         """
         blueprint, known = self._resolve(flow)
         self._check_strict(blueprint, self.options.strict if strict is None else strict)
-        if on_failure not in (None, "fail_fast", "continue"):
-            raise ValueError(f"on_failure must be 'fail_fast' or 'continue', not {on_failure!r}")
+        if on_failure is not None:
+            checked_choice("on_failure", on_failure, ("fail_fast", "continue"))
         started = ev.RunStarted(
-            run_id=run_id or self.identifiers.new_run_id(),
-            context=self._initial(context),
+            run_id=self.identifiers.new_run_id() if run_id is None else checked_run_id(run_id),
+            context=initial_context(context, self.options.serializer.codec_for),
             fail_fast=None if on_failure is None else on_failure == "fail_fast",
             max_executions=self.options.max_executions,
         )
@@ -270,7 +254,8 @@ class FlowRuntime:
         check_blueprint(saved, blueprint)
         session = self._session(known, concurrency, timers)
         run = self._restore(session, saved, blueprint, None)
-        value = self._stored(output, "output")
+        codec_for = self.options.serializer.codec_for
+        value = snapshot(output, registered=codec_for, where="output")
         if saved.state.status.is_final:
             raise InvalidRunState(
                 f"Run '{saved.state.run_id}' is {saved.state.status}: it waits for nothing."
@@ -332,7 +317,8 @@ class FlowRuntime:
     @property
     def busy(self) -> bool:
         """Whether any node is being executed right now."""
-        return any(session.pool.busy for session in self.sessions)
+        # Sessions of other threads come and go meanwhile.
+        return any(session.pool.busy for session in tuple(self.sessions))
 
     async def _drive(
         self,
@@ -360,9 +346,8 @@ class FlowRuntime:
         return RunResult(run)
 
     def _session(self, known: Known, concurrency: int | None, timers: Timers) -> Session:
-        if timers not in ("wait", "return"):
-            raise ValueError(f"timers must be 'wait' or 'return', not {timers!r}")
-        limit = _positive(concurrency, self.options.concurrency)
+        checked_choice("timers", timers, ("wait", "return"))
+        limit = checked_concurrency(concurrency, self.options.concurrency)
         return Session(self, known, limit, timers == "wait")
 
     def _restore(
@@ -410,30 +395,6 @@ class FlowRuntime:
                 blueprint_id=blueprint.id,
             )
 
-    def _initial(self, context: Mapping[str, Any] | str | None) -> dict[str, Any]:
-        if context is None:
-            return {}
-        if isinstance(context, str):
-            context = _parsed(context)
-        if not isinstance(context, Mapping):
-            kind = type(context).__name__
-            raise FlowcraftError(f"The initial context is a mapping of names, not a {kind}.")
-        stored: dict[str, Any] = self._stored(dict(context), "context")
-        return stored
-
-    def _stored(self, value: Any, where: str) -> Any:
-        return snapshot(value, registered=self.options.serializer.codec_for, where=where)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        try:
-            return json.loads(text)
-        except RecursionError:
-            return read_deep(text, lambda data: data)
-    except ValueError as error:
-        raise FlowcraftError(f"The initial context is not JSON: {error}.") from error
-
 
 def _in_event_loop() -> bool:
     try:
@@ -452,11 +413,10 @@ def _begin(
         return
     if cancel:
         run.feed(ev.CancelRequested(_BY_CALLER))
-        return
     for live in runs_below(run):
         live.rearm()
     target, output, action = beginning
-    if target is None:
+    if target is None or cancel:
         return
     if target.key is not None:
         target.run.disarm(target.key)
@@ -470,10 +430,6 @@ def _feed_cancel(run: LocalRun) -> None:
 
 
 _BY_CALLER = "cancelled by the caller"
-
-
-def _positive(number: int | None, default: int) -> int:
-    return number if number is not None and number > 0 else default
 
 
 def _name_of(key: Any) -> str:

@@ -120,9 +120,12 @@ def check_blueprint(saved: SavedRun, blueprint: WorkflowBlueprint) -> None:
         FlowcraftError: The blueprints differ.
     """
     if saved.hash != blueprint_hash(blueprint):
+        other = f"another version of the blueprint '{blueprint.id}'"
+        if saved.blueprint_id != blueprint.id:
+            other = f"the blueprint '{saved.blueprint_id}', and this one is '{blueprint.id}'"
         raise FlowcraftError(
-            f"The saved run '{saved.state.run_id}' was started with another version of the "
-            f"blueprint '{blueprint.id}'. Resume it with the blueprint it was started with.",
+            f"The saved run '{saved.state.run_id}' was started with {other}. Resume it with the "
+            "blueprint it was started with.",
             is_fatal=True,
         )
 

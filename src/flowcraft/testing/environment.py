@@ -375,7 +375,7 @@ class RunHandle:
 
     def _session(self) -> Session | None:
         """The session in which the run is live; ``None`` once it is over or rests."""
-        for session in self._env.runtime.sessions:
+        for session in tuple(self._env.runtime.sessions):
             if session.root is not None and session.root.state.run_id == self.run_id:
                 return session
         return None

@@ -9,7 +9,7 @@ from flowcraft.core import builtins
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.values import snapshot
-from flowcraft.engine import answering
+from flowcraft.engine import answering, arguments
 from flowcraft.engine.known import Known
 from flowcraft.engine.local import LocalRun
 from flowcraft.engine.runtime import FlowRuntime, Runnable
@@ -105,7 +105,7 @@ def initial_context(
         FlowcraftError: It is no mapping of names, or no JSON.
         SerializationError: It holds something that cannot be stored.
     """
-    return runtime._initial(context)
+    return arguments.initial_context(context, runtime.options.serializer.codec_for)
 
 
 def _resolve(runtime: FlowRuntime, flow: Runnable) -> tuple[WorkflowBlueprint, Known]:

@@ -1,0 +1,90 @@
+"""Checking what callers pass, before anything starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flowcraft.core.values import snapshot
+from flowcraft.engine.json_text import read_deep
+from flowcraft.errors import FlowcraftError
+
+
+def initial_context(
+    context: Mapping[str, Any] | str | None, registered: Callable[[type], Any] | None
+) -> dict[str, Any]:
+    """The initial context of a run in stored form, from a mapping or JSON text.
+
+    Raises:
+        FlowcraftError: It is no mapping of names, or no JSON.
+        SerializationError: It holds something that cannot be stored.
+    """
+    if context is None:
+        return {}
+    if isinstance(context, str):
+        context = _parsed(context)
+    if not isinstance(context, Mapping):
+        kind = type(context).__name__
+        raise FlowcraftError(f"The initial context is a mapping of names, not a {kind}.")
+    stored: dict[str, Any] = snapshot(dict(context), registered=registered, where="context")
+    return stored
+
+
+def checked_concurrency(number: int | None, default: int) -> int:
+    """How many nodes may be under way at once; the default where it is not positive.
+
+    Raises:
+        TypeError: It is no whole number.
+    """
+    if number is None:
+        return default
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"concurrency is a whole number of nodes, not {_shown(number)}.")
+    return number if number > 0 else default
+
+
+def checked_run_id(run_id: str) -> str:
+    """A run id as it may be: text that can be part of a key.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty, or holds control characters or half a character.
+    """
+    if not isinstance(run_id, str):
+        raise TypeError(f"run_id is text, not {_shown(run_id)}.")
+    if not run_id:
+        raise ValueError("run_id is empty; leave it out to have one made.")
+    if not run_id.isprintable() and any(map(_is_unfit, run_id)):
+        raise ValueError(f"run_id holds control characters or lone surrogates: {run_id!a}.")
+    return run_id
+
+
+def checked_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """One of some texts.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
+    return value
+
+
+def _is_unfit(character: str) -> bool:
+    code = ord(character)
+    return code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r} ({type(value).__name__})"
+
+
+def _parsed(text: str) -> Any:
+    try:
+        try:
+            return json.loads(text)
+        except RecursionError:
+            return read_deep(text, lambda data: data)
+    except ValueError as error:
+        raise FlowcraftError(f"The initial context is not JSON: {error}.") from error

@@ -1,0 +1,43 @@
+"""What a runtime was given, for whoever is to run the same nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.expressions import Evaluator, SafeEvaluator
+from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS
+from flowcraft.engine.middleware import Middleware
+from flowcraft.engine.registry import Registry
+from flowcraft.engine.serializer import JsonSerializer, Serializer
+
+DEFAULT_CONCURRENCY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """What a runtime was given; backends take these to run the same nodes.
+
+    Attributes:
+        dependencies: Objects that nodes ask for with ``ctx.dependency(Type)``.
+        serializer: How values become text.
+        middleware: Layers around each node, outermost first.
+        evaluator: Evaluates conditions and transforms.
+        concurrency: Nodes under way at once, children's nodes included.
+        strict: Whether blueprints with cycles are refused.
+        max_executions: Node executions after which a run fails; ``None`` for no bound.
+        registry: Implementations by ``uses`` key: the runtime's own, which sees what is added.
+        blueprints: Blueprints by id: the runtime's own, which sees what is added.
+    """
+
+    dependencies: Mapping[Any, Any] = field(default_factory=dict)
+    serializer: Serializer = field(default_factory=JsonSerializer)
+    middleware: tuple[Middleware, ...] = ()
+    evaluator: Evaluator = field(default_factory=SafeEvaluator)
+    concurrency: int = DEFAULT_CONCURRENCY
+    strict: bool = False
+    max_executions: int | None = DEFAULT_MAX_EXECUTIONS
+    registry: Registry = field(default_factory=Registry)
+    blueprints: Mapping[str, WorkflowBlueprint] = field(default_factory=dict)
