@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from flowcraft.core.draw import generate_mermaid
-
 from flowcraft.core.blueprint import sanitize_blueprint
+from flowcraft.core.draw import generate_mermaid
 from flowcraft.core.graph import analyze_blueprint
 from flowcraft.engine.bus import FlowEvent
 from flowcraft.engine.context import CancelToken

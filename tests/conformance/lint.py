@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from flowcraft.core.lint import LintIssue, lint_blueprint
-
 from flowcraft.core.blueprint import WorkflowBlueprint, read_blueprint
+from flowcraft.core.lint import LintIssue, lint_blueprint
 from tests.conformance.behaviours import BUILTINS, LIBRARY
 
 _MESSAGES: Final = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import random
 import threading
+from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -14,10 +16,13 @@ import pytest
 from flowcraft import (
     CancelToken,
     FlowBuilder,
+    FlowcraftError,
     FlowEvent,
     FlowRuntime,
     Node,
+    NodeDefinition,
     NodeResult,
+    RetryPolicy,
     SafeEvaluator,
     WorkflowBlueprint,
     create_flow,
@@ -441,3 +446,176 @@ def test_a_node_sees_the_same_context_from_its_start_to_its_end(seed: int) -> No
             flow.edge(f"n{chance.randrange(n)}", f"n{n}")
     result = run(flow, {"k": 1, "n1": 2}, concurrency=chance.choice([3, 100]))
     assert (result.status, result.errors) == ("completed", ())
+
+
+def test_options_hold_what_runs_the_same_nodes() -> None:
+    """Whoever is given a runtime's options has its registry and blueprints, live."""
+    runtime = FlowRuntime()
+    options = runtime.options
+    runtime.add_flow(create_flow("f").node("a", one, uses="one"))
+    assert list(options.blueprints) == ["f"]
+    assert options.registry.require("one").call is one
+    other = FlowRuntime(blueprints=options.blueprints, registry=options.registry)
+    assert run("f", runtime=other).outputs == {"a": 1}
+
+
+@pytest.mark.parametrize("from_flow", [True, False])
+def test_a_missing_implementation_is_told_with_what_looks_like_it(from_flow: bool) -> None:
+    """The error of the node names keys that are spelled alike, those of flow and runtime."""
+    blueprint = {"id": "f", "nodes": [{"id": "a", "uses": "charge_card"}], "edges": []}
+    runtime = FlowRuntime(registry={"charge-card": one})
+    subject: Any = blueprint
+    if from_flow:
+        subject = create_flow("f").node("x", one, uses="x")
+        subject.node("a", "charge_card")
+    (error,) = run(subject, runtime=runtime).errors
+    assert (error.type, error.node_id) == ("ImplementationMissing", "a")
+    assert "did you mean 'charge-card'?" in error.message
+
+
+def test_added_nodes_are_copies() -> None:
+    """What a node keeps of the nodes it added, and changes later, is not what was added."""
+    params = {"of": ["it"]}
+
+    async def adds(ctx: Ctx) -> NodeResult[Any]:
+        return NodeResult(None, dynamic_nodes=[NodeDefinition("new", "late", params=params)])
+
+    async def late(ctx: Ctx) -> Any:
+        return dict(ctx.params)
+
+    flow = create_flow("f").node("a", adds).node("w", spoils(params)).edge("a", "w")
+    result = run(flow, runtime=FlowRuntime(registry={"late": late}, concurrency=1))
+    assert result.outputs["new"] == {"of": ["it"]}
+    assert json.loads(result.state)["state"]["added"][0][1]["params"] == {"of": ["it"]}
+
+
+def spoils(params: dict[str, Any]) -> Callable[[Ctx], Awaitable[None]]:
+    """A node that changes what another one has given away."""
+
+    async def spoil(ctx: Ctx) -> None:
+        params["of"].append("more")
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        ({"concurrency": "3"}, TypeError, "concurrency is a whole number of nodes, not '3'"),
+        ({"concurrency": True}, TypeError, "not True"),
+        ({"run_id": 5}, TypeError, "run_id is text, not 5"),
+        ({"run_id": ""}, ValueError, "run_id is empty"),
+        ({"run_id": "a\x1fb"}, ValueError, "control characters"),
+        ({"run_id": "\ud800"}, ValueError, "surrogates"),
+        ({"on_failure": "fail-fast"}, ValueError, "on_failure must be 'fail_fast' or 'continue'"),
+        ({"timers": "never"}, ValueError, "timers must be 'wait' or 'return'"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(
+    options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    """Each is refused before anything starts, by a text that names it and shows what was given."""
+    with pytest.raises(kind, match=text):
+        run(create_flow("f").node("a", one), **options)
+    if "concurrency" in options:
+        with pytest.raises(kind, match=text):
+            FlowRuntime(**options)
+
+
+def test_run_ids_may_be_any_readable_text() -> None:
+    """Letters of any script, spaces and signs are no reason to refuse a run id."""
+    for run_id in ("Bestellung 7/ß", "注文:1", "e\u0301\u200d"):
+        assert run(create_flow("f").node("a", one), run_id=run_id).run_id == run_id
+
+
+def test_resuming_with_another_blueprint_names_both() -> None:
+    """Who mixes up two saved runs is told which blueprint the run is of."""
+
+    async def main() -> None:
+        runtime = FlowRuntime()
+        rested = await create_flow("mine").wait("w").run(runtime)
+        with pytest.raises(FlowcraftError, match=r"'mine', and this one is 'other'"):
+            await runtime.resume(create_flow("other").wait("w"), rested)
+
+    drive(main())
+
+
+def test_a_listener_is_unsubscribed_by_identity() -> None:
+    """Ending one subscription leaves those alone whose listeners claim to be equal to it."""
+
+    class Listener:
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            return 0
+
+        def __call__(self, event: FlowEvent) -> None:
+            self.told.append(event.type)
+
+    first, second = Listener(), Listener()
+    runtime = FlowRuntime()
+    runtime.subscribe(first)
+    runtime.subscribe(second)()
+    run(create_flow("f").node("a", one), runtime=runtime)
+    assert first.told
+    assert not second.told
+
+
+def test_retry_rules_look_into_groups_of_errors() -> None:
+    """What failed in a task group decides about the retry, and not that it was in a group."""
+
+    async def fails(ctx: Ctx) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(raises(error_of[ctx.node_id]))
+
+    async def raises(error: Exception) -> None:
+        raise error
+
+    error_of = {
+        "listed": ValueError("no"),
+        "other": KeyError("no"),
+        "fatal": FlowcraftError("no", is_fatal=True),
+    }
+    retry = RetryPolicy(max_attempts=3, delay=0, retry_on=(ValueError, FlowcraftError))
+    flow = create_flow("f")
+    for name in error_of:
+        flow.node(name, fails, retry=retry)
+    result = run(flow)
+    attempts = {error.node_id: error.attempts for error in result.errors}
+    assert attempts == {"listed": 3, "other": 1, "fatal": 1}
+
+
+def test_what_is_fatal_in_a_child_is_fatal_to_its_node() -> None:
+    """A subflow is not tried again after an error that trying again cannot change."""
+    starts: list[int] = []
+
+    async def fails(ctx: Ctx) -> None:
+        starts.append(1)
+        raise FlowcraftError("over", is_fatal=True)
+
+    child = create_flow("child").node("c", fails)
+    flow = create_flow("f").subflow("s", child, retry=RetryPolicy(max_attempts=3, delay=0))
+    (error,) = run(flow).errors
+    assert (error.type, error.attempts, len(starts)) == ("SubflowFailed", 1, 1)
+
+
+def test_a_run_that_is_cancelled_as_it_is_resumed_ends() -> None:
+    """Also where the saved state says that nodes were running, which now nobody runs."""
+    events = Events()
+
+    async def main() -> Any:
+        runtime = FlowRuntime(listeners=[events])
+        flow = create_flow("f").node("a", one).node("b", one)
+        await flow.run(runtime)
+        cut = next(n for n, event in enumerate(events) if event.type == "node:finish")
+        half = await runtime.replay(flow, events[:cut])
+        assert half.status == "running"
+        cancel = CancelToken()
+        cancel.cancel()
+        return await runtime.resume(flow, half.state, answer=False, cancel=cancel)
+
+    assert drive(main()).status == "cancelled"

@@ -338,7 +338,12 @@ def _child_error(child: LocalRun) -> ErrorInfo:
     if errors:
         text += f": {errors[0].message}"
     return ErrorInfo(
-        "SubflowFailed", text, ("SubflowFailed", "FlowcraftError"), causes=tuple(causes[:20])
+        "SubflowFailed",
+        text,
+        ("SubflowFailed", "FlowcraftError"),
+        # What is fatal in the child is as fatal here: trying it again changes nothing (S4).
+        is_fatal=any(error.is_fatal for error in errors),
+        causes=tuple(causes[:20]),
     )
 
 
