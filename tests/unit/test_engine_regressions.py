@@ -19,6 +19,7 @@ from flowcraft import (
     FlowcraftError,
     FlowEvent,
     FlowRuntime,
+    JsonSerializer,
     Node,
     NodeDefinition,
     NodeResult,
@@ -30,6 +31,7 @@ from flowcraft import (
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Plan
 from flowcraft.engine.plans import Plans
+from flowcraft.engine.pool import Pool
 from flowcraft.engine.threads import DaemonThreads, ThreadPool
 from flowcraft.testing import VirtualClock
 from tests.unit.runs import Ctx, Events, SyncCtx, drive, echo, one, run, turns
@@ -619,3 +621,63 @@ def test_a_run_that_is_cancelled_as_it_is_resumed_ends() -> None:
         return await runtime.resume(flow, half.state, answer=False, cancel=cancel)
 
     assert drive(main()).status == "cancelled"
+
+
+def test_cancelling_many_children_looks_at_each_job_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thousand queued jobs of hundreds of children are not looked at once for each child."""
+    looks: list[Any] = []
+    discard = Pool.discard
+
+    def counting(self: Pool[Any], unwanted: Callable[[Any], bool]) -> list[Any]:
+        def looked_at(job: Any) -> bool:
+            looks.append(job)
+            return unwanted(job)
+
+        return discard(self, looked_at)
+
+    monkeypatch.setattr(Pool, "discard", counting)
+    cancel, events = CancelToken(), Events()
+
+    async def stops(ctx: Ctx) -> None:
+        cancel.cancel()
+        await asyncio.Event().wait()
+
+    child = create_flow("child").node("a", stops).node("b", one).node("c", one)
+    flow = create_flow("f")
+    for n in range(300):
+        flow.subflow(f"s{n}", child)
+    runtime = FlowRuntime(listeners=[events])
+    result = run(flow, runtime=runtime, concurrency=1, cancel=cancel)
+    assert result.status == "cancelled"
+    assert len(looks) <= 4 * 900
+    finished = [event.payload["status"] for event in events.of("workflow:finish")]
+    assert finished == ["cancelled"] * 301
+
+
+def test_an_event_that_cannot_be_told_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """A codec that raises as a value is copied for listeners costs the event, not the run."""
+
+    class Money:
+        """An amount that some codec writes, and reads only once."""
+
+    reads: list[Any] = []
+
+    def read(data: Any) -> Money:
+        reads.append(data)
+        if len(reads) > 1:
+            raise ValueError("the codec is broken")
+        return Money()
+
+    async def gives(ctx: Ctx) -> Money:
+        return Money()
+
+    serializer = JsonSerializer()
+    serializer.register(Money, encode=lambda _: 1, decode=read)
+    events = Events()
+    runtime = FlowRuntime(serializer=serializer, listeners=[events])
+    result = run(create_flow("f").node("a", gives), runtime=runtime)
+    assert result.status == "completed"
+    assert events.names()[-1] == "workflow:finish"
+    assert "node:finish" in caplog.text

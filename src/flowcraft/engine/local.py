@@ -26,7 +26,7 @@ from flowcraft.engine.class_nodes import Held
 from flowcraft.engine.failures import error_info, instead_of
 from flowcraft.engine.past import Past
 from flowcraft.engine.saved import save_run
-from flowcraft.engine.session import AttemptCommand, Session
+from flowcraft.engine.session import AttemptCommand, Session, runs_below
 from flowcraft.engine.telling import emit, log_notes, tell_decision, tell_start
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
@@ -49,6 +49,8 @@ class LocalRun:
         self._deciding = False
         self._later: deque[ev.Event] = deque()
         self.children: dict[Key, LocalRun] = {}
+        # Jobs that were taken off the queue, to be reported as stopped.
+        self.unbegun: list[AttemptCommand] = []
         self.held: dict[tuple[Any, ...], Held] = {}
         self.past = Past()
         # What is being executed, in the order in which it began, and what it sees of the past.
@@ -207,8 +209,14 @@ class LocalRun:
     def _stop_work(self, command: cmd.StopWork) -> None:
         for key in list(self._timers):
             self.disarm(key)
-        for _, unbegun in self.session.pool.discard(lambda job: job[0] is self):
-            self._report_unbegun(unbegun)
+        # One look at the queue for all runs below: a run may have thousands of children. What
+        # is queued for one that is stopping already are the nodes that undo what it did.
+        below = {run for run in runs_below(self) if run is self or run.state.stopping is None}
+        for run, job in self.session.pool.discard(lambda job: job[0] in below):
+            run.unbegun.append(job)
+        unbegun, self.unbegun = self.unbegun, []
+        for job in unbegun:
+            self._report_unbegun(job)
         for attempt in tuple(self.running):
             attempt.stop("stopped")
         for child in tuple(self.children.values()):

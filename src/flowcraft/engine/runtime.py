@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.core import events as ev
@@ -22,6 +22,7 @@ from flowcraft.engine.arguments import (
     initial_context,
 )
 from flowcraft.engine.attempt import checked_action
+from flowcraft.engine.beginning import Resumption, begin, cancel_run
 from flowcraft.engine.bus import EventBus, FlowEvent, Listener
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.known import Known, KnownToFlow, KnownToRuntime
@@ -34,13 +35,12 @@ from flowcraft.engine.replay import replay_events
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.saved import SavedRun, check_blueprint, read_run, restore_plan
 from flowcraft.engine.serializer import JsonSerializer, Serializer
-from flowcraft.engine.session import Session, runs_below
+from flowcraft.engine.session import Session
 from flowcraft.engine.threads import DaemonThreads
 from flowcraft.engine.watch import WATCH
 from flowcraft.errors import BlueprintError, FlowcraftError, InvalidRunState, Problem
 from flowcraft.ports.clock import Clock, Identifiers
 
-T = TypeVar("T")
 Timers = Literal["wait", "return"]
 
 
@@ -60,14 +60,6 @@ class Flow(Protocol):
 
 
 Runnable = Flow | WorkflowBlueprint | Mapping[str, Any] | str
-
-
-class Resumption(NamedTuple):
-    """How a saved run goes on: with an answer, or by itself where ``target`` is ``None``."""
-
-    target: answering.Target | None
-    output: Any
-    action: Any
 
 
 class FlowRuntime:
@@ -334,8 +326,8 @@ class FlowRuntime:
         try:
             if cancel is not None:
                 # At once where a node of the run does it: nothing starts any more.
-                forget = cancel.on_cancel(lambda: session.in_loop(lambda: _feed_cancel(run)))
-            _begin(run, beginning, cancel)
+                forget = cancel.on_cancel(lambda: session.in_loop(lambda: cancel_run(run)))
+            begin(run, beginning, cancel)
             await session.finish()
         finally:
             self.sessions.discard(session)
@@ -402,34 +394,6 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _begin(
-    run: LocalRun, beginning: ev.RunStarted | Resumption, cancel: CancelToken | None
-) -> None:
-    # The token is looked at here, not earlier: planning takes a while, and it is set by others.
-    if isinstance(beginning, ev.RunStarted):
-        run.feed(beginning._replace(cancelled=_BY_CALLER) if cancel else beginning)
-        return
-    if cancel:
-        run.feed(ev.CancelRequested(_BY_CALLER))
-    for live in runs_below(run):
-        live.rearm()
-    target, output, action = beginning
-    if target is None or cancel:
-        return
-    if target.key is not None:
-        target.run.disarm(target.key)
-    target.run.feed(ev.AnswerReceived(target.key, output, action, target.node_id))
-
-
-def _feed_cancel(run: LocalRun) -> None:
-    begun = run.state.started_at is not None
-    if begun and not run.state.status.is_final and not run.session.closing:
-        run.feed(ev.CancelRequested(_BY_CALLER))
-
-
-_BY_CALLER = "cancelled by the caller"
 
 
 def _name_of(key: Any) -> str:

@@ -7,6 +7,8 @@ hash, so that it is not continued with another one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
@@ -132,8 +134,8 @@ def check_blueprint(saved: SavedRun, blueprint: WorkflowBlueprint) -> None:
 
 def restore_plan(plan: Plan, state: RunState) -> Plan:
     """The plan with the nodes that were added while the run was under way."""
-    for loops, definition in state.added:
-        plan = extend_plan(plan, [definition], loops)
+    for loops, group in groupby(state.added, key=itemgetter(0)):
+        plan = extend_plan(plan, [definition for _, definition in group], loops)
     return plan
 
 

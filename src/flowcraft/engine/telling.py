@@ -112,10 +112,15 @@ def emit(
 ) -> None:
     """Hand an event to the listeners, with copies: they cannot change the run's values."""
     codecs = run.session.runtime.options.serializer.codec_for
-    payload = {
-        name: value if type(value) in _UNCHANGEABLE else copy_value(value, registered=codecs)
-        for name, value in details.items()
-    }
+    try:
+        payload = {
+            name: value if type(value) in _UNCHANGEABLE else copy_value(value, registered=codecs)
+            for name, value in details.items()
+        }
+    except Exception:
+        # A user's codec may raise; whether anybody listens must make no difference to the run.
+        logger.exception("The event %s of run '%s' cannot be told", type_, run.state.run_id)
+        return
     run.session.bus.emit(
         FlowEvent(
             type=type_,
