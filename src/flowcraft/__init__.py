@@ -34,6 +34,7 @@ from flowcraft.errors import (
     RunFailed,
     SerializationError,
 )
+from flowcraft.ports.context import AsyncContext
 
 set_default_runtime_factory(FlowRuntime)
 
@@ -43,6 +44,7 @@ warn_of_namesake()
 logging.getLogger("flowcraft").addHandler(logging.NullHandler())
 
 __all__ = [
+    "AsyncContext",
     "Awaiting",
     "BlueprintAnalysis",
     "BlueprintError",

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowcraft.core.context import HAS_OUTPUT, INPUTS, ContextView
 from flowcraft.core.plan import Key, Link, PlanNode, iteration_of_key
-from flowcraft.core.state import RESCUED, STAND_IN_OUTPUT, SUCCEEDED
+from flowcraft.core.state import RESCUED, STAND_IN_OUTPUT, SUCCEEDED, Record
 from flowcraft.core.step import Step
 
 _NOTHING: Any = object()
@@ -104,9 +104,9 @@ def _transformed_value(step: Step, node: PlanNode, key: Key, fired: int, origin:
         values = record.values if record is not None else None
         return values[fired] if values and fired in values else _NOTHING
     values_of_links = [
-        (link, link_value(step, link, origin))
-        for link, origin in taken_links(step, node, key)
-        if _is_transformed(step, link, origin)
+        (link, record.values[link.index])
+        for link, record in _taken(step, node, key)
+        if record.values is not None and link.index in record.values
     ]
     if len(values_of_links) > 1:
         return {step.plan.nodes[link.source].id: value for link, value in values_of_links}
@@ -115,25 +115,20 @@ def _transformed_value(step: Step, node: PlanNode, key: Key, fired: int, origin:
 
 def taken_values(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Any]]:
     """The taken links into an instance that waits for all of them, with their values."""
-    links = taken_links(step, node, key)
-    return [(link, link_value(step, link, origin)) for link, origin in links]
+    return [(link, _handed_on(record, link)) for link, record in _taken(step, node, key)]
 
 
-def taken_links(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Key]]:
-    """The taken links into an instance that waits for all of them, with where they come from."""
-    taken: list[tuple[Link, Key]] = []
+def _taken(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Record]]:
+    """The taken links into an instance that waits for all of them, with their sources' records."""
+    taken: list[tuple[Link, Record]] = []
     for link in node.into:
         if not link.edges:
             continue  # a fallback is given nothing (S4)
         origin = link.source if link.direct else _origin(step, link, key)
-        if origin is not None and was_taken(step, link, origin):
-            taken.append((link, origin))
+        record = None if origin is None else step.record(origin)
+        if record is not None and _took(record, link):
+            taken.append((link, record))
     return taken
-
-
-def _is_transformed(step: Step, link: Link, origin: Key) -> bool:
-    record = step.record(origin)
-    return record is not None and bool(record.values) and link.index in (record.values or ())
 
 
 def _origin(step: Step, link: Link, key: Key) -> Key | None:
@@ -147,14 +142,11 @@ def _origin(step: Step, link: Link, key: Key) -> Key | None:
     return (link.source, shared) if shared else link.source
 
 
-def was_taken(step: Step, link: Link, origin: Key) -> bool:
+def _took(record: Record, link: Link) -> bool:
     """Whether an instance took a link that leaves its node."""
-    record = step.record(origin)
-    if record is None:
-        return False
     if record.status is SUCCEEDED:
         return record.taken is None or link.index in record.taken
-    return record.status is RESCUED and bool(record.taken) and link.index in record.taken  # type: ignore[operator]
+    return record.status is RESCUED and link.index in (record.taken or ())
 
 
 def link_value(step: Step, link: Link, origin: Key) -> Any:
@@ -162,8 +154,12 @@ def link_value(step: Step, link: Link, origin: Key) -> Any:
     record = step.record(origin)
     if record is None or not link.edges:
         return None  # a fallback is given nothing (S4)
-    if record.values is not None:
-        if link.index in record.values:
-            return record.values[link.index]
-        return record.values.get(STAND_IN_OUTPUT, record.output)
-    return record.output
+    return _handed_on(record, link)
+
+
+def _handed_on(record: Record, link: Link) -> Any:
+    if record.values is None:
+        return record.output
+    if link.index in record.values:
+        return record.values[link.index]
+    return record.values.get(STAND_IN_OUTPUT, record.output)

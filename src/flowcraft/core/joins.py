@@ -80,10 +80,11 @@ def _count(node: PlanNode, join: Join, link: Link, origin: Key, fate: int) -> Jo
     if fate == TAKEN:
         if first < 0 or link.is_fallback:
             first, start = link.index, origin
-        return Join(pending - 1, taken + 1, failed, held, first, start)
-    if fate == FAILING and not (link.is_fallback and _has_edges(node)):
+        taken += 1
+    elif fate == FAILING and not (link.is_fallback and _has_edges(node)):
         failed += 1
-    return Join(pending - 1, taken, failed, held, first, start)
+    # For every link into a join: ``tuple.__new__`` makes a named tuple at a third of the cost.
+    return tuple.__new__(Join, (pending - 1, taken, failed, held, first, start))
 
 
 def recall_hold(step: Step, holder: Key) -> None:
