@@ -18,6 +18,7 @@ from flowcraft import (
     RetryPolicy,
     create_flow,
 )
+from flowcraft.core import events as ev
 from tests.unit.runs import Ctx, echo, run
 
 AT_ONCE = RetryPolicy(max_attempts=3, delay=0)
@@ -303,3 +304,23 @@ def test_middleware_sees_the_errors_of_class_nodes() -> None:
     retry = RetryPolicy(max_attempts=2, delay=0)
     run(create_flow("f").node("a", Bad, retry=retry), runtime=FlowRuntime(middleware=[Watch()]))
     assert seen == ["ValueError", "ValueError"]
+
+
+def test_a_lost_attempt_does_not_use_up_a_class_node() -> None:
+    """A worker that was lost is no failure: ``exec`` is repeated as often as the policy says."""
+    attempts: list[int] = []
+
+    class Unlucky(Node[Any, Any]):
+        async def exec(self, ctx: Ctx, prepared: Any) -> Any:
+            attempts.append(ctx.attempt)
+            if ctx.attempt == 1:
+                ctx._run.feed(ev.NodeLost(ctx._key, 1))
+            if ctx.attempt == 2:
+                raise ValueError("once")
+            return ctx.attempt
+
+    flow = create_flow("lost").node("n", Unlucky, retry=RetryPolicy(max_attempts=2, delay=0))
+    result = run(flow)
+
+    assert attempts == [1, 2, 3]
+    assert result.outputs["n"] == 3

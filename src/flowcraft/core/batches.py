@@ -97,15 +97,15 @@ def item_failed(step: Step, event: ItemFailed) -> None:
         return
     node = step.node(event.key)
     name = item_name(_worker(step, event.key), event.item)
+    lost = step.get("items", (event.key, event.item)).lost
     delay = None
     if event.retryable and step.stopping is None:
         iteration = iteration_of_key(event.key)
         seed = jitter_seed(step.state.run_id, node.id, iteration, event.item)
-        attempt = event.attempt - step.get("items", (event.key, event.item)).lost
-        delay = delay_before_retry_ms(node.definition.config, attempt, event.error, seed)
+        config = node.definition.config
+        delay = delay_before_retry_ms(config, event.attempt, event.error, seed, lost)
     if delay is not None:
         due_at = step.now + delay / 1000
-        lost = step.get("items", (event.key, event.item)).lost
         step.put("items", (event.key, event.item), Item(event.attempt, due_at, lost))
         details = {"item": event.item, "name": name, **error_details(event.error)}
         step.note("node:retry", event.key, attempt=event.attempt + 1, **details)

@@ -25,7 +25,6 @@ from flowcraft.core.uses import (
     uses_of,
 )
 from flowcraft.core.wiring import (
-    CONTINUE,
     Names,
     Wire,
     connect,
@@ -211,7 +210,7 @@ class FlowBuilder:
         self._loops[id] = (start, end)
         self._add(id, builtins.LOOP_CONTROLLER, {"condition": condition}, None, {"join": "any"})
         self._wire(Wire(end, id, implied=True))
-        return self._wire(Wire(id, start, CONTINUE, implied=True))
+        return self._wire(Wire(id, start, builtins.CONTINUE, implied=True))
 
     def sleep(
         self, id: str, duration: float | str | timedelta, **options: Unpack[NodeOptions]

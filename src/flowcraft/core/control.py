@@ -53,8 +53,7 @@ def close_open_work(step: Step) -> None:
             continue
         elif record.status is not READY:
             continue
-        step.changes.records[key] = record._replace(status=CANCELLED, ended_at=step.now)
-        step.note("node:cancelled", key, attempt=record.attempt)
+        close(step, key, record)
     step.set("resting", frozenset())
     step.set("ready", ())
     step.held_back.clear()
@@ -75,12 +74,11 @@ def stop_instance(step: Step, key: Key, attempt: int) -> None:
         leave_child(step, key)
     else:
         step.working -= 1
-    step.changes.records[key] = record._replace(status=CANCELLED, ended_at=step.now)
-    step.note("node:cancelled", key, attempt=attempt)
+    close(step, key, record)
 
 
-def close_lost(step: Step, key: Key, record: Record) -> None:
-    """An attempt was lost while the run is stopping: it is gone, as was asked."""
+def close(step: Step, key: Key, record: Record) -> None:
+    """Record that an instance is gone because the run is stopping."""
     step.changes.records[key] = record._replace(status=CANCELLED, ended_at=step.now)
     step.note("node:cancelled", key, attempt=record.attempt)
 

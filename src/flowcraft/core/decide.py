@@ -130,8 +130,8 @@ def _retry(step: Step, key: Key, record: Record, error: ErrorInfo) -> bool:
     if step.stopping is not None:
         return False
     seed = jitter_seed(step.state.run_id, node.id, iteration_of_key(key))
-    attempt = record.attempt - record.lost
-    delay = delay_before_retry_ms(node.definition.config, attempt, error, seed)
+    config = node.definition.config
+    delay = delay_before_retry_ms(config, record.attempt, error, seed, record.lost)
     if delay is None:
         return False
     due_at = step.now + delay / 1000
@@ -152,7 +152,7 @@ def _lost(step: Step, event: ev.NodeLost) -> None:
     step.working -= 1
     record = record._replace(lost=record.lost + 1)
     if step.stopping is not None:
-        control.close_lost(step, event.key, record)
+        control.close(step, event.key, record)
     elif record.lost >= LOST_LIMIT:
         fail(step, node, event.key, record, lost_error(node.id, record.lost))
     else:

@@ -156,6 +156,18 @@ def successors(blueprint: WorkflowBlueprint, index_of: Mapping[str, int]) -> lis
     return following
 
 
+def reach(following: Sequence[Sequence[int]], starts: Iterable[int]) -> list[bool]:
+    """Which nodes can be reached from some, these included."""
+    reached = [False] * len(following)
+    todo = list(starts)
+    while todo:
+        index = todo.pop()
+        if not reached[index]:
+            reached[index] = True
+            todo.extend(following[index])
+    return reached
+
+
 def helper_relations(
     blueprint: WorkflowBlueprint, index_of: Mapping[str, int]
 ) -> Iterable[tuple[int, int]]:

@@ -8,12 +8,11 @@ from typing import Final
 
 from flowcraft.core import builtins
 from flowcraft.core.blueprint import EdgeDefinition, NodeDefinition
-from flowcraft.core.graph import strongly_connected_components
+from flowcraft.core.builtins import BREAK, CONTINUE
+from flowcraft.core.graph import reach, strongly_connected_components
 from flowcraft.core.lint_nodes import text_condition
-from flowcraft.core.lint_subject import LintIssue, Subject, reach
+from flowcraft.core.lint_subject import LintIssue, Subject
 
-CONTINUE: Final = "continue"
-BREAK: Final = "break"
 ALWAYS: Final = frozenset({"true", "True", "1", "!false", "not False"})
 
 MAX_ORDER_SEARCHES: Final = 200

@@ -12,6 +12,7 @@ from flowcraft.core.builtins import BATCH_SCATTER
 from flowcraft.core.definitions import DuplicateId
 from flowcraft.core.graph import (
     helper_relations,
+    reach,
     start_node_ids,
     strongly_connected_components,
     successors,
@@ -160,15 +161,3 @@ def _keeps_positions(problem: Problem) -> bool:
     if isinstance(problem, DuplicateId) or not place.startswith(("nodes", "edges")):
         return True
     return "." in place and not place.endswith((".id", ".source", ".target"))
-
-
-def reach(following: list[list[int]], starts: Iterable[int]) -> list[bool]:
-    """Which nodes can be reached from some, these included."""
-    reached = [False] * len(following)
-    todo = list(starts)
-    while todo:
-        index = todo.pop()
-        if not reached[index]:
-            reached[index] = True
-            todo.extend(following[index])
-    return reached

@@ -8,13 +8,12 @@ failure ended the loop.
 
 from __future__ import annotations
 
+from flowcraft.core.builtins import BREAK, CONTINUE
 from flowcraft.core.outcomes import succeed
 from flowcraft.core.plan import Iteration, Key, Link, PlanNode, iteration_of_key
 from flowcraft.core.routing import truth_of
 from flowcraft.core.state import Record
 from flowcraft.core.step import CLOSED_DEAD, CLOSED_FAILING, FAILING, TAKEN, Step
-
-CONTINUE, BREAK = "continue", "break"
 
 
 def run_controller(step: Step, node: PlanNode, key: Key, record: Record) -> None:

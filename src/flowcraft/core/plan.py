@@ -19,7 +19,7 @@ from enum import Enum
 from flowcraft.core import builtins
 from flowcraft.core.blueprint import EdgeDefinition, NodeDefinition, WorkflowBlueprint
 from flowcraft.core.expressions import Evaluator, SafeEvaluator
-from flowcraft.core.graph import start_node_ids
+from flowcraft.core.graph import reach, start_node_ids
 from flowcraft.core.nesting import Nesting, find_nesting
 from flowcraft.core.values import CodecLookup
 from flowcraft.errors import BlueprintError, Problem
@@ -284,7 +284,7 @@ def _is_plain(edges: Sequence[EdgeDefinition]) -> bool:
 
 def _only_reachable(nodes: list[PlanNode], links: list[Link], starts: Sequence[int]) -> list[Link]:
     """Drop links whose source can never run, and number the rest."""
-    reached = _reachable(len(nodes), links, starts)
+    reached = reach(_successors(len(nodes), links), starts)
     kept = [link for link in links if reached[link.source]]
     for index, link in enumerate(kept):
         link.index = index
@@ -294,18 +294,11 @@ def _only_reachable(nodes: list[PlanNode], links: list[Link], starts: Sequence[i
     return kept
 
 
-def _reachable(count: int, links: list[Link], starts: Sequence[int]) -> list[bool]:
+def _successors(count: int, links: list[Link]) -> list[list[int]]:
     following: list[list[int]] = [[] for _ in range(count)]
     for link in links:
         following[link.source].append(link.target)
-    reached = [False] * count
-    todo = list(starts)
-    while todo:
-        index = todo.pop()
-        if not reached[index]:
-            reached[index] = True
-            todo.extend(following[index])
-    return reached
+    return following
 
 
 def _attach(nodes: list[PlanNode], links: list[Link]) -> None:
@@ -323,9 +316,7 @@ def _attach(nodes: list[PlanNode], links: list[Link]) -> None:
 
 def _enclose(nodes: list[PlanNode], links: list[Link], starts: Sequence[int]) -> tuple[Loop, ...]:
     """Find the loops, mark back edges and exits, and give every node its place."""
-    following: list[list[int]] = [[] for _ in nodes]
-    for link in links:
-        following[link.source].append(link.target)
+    following = _successors(len(nodes), links)
     nesting = find_nesting(following, starts)
     if not nesting.headers:
         return ()
@@ -427,7 +418,7 @@ def _refuse_duplicates(blueprint: WorkflowBlueprint) -> None:
 
 
 def _refuse_endless_controllers(blueprint: WorkflowBlueprint, nodes: list[PlanNode]) -> None:
-    continued = {edge.source for edge in blueprint.edges if edge.action == "continue"}
+    continued = {edge.source for edge in blueprint.edges if edge.action == builtins.CONTINUE}
     problems = [
         Problem(
             f"node '{node.id}'",

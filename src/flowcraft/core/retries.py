@@ -13,7 +13,7 @@ M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015)."""
 
 
 def delay_before_retry_ms(
-    config: NodeConfig, attempt: int, error: ErrorInfo, seed: str
+    config: NodeConfig, attempt: int, error: ErrorInfo, seed: str, lost: int = 0
 ) -> float | None:
     """How long to wait before the next attempt.
 
@@ -23,12 +23,14 @@ def delay_before_retry_ms(
         error: Why it failed.
         seed: Run, node and iteration, from which the jitter is derived: the same decision
             made again gives the same delay.
+        lost: How many attempts before it were lost; these do not count.
 
     Returns:
         Milliseconds, or ``None`` when there is no further attempt.
     """
-    if not may_retry(config, attempt, error):
+    if not may_retry(config, attempt, error, lost):
         return None
+    attempt -= lost
     delay = min(config.retry_delay_ms * _growth(config.backoff, attempt - 1), _LONGEST_DELAY_MS)
     if config.retry_delay_max_ms is not None:
         delay = min(delay, config.retry_delay_max_ms)
@@ -61,9 +63,12 @@ def jitter_seed(run_id: str, node_id: str, iteration: tuple[int, ...], part: str
     return "\x1f".join((run_id, node_id, ".".join(map(str, iteration)), str(part)))
 
 
-def may_retry(config: NodeConfig, attempt: int, error: ErrorInfo) -> bool:
-    """Whether another attempt follows the ``attempt``-th after this error (rules S4, S9)."""
-    if error.is_fatal or attempt >= max_attempts(config):
+def may_retry(config: NodeConfig, attempt: int, error: ErrorInfo, lost: int = 0) -> bool:
+    """Whether another attempt follows the ``attempt``-th after this error (rules S4, S9).
+
+    The ``lost`` attempts before it, whose workers died, do not count.
+    """
+    if error.is_fatal or attempt - lost >= max_attempts(config):
         return False
     return _is_retryable(config, error)
 

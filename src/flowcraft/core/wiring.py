@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.builtins import BREAK, CONTINUE
 from flowcraft.errors import Problem
-
-CONTINUE: Final = "continue"
-BREAK: Final = "break"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flowcraft.core.plan import Key, Kind, index_of_key
-from flowcraft.core.state import CHILD, SLEEPING, WAITING
+from flowcraft.core.state import CHILD, SLEEPING, WAITING, NodeStatus
 from flowcraft.core.waits import refusal
 from flowcraft.engine.local import LocalRun
 from flowcraft.engine.results import open_waits
@@ -71,29 +71,25 @@ def _find(run: LocalRun, node_id: str | Sequence[str] | None) -> Target:
 
 
 def _only_wait(root: LocalRun, run: LocalRun) -> Target:
-    waits = [
-        _target(live, key)
-        for live in runs_below(run)
-        for key, record in live.state.records.items()
-        if record.status is WAITING
-    ]
+    waits = _in_status(run, WAITING)
     if len(waits) == 1:
         return waits[0]
     if waits:
         raise _refused(root, "Several nodes wait for an answer; say which one is meant.")
-    sleeps = [
-        _target(live, key)
-        for live in runs_below(run)
-        for key, record in live.state.records.items()
-        if record.status is SLEEPING
-    ]
+    sleeps = _in_status(run, SLEEPING)
     if len(sleeps) == 1:
         return sleeps[0]
     raise _refused(root, "No node waits for an answer.")
 
 
-def _target(run: LocalRun, key: Key) -> Target:
-    return Target(run, key, run.plan.nodes[index_of_key(key)].id)
+def _in_status(run: LocalRun, status: NodeStatus) -> list[Target]:
+    """The instances of a run and its children that are in a status."""
+    return [
+        Target(live, key, live.plan.nodes[index_of_key(key)].id)
+        for live in runs_below(run)
+        for key, record in live.state.records.items()
+        if record.status is status
+    ]
 
 
 def _will_wait(run: LocalRun, node_id: str) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from flowcraft.core.commands import RunItem, RunNode
 from flowcraft.core.retries import may_retry
 from flowcraft.engine.failures import error_info, is_fatal, is_retryable
 
@@ -73,8 +74,18 @@ def _will_retry(attempt: Attempt, error: Exception) -> bool:
     """Whether the decision core will ask for another attempt after this error."""
     if not is_retryable(error) or attempt.run.state.stopping is not None:
         return False
-    config = attempt.node.definition.config
-    return may_retry(config, attempt.command.attempt, error_info(error))
+    config, command = attempt.node.definition.config, attempt.command
+    return may_retry(config, command.attempt, error_info(error), _lost_before(attempt))
+
+
+def _lost_before(attempt: Attempt) -> int:
+    state, command = attempt.run.state, attempt.command
+    if isinstance(command, RunNode):
+        return state.records[command.key].lost
+    if isinstance(command, RunItem):
+        item = state.items.get((command.key, command.item))
+        return item.lost if item is not None else 0
+    return 0
 
 
 async def _step(attempt: Attempt, held: Held, name: str, *arguments: Any) -> Any:

@@ -45,7 +45,7 @@ class Session:
         self.threads = runtime.threads
         self.gate: Gate | None = None
         self.wait_for_timers = wait_for_timers
-        self.pool: Pool[Job] = Pool(_execute, concurrency)
+        self.pool: Pool[Job] = Pool(execute, concurrency)
         self.timers: set[Timer] = set()
         self.sleeping = 0
         self.closing = False
@@ -149,6 +149,7 @@ def runs_below(run: LocalRun) -> list[LocalRun]:
     return runs
 
 
-def _execute(job: Job, task: asyncio.Task[None]) -> Awaitable[None]:
+def execute(job: Job, task: asyncio.Task[None]) -> Awaitable[None]:
+    """Carry out a job in a task."""
     run, command = job
     return run.execute(Attempt(run, command, task))

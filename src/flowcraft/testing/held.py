@@ -11,10 +11,9 @@ from flowcraft.core.batches import item_name
 from flowcraft.core.commands import RunItem, RunUndo
 from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import RETRYING, SLEEPING, WAITING, RunState
-from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.local import LocalRun
 from flowcraft.engine.pool import Pool
-from flowcraft.engine.session import Job, Session, runs_below
+from flowcraft.engine.session import Job, Session, execute, runs_below
 
 _SAME_TIME_SECONDS = 1e-6
 _TIMED = frozenset({RETRYING, WAITING, SLEEPING})
@@ -28,7 +27,7 @@ class HeldPool(Pool[Job]):
     """
 
     def __init__(self) -> None:
-        super().__init__(_begin, limit=1)
+        super().__init__(execute, limit=1)
         self.jobs: list[Job] = []
 
     def submit(self, job: Job) -> None:
@@ -131,12 +130,7 @@ def _copied(state: RunState) -> RunState:
     return copied
 
 
-async def _begin(job: Job, task: asyncio.Task[None]) -> None:
-    run, command = job
-    await run.execute(Attempt(run, command, task))
-
-
 async def _perform(job: Job) -> None:
     task = asyncio.current_task()
     assert task is not None
-    await _begin(job, task)
+    await execute(job, task)
