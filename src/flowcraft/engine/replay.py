@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.graph import reach
 from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import CHILD, RETRYING, RUNNING, ErrorInfo, RunState
 from flowcraft.engine.added_nodes import read_nodes
@@ -95,16 +96,12 @@ def _behind(plan: Plan, node_id: str) -> frozenset[str]:
     """A node and everything that can follow it."""
     if node_id not in plan.index_of:
         raise FlowcraftError(f"Blueprint '{plan.blueprint.id}' has no node '{node_id}'.")
-    reached: set[int] = set()
-    todo = [plan.index_of[node_id]]
-    while todo:
-        index = todo.pop()
-        if index not in reached:
-            reached.add(index)
-            node = plan.nodes[index]
-            todo.extend(link.target for link in node.out)
-            todo.extend([node.fallback] if node.fallback >= 0 else [])
-    return frozenset(plan.nodes[index].id for index in reached)
+    following = [
+        [link.target for link in node.out] + ([node.fallback] if node.fallback >= 0 else [])
+        for node in plan.nodes
+    ]
+    reached = reach(following, [plan.index_of[node_id]])
+    return frozenset(node.id for node in plan.nodes if reached[node.index])
 
 
 class _Replay:
