@@ -391,7 +391,7 @@ def test_what_nobody_can_read_any_more_is_not_kept() -> None:
 
     async def slow(ctx: Ctx) -> Any:
         await over.wait()
-        past = ctx._run.past
+        past = ctx._origin.run.past
         sizes.append(sum(map(len, past.kept.values())) + len(past.born))
         return await ctx.context.get("number", "nothing yet")
 
@@ -409,7 +409,7 @@ def test_the_past_does_not_grow_while_something_runs_at_any_time() -> None:
 
     async def node(ctx: Ctx) -> None:
         await turns(2)
-        sizes.append(len(ctx._run.past.born) + len(ctx._run.past.kept))
+        sizes.append(len(ctx._origin.run.past.born) + len(ctx._origin.run.past.kept))
 
     flow = create_flow("f")
     for n in range(300):

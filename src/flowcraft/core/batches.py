@@ -160,7 +160,7 @@ def stop_item(step: Step, key: Key, item: int, attempt: int) -> None:
         name = item_name(_worker(step, key), item)
         step.note("node:cancelled", key, item=item, name=name, attempt=attempt)
         step.put("items", (key, item), DELETED)
-        step.working -= 1
+        step.changes.working -= 1
 
 
 def _is_current(step: Step, key: Key, item: int, attempt: int) -> bool:
@@ -171,7 +171,7 @@ def _is_current(step: Step, key: Key, item: int, attempt: int) -> bool:
 def _settle(step: Step, key: Key, item: int, result: tuple[bool, Any]) -> None:
     step.put("items", (key, item), DELETED)
     step.put("results", (key, item), result)
-    step.working -= 1
+    step.changes.working -= 1
     batch: Batch = step.get("batches", key)
     batch = batch._replace(done=batch.done + 1, failed=batch.failed + int(not result[0]))
     step.put("batches", key, batch)
@@ -195,7 +195,7 @@ def _hand_out(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
     for item in range(batch.begun, until):
         step.put("items", (key, item), Item(1))
         step.commands.append(RunItem(key, item, 1, batch.items[item], params["workerUsesKey"]))
-        step.working += 1
+        step.changes.working += 1
     if until > batch.begun:
         step.put("batches", key, batch._replace(begun=until))
 

@@ -28,7 +28,7 @@ def begin(step: Step) -> bool:
         return False
     step.set("undoing", position + 1)
     _start(step, position + 1, 1)
-    step.working += 1
+    step.changes.working += 1
     return True
 
 
@@ -74,7 +74,7 @@ def settle(step: Step, event: UndoSettled) -> None:
             return
         step.note("compensation:error", event.target, **details, **error_details(error))
     step.put("undos", position, undo._replace(succeeded=error is None, error=error))
-    step.working -= 1
+    step.changes.working -= 1
 
 
 def retry(step: Step, target: Key, attempt: int) -> None:

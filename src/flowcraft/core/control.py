@@ -44,12 +44,12 @@ def close_open_work(step: Step) -> None:
     """
     for key, record in {**step.state.records, **step.changes.records}.items():
         if record.status is RETRYING:
-            step.working -= 1
+            step.changes.working -= 1
         elif record.status in (WAITING, SLEEPING):
-            step.waiting -= 1
+            step.changes.waiting -= 1
         elif record.status is CHILD and key in step.scalar("resting"):
-            step.waiting -= 1
-            step.working += 1
+            step.changes.waiting -= 1
+            step.changes.working += 1
             continue
         elif record.status is not READY:
             continue
@@ -60,7 +60,7 @@ def close_open_work(step: Step) -> None:
     for where, item in step.state.items.items():
         if item.due_at is not None:
             step.put("items", where, DELETED)
-            step.working -= 1
+            step.changes.working -= 1
 
 
 def stop_instance(step: Step, key: Key, attempt: int) -> None:
@@ -73,7 +73,7 @@ def stop_instance(step: Step, key: Key, attempt: int) -> None:
     if record.status is CHILD:
         leave_child(step, key)
     else:
-        step.working -= 1
+        step.changes.working -= 1
     close(step, key, record)
 
 
@@ -146,9 +146,9 @@ def skip_instance(step: Step, event: SkipRequested) -> None:
     if record is not None and record.status is FAILED:
         _reopen(step, node, event.key)
     elif record is not None and record.status in OPEN - {CHILD}:
-        step.waiting -= 1
+        step.changes.waiting -= 1
     elif record is not None and record.status is RETRYING:
-        step.working -= 1
+        step.changes.working -= 1
     else:
         state = record.status if record is not None else "pending"
         raise InvalidRunState(

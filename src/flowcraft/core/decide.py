@@ -18,7 +18,7 @@ from flowcraft.core.added import add_nodes
 from flowcraft.core.commands import FinishRun, RetryNode
 from flowcraft.core.context import INPUTS
 from flowcraft.core.events import Event
-from flowcraft.core.joins import drain
+from flowcraft.core.joins import drain, pass_on
 from flowcraft.core.launch import launch, run_again
 from flowcraft.core.outcomes import fail, succeed
 from flowcraft.core.plan import Key, Plan, iteration_of_key
@@ -28,6 +28,7 @@ from flowcraft.core.state import (
     DELETED,
     KEPT_ATTEMPTS,
     RETRYING,
+    RUN_RUNNING,
     RUNNING,
     Earlier,
     ErrorInfo,
@@ -57,13 +58,14 @@ def decide(plan: Plan, state: RunState, event: Event, now: float) -> Decision:
         InvalidRunState: A person asked for something the run's state does not allow.
     """
     step = Step(plan, state, now)
-    if state.ended_at is not None:
-        return step.finish()
-    HANDLERS[type(event)](step, event)
-    if step.queue:
-        drain(step)
-    _conclude(step)
-    return step.finish()
+    if state.ended_at is None:
+        HANDLERS[type(event)](step, event)
+        if step.queue:
+            drain(step)
+        if step.held_back:
+            step.set("ready", (*step.scalar("ready"), *step.held_back))
+        _conclude(step)
+    return step
 
 
 def _start(step: Step, event: ev.RunStarted) -> None:
@@ -93,23 +95,31 @@ def _start(step: Step, event: ev.RunStarted) -> None:
 
 
 def _succeeded(step: Step, event: ev.NodeSucceeded) -> None:
-    record = _running(step, event.key, event.attempt)
-    if record is None:
+    key, attempt, output, action, writes, dynamic = event
+    state = step.state
+    record = state.records.get(key)
+    if record is None or record.status is not RUNNING or record.attempt != attempt:
         return
-    node = step.node(event.key)
+    node = step.plan.nodes[key if isinstance(key, int) else key[0]]
+    if not writes and not dynamic:
+        step.changes.working -= 1
+        if node.straight and step.stopping is None and not state.rescues and not state.holds:
+            pass_on(step, node, key, record, output, action)
+        else:
+            succeed(step, node, key, record, output, action)
+        return
     added: list[Key] = []
-    if event.writes or event.dynamic:
-        problem = apply_writes(step, event.writes) or add_nodes(step, node, event, added)
-        if problem is not None:
-            step.changes.context = None
-            error = ErrorInfo("FlowcraftError", problem, ("FlowcraftError",))
-            _failed(step, ev.NodeFailed(event.key, event.attempt, error, retryable=False))
-            return
-        note_writes(step, event.key, event.writes)
-    step.working -= 1
-    succeed(step, node, event.key, record, event.output, event.action)
-    for key in added:
-        launch(step, step.node(key), key)
+    problem = apply_writes(step, writes) or add_nodes(step, node, event, added)
+    if problem is not None:
+        step.changes.context = None
+        error = ErrorInfo("FlowcraftError", problem, ("FlowcraftError",))
+        _failed(step, ev.NodeFailed(key, attempt, error, retryable=False))
+        return
+    note_writes(step, key, writes)
+    step.changes.working -= 1
+    succeed(step, node, key, record, output, action)
+    for fresh in added:
+        launch(step, step.node(fresh), fresh)
 
 
 def _failed(step: Step, event: ev.NodeFailed) -> None:
@@ -118,7 +128,7 @@ def _failed(step: Step, event: ev.NodeFailed) -> None:
         return
     if event.retryable and _retry(step, event.key, record, event.error):
         return
-    step.working -= 1
+    step.changes.working -= 1
     if not event.started:
         record = record._replace(attempt=0, started_at=None)
     fail(step, step.node(event.key), event.key, record, event.error, rescue=event.started)
@@ -149,7 +159,7 @@ def _lost(step: Step, event: ev.NodeLost) -> None:
     if record is None:
         return
     node = step.node(event.key)
-    step.working -= 1
+    step.changes.working -= 1
     record = record._replace(lost=record.lost + 1)
     if step.stopping is not None:
         control.close(step, event.key, record)
@@ -166,7 +176,7 @@ def _retry_due(step: Step, event: ev.RetryDue) -> None:
         return
     if record.due_at is not None and record.due_at > step.now:
         return
-    step.working -= 1
+    step.changes.working -= 1
     run_again(step, step.node(event.key), event.key, record)
 
 
@@ -187,7 +197,7 @@ def _child_settled(step: Step, event: ev.ChildSettled) -> None:
 
 def _child_failed(step: Step, key: Key, record: Record, error: ErrorInfo) -> None:
     if _retry(step, key, record, error):
-        step.working += 1
+        step.changes.working += 1
     else:
         fail(step, step.node(key), key, record, error)
 
@@ -223,13 +233,12 @@ def _conclude(step: Step) -> None:
     if step.stopping is not None and step.state.stopping is None:
         control.close_open_work(step)
     state = step.state
-    working = state.working + step.working
-    status = RunStatus.RUNNING
-    if working == 0:
+    status = RUN_RUNNING
+    if state.working + step.changes.working == 0:
         status = _status_at_rest(step)
         if status.is_final and status is not RunStatus.COMPLETED and compensation.begin(step):
             step.stop(status)
-            status = RunStatus.RUNNING
+            status = RUN_RUNNING
     if status is state.status:
         return
     step.set("status", status)
@@ -244,7 +253,7 @@ def _status_at_rest(step: Step) -> RunStatus:
         return step.stopping
     ready = step.scalar("ready") or step.held_back
     paused = step.scalar("paused")
-    if step.state.waiting + step.waiting or ready or (paused and batches.has_more(step)):
+    if step.state.waiting + step.changes.waiting or ready or (paused and batches.has_more(step)):
         return RunStatus.PAUSED if paused else RunStatus.AWAITING
     _expect_nothing_pending(step)
     return RunStatus.FAILED if _errors(step) else RunStatus.COMPLETED
@@ -252,6 +261,8 @@ def _status_at_rest(step: Step) -> RunStatus:
 
 def _expect_nothing_pending(step: Step) -> None:
     """A run that ends while a node still waits for a link is a defect of this package: say so."""
+    if not step.state.joins and not step.changes.joins:
+        return
     joins = {**step.state.joins, **step.changes.joins}
     stuck = sorted({step.node(key).id for key, join in joins.items() if join is not DELETED})
     if stuck:

@@ -22,11 +22,13 @@ def resolve_input(step: Step, node: PlanNode, key: Key, fired: int, origin: Key)
         fired: The link that alone started it, or -1.
         origin: The instance at the other end of that link.
     """
-    inputs = node.definition.inputs
+    inputs = node.inputs
     if inputs is None:
-        if fired >= 0:
-            return link_value(step, step.plan.links[fired], origin)
-        return _from_links(step, node, key)
+        if fired < 0:
+            return _from_links(step, node, key)
+        link, record = step.plan.links[fired], step.record(origin)
+        # A fallback is given nothing (S4).
+        return _handed_on(record, link) if record is not None and link.edges else None
     if isinstance(inputs, str):
         transformed = _transformed_value(step, node, key, fired, origin)
         return transformed if transformed is not _NOTHING else resolve_reference(step, inputs, key)
@@ -149,15 +151,8 @@ def _took(record: Record, link: Link) -> bool:
     return record.status is RESCUED and link.index in (record.taken or ())
 
 
-def link_value(step: Step, link: Link, origin: Key) -> Any:
-    """What a taken link hands on: the output of its source, transformed if it says so."""
-    record = step.record(origin)
-    if record is None or not link.edges:
-        return None  # a fallback is given nothing (S4)
-    return _handed_on(record, link)
-
-
 def _handed_on(record: Record, link: Link) -> Any:
+    """What a taken link hands on: the output of its source, transformed if it says so."""
     if record.values is None:
         return record.output
     if link.index in record.values:

@@ -7,17 +7,21 @@ subflows, batches, loop controllers) are carried out here, as part of the decisi
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from flowcraft.core.batches import run_gather, run_scatter
 from flowcraft.core.commands import RunNode
 from flowcraft.core.inputs import resolve_input
 from flowcraft.core.loops import run_controller
 from flowcraft.core.outcomes import stop
-from flowcraft.core.plan import Key, Kind, PlanNode
-from flowcraft.core.state import READY, RUNNING, ErrorInfo, Record, RunStatus
+from flowcraft.core.plan import TASK, Key, Kind, PlanNode
+from flowcraft.core.state import READY, RUNNING, ErrorInfo, Record, RunStatus, new_tuple
 from flowcraft.core.step import Step
 from flowcraft.core.subflows import run_subflow
 from flowcraft.core.waits import run_sleep, run_wait
+
+UNRESOLVED: Any = object()
+"""Stands for an input that is still to be found."""
 
 RUNNERS: dict[Kind, Callable[[Step, PlanNode, Key, Record], None]] = {
     Kind.WAIT: run_wait,
@@ -29,9 +33,25 @@ RUNNERS: dict[Kind, Callable[[Step, PlanNode, Key, Record], None]] = {
 }
 
 
-def launch(step: Step, node: PlanNode, key: Key, fired: int = -1, origin: Key = -1) -> None:
-    """Start an instance, or put it aside where nothing may start now."""
-    state = step.state
+def launch(
+    step: Step,
+    node: PlanNode,
+    key: Key,
+    fired: int = -1,
+    origin: Key = -1,
+    value: Any = UNRESOLVED,
+) -> None:
+    """Start an instance, or put it aside where nothing may start now.
+
+    Args:
+        step: The decision in the making.
+        node: The instance's node.
+        key: The instance.
+        fired: The link that alone started it, or -1.
+        origin: The instance at the other end of that link.
+        value: Its input, where the caller knows what :func:`resolve_input` would say.
+    """
+    state, changes = step.state, step.changes
     if step.stopping is not None:
         return
     if state.paused and step.scalar("paused"):
@@ -39,12 +59,13 @@ def launch(step: Step, node: PlanNode, key: Key, fired: int = -1, origin: Key = 
         step.held_back.append(key)
         return
     limit = state.max_executions if state.started_at else step.scalar("max_executions")
-    if limit is not None and state.executions + step.executions >= limit:
+    if limit is not None and state.executions + changes.executions >= limit:
         _exceed(step, limit)
         return
-    step.executions += 1
-    value = resolve_input(step, node, key, fired, origin)
-    if node.kind is not Kind.TASK:
+    changes.executions += 1
+    if value is UNRESOLVED:
+        value = resolve_input(step, node, key, fired, origin)
+    if node.kind is not TASK:
         _begin(
             step,
             node,
@@ -52,13 +73,12 @@ def launch(step: Step, node: PlanNode, key: Key, fired: int = -1, origin: Key = 
             Record(RUNNING, 1, value, None, None, fired, origin, (), None, step.now),
         )
         return
-    # For every node of a run: ``tuple.__new__`` makes a named tuple at a third of the cost.
-    step.changes.records[key] = tuple.__new__(
+    changes.records[key] = new_tuple(
         Record,
         (RUNNING, 1, value, None, None, fired, origin, (), None, step.now, None, None, None, (), 0),
     )
-    step.working += 1
-    step.commands.append(tuple.__new__(RunNode, (key, 1, value)))
+    changes.working += 1
+    step.commands.append(new_tuple(RunNode, (key, 1, value)))
 
 
 def run_again(step: Step, node: PlanNode, key: Key, record: Record) -> None:
@@ -75,8 +95,8 @@ def run_again(step: Step, node: PlanNode, key: Key, record: Record) -> None:
 
 def _begin(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     step.changes.records[key] = record
-    if node.kind is Kind.TASK:
-        step.working += 1
+    if node.kind is TASK:
+        step.changes.working += 1
         step.commands.append(RunNode(key, record.attempt, record.input))
     else:
         step.note("node:start", key, attempt=record.attempt, input=record.input)

@@ -26,6 +26,7 @@ from flowcraft.core.state import (
     NodeStatus,
     Record,
     RunStatus,
+    new_tuple,
 )
 from flowcraft.core.state import (
     SETTLED as ENDED,
@@ -38,21 +39,21 @@ def succeed(
 ) -> None:
     """Record that an instance succeeded, and let what follows it know."""
     commit_output(step, node, key, record, output, action)
+    changes, state = step.changes, step.state
     if node.compensate >= 0:
-        if step.changes.completed is None:
-            step.changes.completed = []
-        step.changes.completed.append(key)
+        if changes.completed is None:
+            changes.completed = []
+        changes.completed.append(key)
     if step.stopping is not None:
         return
-    route = choose(step, node, key, output, action)
-    if route is not ALL:
-        step.changes.records[key] = step.changes.records[key]._replace(
-            taken=route.taken, values=route.values
-        )
-    _send(step, node, key, route)
-    if step.state.rescues or step.changes.tables:
+    if node.plain:
+        _send(step, node, key, ALL)
+    else:
+        route = choose(step, node, key, output, action)
+        changes.records[key] = changes.records[key]._replace(taken=route.taken, values=route.values)
+        _send(step, node, key, route)
+    if state.rescues or state.holds or changes.tables:
         _rescued(step, key, output, action)
-    if step.state.holds or step.changes.tables:
         _release_holder(step, key, failed=False)
 
 
@@ -66,13 +67,15 @@ def commit_output(
     status: NodeStatus = SUCCEEDED,
 ) -> None:
     """Make an output visible; it replaces what was written under the node's name before."""
-    _, attempt, given, _, _, fired, origin, _, _, started, _, _, error, earlier, lost = record
-    # For every node of a run: ``tuple.__new__`` makes a named tuple at a third of the cost.
-    fields = (status, attempt, given, output, action, fired, origin, None, None, started)
-    step.changes.records[key] = tuple.__new__(
-        Record, (*fields, step.now, None, error, earlier, lost)
-    )
-    if step.state.context or step.changes.context:
+    changes = step.changes
+    _, attempt, given, _, _, fired, origin, _, _, began, _, _, error, earlier, lost = record
+    # fmt: off
+    changes.records[key] = new_tuple(Record, (
+        status, attempt, given, output, action, fired, origin, None, None,
+        began, step.now, None, error, earlier, lost,
+    ))
+    # fmt: on
+    if step.state.context or changes.context:
         _uncover(step, node.id)
         _uncover(step, OUTPUTS + node.id)
     if node.loops:

@@ -40,6 +40,9 @@ class Kind(Enum):
     LOOP = "loop"
 
 
+# What nodes mostly are; looking it up on its class costs more than a call.
+TASK = Kind.TASK
+
 KIND_OF_USES: Mapping[str, Kind] = {
     builtins.WAIT: Kind.WAIT,
     builtins.WEBHOOK: Kind.WAIT,
@@ -65,6 +68,7 @@ class Link:
         leaves: Whether it leaves a loop, so that it may be taken in any of its iterations.
         plain: Whether it is taken whenever its source succeeds, with the source's output.
         direct: Whether it neither touches a loop nor leads into one.
+        starts: Whether taking it starts its target at once, with what its source returned.
     """
 
     index: int
@@ -76,6 +80,7 @@ class Link:
     leaves: bool = False
     plain: bool = True
     direct: bool = True
+    starts: bool = False
 
     @property
     def is_fallback(self) -> bool:
@@ -96,22 +101,26 @@ class PlanNode:
             outside count in its first iteration only.
         alone: Whether the first delivery decides: one link expected, whatever the iteration.
         plain: Whether success takes all ``out`` links, whatever the action.
+        straight: Whether success does nothing but that: no loop, fallback or compensation.
         fallback: Index of the fallback node, or -1.
         rescue: The link to the fallback node, or ``None``.
         is_fallback: Whether this node is the fallback of one that may run.
         compensate: Index of the node that undoes this one, or -1.
+        inputs: What the blueprint says of its inputs, if anything.
     """
 
     index: int
     id: str
     kind: Kind
     definition: NodeDefinition
+    inputs: str | Mapping[str, str] | None = None
     out: tuple[Link, ...] = ()
     into: tuple[Link, ...] = ()
     loops: Iteration = ()
     expected: tuple[int, ...] = (0,)
     alone: bool = False
     plain: bool = True
+    straight: bool = False
     join_any: bool = False
     fallback: int = -1
     rescue: Link | None = None
@@ -201,6 +210,8 @@ def build_plan(
     loops = _enclose(nodes, links, starts)
     for node in nodes:
         _finish_node(node)
+    for link in links:
+        link.starts = _starts_target(link, nodes[link.target])
     _refuse_endless_controllers(blueprint, nodes)
     return Plan(
         blueprint=blueprint,
@@ -245,7 +256,9 @@ def _plan_node(index: int, definition: NodeDefinition) -> PlanNode:
     kind = KIND_OF_USES.get(definition.uses, Kind.TASK)
     # A controller is entered from before the loop and from its body: never both at once (S10).
     join_any = definition.config.join_strategy == "any" or kind is Kind.LOOP
-    return PlanNode(index, definition.id, kind, definition, join_any=join_any)
+    return PlanNode(
+        index, definition.id, kind, definition, inputs=definition.inputs, join_any=join_any
+    )
 
 
 def _connect_helpers(nodes: list[PlanNode], index_of: Mapping[str, int]) -> None:
@@ -404,6 +417,18 @@ def _finish_node(node: PlanNode) -> None:
     node.alone = all(count <= 1 for count in node.expected)
     node.is_fallback = any(link.is_fallback for link in node.into)
     node.plain = all(link.plain for link in node.out)
+    node.straight = (
+        node.plain
+        and all(link.direct for link in node.out)
+        and not node.loops
+        and node.rescue is None
+        and node.compensate < 0
+    )
+
+
+def _starts_target(link: Link, target: PlanNode) -> bool:
+    simple = target.kind is Kind.TASK and target.alone and target.inputs is None
+    return simple and link.plain and link.direct and not link.is_fallback
 
 
 def _refuse_duplicates(blueprint: WorkflowBlueprint) -> None:

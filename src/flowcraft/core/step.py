@@ -6,9 +6,8 @@ in place. The parts of ``decide`` share it; nothing outside ``core`` sees one.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowcraft.core.commands import Command
 from flowcraft.core.context import ContextView
@@ -25,7 +24,7 @@ from flowcraft.core.state import (
 )
 
 
-class Decision(NamedTuple):
+class Decision:
     """What follows from an event.
 
     Attributes:
@@ -57,38 +56,19 @@ CLOSED_DEAD, CLOSED_FAILING = 3, 4
 SETTLED, RELEASED, RELEASED_FAILED = 5, 6, 7
 
 
-class Step:
-    """The working copy of one decision."""
-
-    __slots__ = (
-        "changes",
-        "commands",
-        "executions",
-        "held_back",
-        "notes",
-        "now",
-        "plan",
-        "queue",
-        "state",
-        "stopping",
-        "waiting",
-        "working",
-    )
+class Step(Decision):
+    """The working copy of one decision, and in the end the decision itself."""
 
     def __init__(self, plan: Plan, state: RunState, now: float) -> None:
         self.plan = plan
         self.state = state
         self.now = now
         self.changes = Changes()
-        self.commands: list[Command] = []
-        self.notes: list[Note] = []
-        self.queue: deque[Arrival] = deque()
+        self.commands = []
+        self.notes = []
+        self.queue: list[Arrival] = []
         # The final status the run is heading for, once nothing more may start.
         self.stopping: RunStatus | None = state.stopping
-        # Differences to the state's counters, added up when the decision is made.
-        self.working = 0
-        self.waiting = 0
-        self.executions = 0
         # Instances whose turn came while the run is paused.
         self.held_back: list[Key] = []
 
@@ -174,18 +154,6 @@ class Step:
         if link.back:
             return (link.target, (*shared[:-1], shared[-1] + 1))
         return (link.target, shared + (0,) * (depth - link.common))
-
-    def finish(self) -> Decision:
-        """The decision, with the counters brought up to date."""
-        changes = self.changes
-        if self.held_back:
-            self.set("ready", (*self.scalar("ready"), *self.held_back))
-        changes.working = self.working
-        changes.waiting = self.waiting
-        changes.executions = self.executions
-        # As for records: ``tuple.__new__`` makes a named tuple at a third of the cost.
-        parts = (changes, self.commands, self.notes, self.plan)
-        return tuple.__new__(Decision, parts)
 
 
 def error_details(error: ErrorInfo) -> Mapping[str, Any]:

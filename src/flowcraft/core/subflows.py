@@ -32,7 +32,7 @@ def run_subflow(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     due_at = None if timeout_ms is None else step.now + timeout_ms / 1000
     record = record._replace(status=CHILD, due_at=due_at)
     step.changes.records[key] = record
-    step.working += 1
+    step.changes.working += 1
     start_child(step, node, key, record)
 
 
@@ -66,8 +66,8 @@ def child_rests(step: Step, event: ChildRests) -> None:
     if event.resting == (event.key in resting) or step.stopping is not None:
         return
     change = 1 if event.resting else -1
-    step.waiting += change
-    step.working -= change
+    step.changes.waiting += change
+    step.changes.working -= change
     step.set("resting", resting | {event.key} if event.resting else resting - {event.key})
 
 
@@ -75,10 +75,10 @@ def leave_child(step: Step, key: Key) -> None:
     """Take a subflow out of the count it is in, because its child is over."""
     resting = step.scalar("resting")
     if key in resting:
-        step.waiting -= 1
+        step.changes.waiting -= 1
         step.set("resting", resting - {key})
     else:
-        step.working -= 1
+        step.changes.working -= 1
 
 
 def child_succeeded(step: Step, node: PlanNode, record: Record, event: ChildSettled) -> None:

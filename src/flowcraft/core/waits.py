@@ -32,7 +32,7 @@ def run_wait(step: Step, node: PlanNode, key: Key, record: Record) -> None:
             return
         step.commands.append(ArmTimer(key, due_at))
     step.changes.records[key] = record._replace(status=WAITING, due_at=due_at)
-    step.waiting += 1
+    step.changes.waiting += 1
     step.note("node:awaiting", key, reason="external_event", due_at=due_at)
 
 
@@ -47,7 +47,7 @@ def run_sleep(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     commit_output(step, node, key, record, record.input)
     step.changes.records[key] = record._replace(status=SLEEPING, output=record.input, due_at=due_at)
     step.commands.append(ArmTimer(key, due_at))
-    step.waiting += 1
+    step.changes.waiting += 1
     step.note("node:awaiting", key, reason="timer", due_at=due_at)
 
 
@@ -57,7 +57,7 @@ def fire_timer(step: Step, key: Key, record: Record) -> None:
     if record.status is SLEEPING:
         _wake(step, node, key, record)
     elif record.status is WAITING:
-        step.waiting -= 1
+        step.changes.waiting -= 1
         _answer(step, node, key, record, None, TIMEOUT_ACTION)
 
 
@@ -73,7 +73,7 @@ def answer(step: Step, key: Key, output: Any, action: Any) -> None:
         problem = refusal(node, action)
         if problem is not None:
             raise InvalidRunState(f"Run '{step.state.run_id}': {problem}")
-        step.waiting -= 1
+        step.changes.waiting -= 1
         _answer(step, node, key, record, output, action)
 
 
@@ -108,7 +108,7 @@ def _answer(step: Step, node: PlanNode, key: Key, record: Record, output: Any, a
 
 
 def _wake(step: Step, node: PlanNode, key: Key, record: Record) -> None:
-    step.waiting -= 1
+    step.changes.waiting -= 1
     step.note("node:finish", key, action=None)
     succeed(step, node, key, record, record.input)
 

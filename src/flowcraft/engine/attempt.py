@@ -12,9 +12,10 @@ from flowcraft.core import events as ev
 from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.commands import RunItem, RunNode, RunUndo
 from flowcraft.core.definitions import NodeDefinition
-from flowcraft.core.plan import PlanNode, index_of_key
+from flowcraft.core.plan import Key, Plan, PlanNode, index_of_key
+from flowcraft.core.state import new_tuple
 from flowcraft.core.value_types import PLAIN
-from flowcraft.core.values import EXACT_SCALARS, copy_value, snapshot
+from flowcraft.core.values import EXACT_SCALARS, snapshot
 from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.class_nodes import Held, run_class
 from flowcraft.engine.context import BaseNodeContext, NodeContext, SyncNodeContext
@@ -53,41 +54,31 @@ class Attempt:
         task: The runner that executes it.
         retryable: Whether another attempt may follow if this one fails.
         deadline: When it has to be over, where the node has a timeout.
+        key: The instance it is about; of a compensation the one that is undone.
+        node: The node that is executed; of an item of a batch the scatter node.
+        uses: The registry key of what is called.
+        seen: The number of the last decision whose effects it may see.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "command",
-        "ctx",
-        "deadline",
-        "implementation",
-        "node",
-        "retryable",
-        "run",
-        "stop_reason",
-        "task",
-    )
+    # On the class, so that an instance, made for every node, begins with what differs.
+    ctx: BaseNodeContext[Any] | None = None
+    stop_reason: str | None = None
+    retryable = True
+    deadline: Deadline | None = None
 
     def __init__(self, run: LocalRun, command: Job, task: asyncio.Task[None]) -> None:
         self.run = run
         self.command = command
-        # Nearly every job is a node outside of loops, whose key is its index.
-        key = command.key if type(command) is RunNode else _node_index(command)
-        index = key if type(key) is int else index_of_key(key)
-        self.node: PlanNode = run.plan.nodes[index]
-        self.implementation: Implementation | None = run.session.find(self.uses)
-        self.ctx: BaseNodeContext[Any] | None = None
         self.task = task
-        self.stop_reason: str | None = None
-        self.retryable = True
-        self.deadline: Deadline | None = None
-
-    @property
-    def uses(self) -> str:
-        """The registry key of what is to be called."""
-        if isinstance(self.command, RunItem):
-            return self.command.uses
-        return self.node.definition.uses
+        self.seen = run.past.sequence
+        if isinstance(command, RunNode):
+            self.key = key = command.key
+            self.node = node = run.plan.nodes[key if isinstance(key, int) else key[0]]
+            self.uses = uses = node.definition.uses
+        else:
+            self.key, self.node, uses = _subject(run.plan, command)
+            self.uses = uses
+        self.implementation: Implementation | None = run.session.find(uses)
 
     @property
     def can_begin(self) -> bool:
@@ -122,7 +113,7 @@ class Attempt:
                 clock = self.run.session.clock
                 self.deadline = Deadline(clock, timeout_ms, lambda: self.stop("timeout"))
             if implementation.kind == "async" and not self.run.session.middleware:
-                outcome = implementation.call(self._context(None))
+                outcome = implementation.call(self._context(implementation, None))
                 if type(outcome) is CoroutineType or inspect.isawaitable(outcome):
                     outcome = await outcome
             else:
@@ -158,7 +149,7 @@ class Attempt:
     async def _call(self, implementation: Implementation) -> Any:
         kind = implementation.kind
         held = self.run.held.pop(self.command_key, None) if kind == "class" else None
-        ctx = self._context(held)
+        ctx = self._context(implementation, held)
         middleware = self.run.session.middleware
 
         async def call() -> Any:
@@ -193,41 +184,28 @@ class Attempt:
             return ("item", command.key, command.item)
         return ("undo", command.target)
 
-    def _context(self, held: Held | None) -> BaseNodeContext[Any]:
+    def _context(self, implementation: Implementation, held: Held | None) -> BaseNodeContext[Any]:
+        ctx: BaseNodeContext[Any]
         if held is not None:
             ctx = held.ctx
-            ctx.attempt, ctx._seen = self.command.attempt, self.run.past.sequence
-            ctx._cancelled = None
+            ctx._origin, ctx._cancelled = self, None
         else:
-            ctx = self._new_context()
-        if self.deadline is not None:
-            ctx._set_deadline(self.deadline.when)
+            value, input_type = self.command.input, implementation.input_type
+            if type(value) not in EXACT_SCALARS:
+                value = self.run.copied(value)
+            if input_type is not None:
+                value = decode_as(input_type, value)
+            factory = SyncNodeContext if implementation.kind == "sync" else NodeContext
+            ctx = factory(self, value)
         self.ctx = ctx
-        return ctx
-
-    def _new_context(self) -> BaseNodeContext[Any]:
-        implementation, command, run = self.implementation, self.command, self.run
-        assert implementation is not None
-        codec_for = run.session.runtime.options.serializer.codec_for
-        value = command.input
-        if type(value) not in EXACT_SCALARS:
-            value = copy_value(value, registered=codec_for)
-        if implementation.input_type is not None:
-            value = decode_as(implementation.input_type, value)
-        factory = SyncNodeContext if implementation.kind == "sync" else NodeContext
-        key = command.target if isinstance(command, RunUndo) else command.key
-        ctx: BaseNodeContext[Any] = factory(
-            run, self.node, key, command.attempt, value, run.past.sequence
-        )
-        if isinstance(command, RunItem):
-            ctx._item = (command.item, command.uses)
-        if isinstance(command, RunUndo):
-            ctx._undoes = run.plan.nodes[index_of_key(key)].id
         return ctx
 
     def _success(self, outcome: Any) -> ev.Event:
         command, ctx = self.command, self.ctx
         assert ctx is not None
+        if type(command) is RunNode and type(outcome) in PLAIN:
+            parts = (command.key, command.attempt, outcome, None, ctx._commit(), ())
+            return new_tuple(ev.NodeSucceeded, parts)
         if isinstance(command, RunUndo):
             return ev.UndoSettled(command.target, command.attempt)
         action: Any = None
@@ -246,9 +224,7 @@ class Attempt:
         writes = ctx._commit()
         if isinstance(command, RunItem):
             return ev.ItemSucceeded(command.key, command.item, command.attempt, output, writes)
-        # For every node: ``tuple.__new__`` makes a named tuple at a third of the cost.
-        parts = (command.key, command.attempt, output, action, writes, dynamic)
-        return tuple.__new__(ev.NodeSucceeded, parts)
+        return ev.NodeSucceeded(command.key, command.attempt, output, action, writes, dynamic)
 
     def _cancelled(self, error: BaseException) -> ev.Event:
         if self.stop_reason is None and self.run.session.closing:
@@ -325,5 +301,8 @@ def checked_action(action: Any) -> Any:
     raise FlowcraftError(f"An action is text, not {type(action).__name__}.")
 
 
-def _node_index(command: Job) -> int:
-    return command.node if isinstance(command, RunUndo) else index_of_key(command.key)
+def _subject(plan: Plan, command: RunItem | RunUndo) -> tuple[Key, PlanNode, str]:
+    if isinstance(command, RunItem):
+        return command.key, plan.nodes[index_of_key(command.key)], command.uses
+    node = plan.nodes[command.node]
+    return command.target, node, node.definition.uses

@@ -11,16 +11,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from urllib.parse import quote
 
+from flowcraft.core.batches import item_name
+from flowcraft.core.commands import RunItem, RunUndo
 from flowcraft.core.context import CATCH_ERROR, caught_error
 from flowcraft.core.events import Write
-from flowcraft.core.plan import Key, PlanNode, iteration_of_key
+from flowcraft.core.plan import index_of_key, iteration_of_key
 from flowcraft.core.retries import max_attempts
 from flowcraft.core.values import copy_value
 from flowcraft.engine.state_view import DELETED, Buffer, NodeStateView, SyncNodeStateView
 from flowcraft.ports.context import AsyncContext
 
 if TYPE_CHECKING:
-    from flowcraft.engine.local import LocalRun
+    from flowcraft.engine.attempt import Attempt
 
 In = TypeVar("In")
 T = TypeVar("T")
@@ -78,84 +80,75 @@ class BaseNodeContext(Generic[In]):
 
     Attributes:
         input: The node's input, decoded into the annotated type where there is one.
-        attempt: This attempt, counted from 1.
-        run_id: The run.
-        cancelled: Set when the node should stop: its run was cancelled, or it took too long.
-        deadline: When the attempt times out; ``None`` without a timeout.
     """
 
-    __slots__ = (
-        "_buffer",
-        "_cancelled",
-        "_item",
-        "_key",
-        "_node",
-        "_run",
-        "_seen",
-        "_undoes",
-        "attempt",
-        "deadline",
-        "input",
-    )
+    __slots__ = ("_buffer", "_cancelled", "_origin", "input")
     __flowcraft_context__: ClassVar[bool] = True
 
-    def __init__(
-        self, run: LocalRun, node: PlanNode, key: Key, attempt: int, input_: In, seen: int
-    ) -> None:
-        self._run = run
-        self._node = node
-        self._key = key
-        self._seen = seen
+    def __init__(self, origin: Attempt, input_: In) -> None:
+        self._origin = origin
         self._buffer: Buffer | None = None
         self._cancelled: CancelToken | None = None
-        self._item: tuple[int, str] | None = None
-        self._undoes: str | None = None
         self.input = input_
-        self.attempt = attempt
-        self.deadline: datetime | None = None
+
+    @property
+    def attempt(self) -> int:
+        """This attempt, counted from 1."""
+        return self._origin.command.attempt
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the attempt times out; ``None`` without a timeout."""
+        deadline = self._origin.deadline
+        return None if deadline is None else datetime.fromtimestamp(deadline.when, UTC)
 
     @property
     def run_id(self) -> str:
         """The run's id."""
-        return self._run.state.run_id
+        return self._origin.run.state.run_id
 
     @property
     def blueprint_id(self) -> str:
         """The id of the run's blueprint."""
-        return self._run.plan.blueprint.id
+        return self._origin.run.plan.blueprint.id
 
     @property
     def node_id(self) -> str:
         """The node's id; for an item of a batch its worker and index, ``worker[3]``."""
-        return f"{self._item[1]}[{self._item[0]}]" if self._item else self._node.id
+        command = self._origin.command
+        if isinstance(command, RunItem):
+            return item_name(command.uses, command.item)
+        return self._origin.node.id
 
     @property
     def iteration(self) -> int:
         """Which round of the innermost loop around the node this is, from 0."""
-        vector = iteration_of_key(self._key)
+        vector = iteration_of_key(self._origin.key)
         return vector[-1] if vector else 0
 
     @property
     def max_attempts(self) -> int:
         """How many attempts the node has in all."""
-        return max_attempts(self._node.definition.config)
+        return max_attempts(self._origin.node.definition.config)
 
     @property
     def params(self) -> Mapping[str, Any]:
         """The node's parameters from the blueprint: a copy, which cannot change it."""
-        return MappingProxyType(
-            {} if self._item else copy_value(dict(self._node.definition.params))
-        )
+        if isinstance(self._origin.command, RunItem):
+            return MappingProxyType({})
+        return MappingProxyType(copy_value(dict(self._origin.node.definition.params)))
 
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt at this node and iteration of this run, and no other."""
-        parts = [self.run_id, self._node.id, *map(str, iteration_of_key(self._key))]
+        origin, command = self._origin, self._origin.command
+        parts = [self.run_id, origin.node.id, *map(str, iteration_of_key(origin.key))]
         # Quoted, so that no two nodes can come to the same key.
         key = ":".join(quote(part, safe=" ") for part in parts)
-        if self._undoes is not None:
-            key += f"~{quote(self._undoes, safe=' ')}"
-        return key if self._item is None else f"{key}#{self._item[0]}"
+        if isinstance(command, RunUndo):
+            undone = origin.run.plan.nodes[index_of_key(command.target)].id
+            key += f"~{quote(undone, safe=' ')}"
+        return f"{key}#{command.item}" if isinstance(command, RunItem) else key
 
     @property
     def cancelled(self) -> CancelToken:
@@ -182,35 +175,34 @@ class BaseNodeContext(Generic[In]):
         Raises:
             FlowcraftError: There is none under this key; the message lists the keys.
         """
-        found: T = self._run.session.runtime.dependency(key)
+        found: T = self._origin.run.session.runtime.dependency(key)
         return found
 
     def _context_buffer(self) -> Buffer:
         if self._buffer is None:
-            codec_for = self._run.session.runtime.options.serializer.codec_for
+            codec_for = self._origin.run.session.runtime.options.serializer.codec_for
             self._buffer = Buffer(self._read, codec_for)
         return self._buffer
 
     def _read(self, key: str, default: Any) -> Any:
+        origin = self._origin
         if key == CATCH_ERROR:
             # Another node may have failed meanwhile: a fallback is told of its own.
-            caught = caught_error(self._run.plan, self._run.state, self._key)
+            caught = caught_error(origin.run.plan, origin.run.state, origin.key)
             if caught is not None:
                 return caught
-        return self._run.read_context(key, self._seen, default)
+        return origin.run.read_context(key, origin.seen, default)
 
     def _everything(self) -> dict[str, Any]:
         buffer = self._context_buffer()
-        everything = self._run.whole_context(self._seen)
+        run = self._origin.run
+        everything = run.whole_context(self._origin.seen)
         for key, value in buffer.overlay.items():
             if value is DELETED:
                 everything.pop(key, None)
             else:
-                everything[key] = self._run.copied(value)
+                everything[key] = run.copied(value)
         return everything
-
-    def _set_deadline(self, when: float) -> None:
-        self.deadline = datetime.fromtimestamp(when, UTC)
 
     def _commit(self) -> tuple[Write, ...]:
         """The writes to commit with the node's output."""
@@ -226,10 +218,7 @@ class BaseNodeContext(Generic[In]):
 
         A thread that is given up on goes on writing where it does no harm.
         """
-        twin = SyncNodeContext(
-            self._run, self._node, self._key, self.attempt, self.input, self._seen
-        )
-        twin._item, twin._undoes, twin.deadline = self._item, self._undoes, self.deadline
+        twin = SyncNodeContext(self._origin, self.input)
         twin._cancelled = self.cancelled
         twin._buffer = self._context_buffer().copy()
         return twin
@@ -251,7 +240,7 @@ class NodeContext(BaseNodeContext[In]):
 
     async def heartbeat(self, progress: float | None = None, detail: Any = None) -> None:
         """Say that the node is alive, and how far it is (from 0 to 1); gives others a turn."""
-        self._run.report_progress(self._key, self.attempt, progress, detail)
+        self._origin.run.report_progress(self._origin.key, self.attempt, progress, detail)
         await asyncio.sleep(0)
 
 
@@ -267,4 +256,4 @@ class SyncNodeContext(BaseNodeContext[In]):
 
     def heartbeat(self, progress: float | None = None, detail: Any = None) -> None:
         """Say that the node is alive, and how far it is (from 0 to 1)."""
-        self._run.report_progress(self._key, self.attempt, progress, detail)
+        self._origin.run.report_progress(self._origin.key, self.attempt, progress, detail)

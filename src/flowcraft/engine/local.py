@@ -6,6 +6,7 @@ Each :class:`LocalRun`, the run itself and the child runs of its subflows, feeds
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,7 +19,15 @@ from flowcraft.core.context import ContextView
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan, index_of_key, iteration_of_key
 from flowcraft.core.results import child_outputs, child_result
-from flowcraft.core.state import CHILD, RUNNING, ErrorInfo, RunState, RunStatus, apply
+from flowcraft.core.state import (
+    CHILD,
+    RUN_RUNNING,
+    RUNNING,
+    ErrorInfo,
+    RunState,
+    RunStatus,
+    apply,
+)
 from flowcraft.core.step import Decision
 from flowcraft.core.values import copy_value, snapshot
 from flowcraft.engine.attempt import Attempt
@@ -26,7 +35,7 @@ from flowcraft.engine.class_nodes import Held
 from flowcraft.engine.failures import error_info, instead_of
 from flowcraft.engine.past import Past
 from flowcraft.engine.saved import save_run
-from flowcraft.engine.session import AttemptCommand, Session, runs_below
+from flowcraft.engine.session import AttemptCommand, Job, Session, runs_below
 from flowcraft.engine.telling import emit, log_notes, tell_decision, tell_start
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
@@ -80,34 +89,35 @@ class LocalRun:
 
     def _decide(self, event: ev.Event) -> None:
         state, session = self.state, self.session
-        before = state.status
+        before, now = state.status, session.clock.now()
         try:
-            decision = decide(self.plan, state, event, session.clock.now())
+            decision = decide(self.plan, state, event, now)
         except Exception as error:
             event = instead_of(event, error)
-            decision = decide(self.plan, state, event, session.clock.now())
-        if session.threads.calls:
-            with self._lock:
-                self._apply(decision)
+            decision = decide(self.plan, state, event, now)
+        if self.running or session.threads.calls:
+            self._apply_beside(decision)
         else:
-            self._apply(decision)
-        if decision.notes and session.gate is None:
+            apply(state, decision.changes)
+        self.plan = decision.plan
+        self.past.sequence += 1
+        gate = session.gate
+        if decision.notes and gate is None:
             log_notes(self, decision.notes)
         if session.bus.active:
             tell_decision(self, event, decision)
-        gate = session.gate
         for command in decision.commands:
             if gate is None or not gate.keeps(self, command):
                 _CARRY_OUT[type(command)](self, command)
-        if state.status is not before or state.status is not RunStatus.RUNNING:
+        if state.status is not before or before is not RUN_RUNNING:
             self._status_changed(before)
 
-    def _apply(self, decision: Decision) -> None:
-        if self.running:
-            self.past.remember(self.plan, self.state, decision.changes, self.running)
-        apply(self.state, decision.changes)
-        self.plan = decision.plan
-        self.past.sequence += 1
+    def _apply_beside(self, decision: Decision) -> None:
+        """Apply changes beside running nodes, which go on reading what was there before."""
+        with self._lock:
+            if self.running:
+                self.past.remember(self.plan, self.state, decision.changes, self.running)
+            apply(self.state, decision.changes)
 
     def rearm(self) -> None:
         """Carry out what is outstanding in a state that was loaded."""
@@ -145,30 +155,10 @@ class LocalRun:
 
     # -- executing --------------------------------------------------------------------------
 
-    async def execute(self, attempt: Attempt) -> None:
-        """Carry out an attempt in the runner that took it, and decide about how it ended."""
-        session, pool, running = self.session, self.session.pool, self.running
-        try:
-            if session.bus.active and attempt.can_begin:
-                tell_start(self, attempt)
-            running[attempt] = self.past.sequence
-            pool.executing += 1
-            try:
-                outcome = await attempt.perform()
-            finally:
-                pool.executing -= 1
-                del running[attempt]
-            if not running and (self.past.kept or self.past.born):
-                with self._lock:
-                    self.past.forget()
-            pool.between = 1
-            self.feed(outcome)
-        except BaseException as error:
-            if not session.closing:
-                session.abort(error)
-            raise
-        finally:
-            pool.between = 0
+    def forget_past(self) -> None:
+        """Nothing is running that could still read what was there before."""
+        with self._lock:
+            self.past.forget()
 
     def _submit(self, command: Any) -> None:
         self.session.pool.submit((self, command))
@@ -332,6 +322,33 @@ class LocalRun:
         if self.session.bus.active:
             details = {"progress": progress, "detail": detail}
             self.session.in_loop(lambda: emit(self, "node:progress", key, attempt, details))
+
+
+async def execute(job: Job, task: asyncio.Task[None]) -> None:
+    """Carry out a job in the runner that took it, and decide about how it ended."""
+    run, command = job
+    session, running = run.session, run.running
+    pool, attempt = session.pool, Attempt(run, command, task)
+    try:
+        if session.bus.active and attempt.can_begin:
+            tell_start(run, attempt)
+        running[attempt] = attempt.seen
+        pool.executing += 1
+        try:
+            outcome = await attempt.perform()
+        finally:
+            pool.executing -= 1
+            del running[attempt]
+        if not running and (run.past.kept or run.past.born):
+            run.forget_past()
+        pool.between = 1
+        run.feed(outcome)
+    except BaseException as error:
+        if not session.closing:
+            session.abort(error)
+        raise
+    finally:
+        pool.between = 0
 
 
 def _child_error(child: LocalRun) -> ErrorInfo:

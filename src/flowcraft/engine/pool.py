@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import Generic, TypeVar
 
+from flowcraft.engine.begun import begin_task
+
 J = TypeVar("J")
 
 TURN = 64
@@ -21,11 +23,7 @@ TURN = 64
 
 def _differ(now: Context, before: Context) -> bool:
     """Whether context variables were set; values are compared by identity, not by ``==``."""
-    if len(now) != len(before):
-        return True
-    return len(now) > 0 and any(
-        var not in before or before[var] is not value for var, value in now.items()
-    )
+    return any(var not in before or before[var] is not value for var, value in now.items())
 
 
 class Pool(Generic[J]):
@@ -47,7 +45,8 @@ class Pool(Generic[J]):
         self._fresh = 0
         self._offered = False
         self._yielding = False
-        # Runners that are between two jobs right now, and will look at the queue next.
+        # Runners that are between two jobs right now, or about to ``start``: they look at the
+        # queue next.
         self.between = 0
         # Jobs that have begun and not ended.
         self.executing = 0
@@ -71,11 +70,24 @@ class Pool(Generic[J]):
         if len(self._queue) > self.between + self._fresh:
             self._offer()
 
+    def start(self) -> None:
+        """Begin to work on what is queued, at once: up to the first job that waits.
+
+        Raises:
+            BaseException: What a job raises that begins now.
+        """
+        self.between = 0
+        if self._queue and not self._runners:
+            self._fresh += 1
+            begin_task(self._run(), self._loop, self._context.copy(), self._runners.add)
+
     def discard(self, unwanted: Callable[[J], bool]) -> list[J]:
         """Take jobs that have not begun off the queue, and give them back."""
         dropped = [job for job in self._queue if unwanted(job)]
         if dropped:
-            self._queue = deque(job for job in self._queue if not unwanted(job))
+            kept = [job for job in self._queue if not unwanted(job)]
+            self._queue.clear()
+            self._queue.extend(kept)
         return dropped
 
     async def close(self) -> None:
@@ -130,16 +142,19 @@ class Pool(Generic[J]):
                 self._add_runner()
 
     async def _work(self, task: asyncio.Task[None]) -> None:
-        turns = 0
-        while self._queue:
-            job = self._queue.popleft()
-            if self._queue:
-                self._offer()
-            await self._execute(job, task)
-            if task.cancelling() or _differ(copy_context(), self._context):
-                return  # a node left something behind: the next job gets a clean runner
-            turns += 1
-            if turns % TURN == 0:
-                self._yielding = True
-                await asyncio.sleep(0)
-                self._yielding = False
+        queue, execute = self._queue, self._execute
+        context, size = self._context, len(self._context)
+        while True:
+            for _ in range(TURN):
+                if not queue:
+                    return
+                job = queue.popleft()
+                if queue and not self._offered:
+                    self._offer()
+                await execute(job, task)
+                now = copy_context()
+                if task.cancelling() or len(now) != size or (size and _differ(now, context)):
+                    return  # a node left something behind: the next job gets a clean runner
+            self._yielding = True
+            await asyncio.sleep(0)
+            self._yielding = False

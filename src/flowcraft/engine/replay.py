@@ -18,7 +18,7 @@ from flowcraft.core.state import CHILD, RETRYING, RUNNING, ErrorInfo, RunState
 from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.bus import EventBus, FlowEvent
 from flowcraft.engine.known import Known
-from flowcraft.engine.local import LocalRun
+from flowcraft.engine.local import LocalRun, execute
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.session import Session, runs_below
 from flowcraft.errors import FlowcraftError
@@ -76,7 +76,7 @@ async def replay_events(
     """Replay recorded events; with ``from_node``, execute that node and what follows anew."""
     plan = runtime.plan_of(blueprint)
     affected = _behind(plan, from_node) if from_node is not None else frozenset()
-    session = Session(runtime, known, runtime.options.concurrency, wait_for_timers=True)
+    session = Session(runtime, known, execute, runtime.options.concurrency, wait_for_timers=True)
     recorded = _RecordedTime()
     gate = _Gate(affected)
     session.clock, session.gate, session.bus = recorded, gate, EventBus()

@@ -26,7 +26,7 @@ from flowcraft.engine.beginning import Resumption, begin, cancel_run
 from flowcraft.engine.bus import EventBus, FlowEvent, Listener
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.known import Known, KnownToFlow, KnownToRuntime
-from flowcraft.engine.local import LocalRun
+from flowcraft.engine.local import LocalRun, execute
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.options import DEFAULT_CONCURRENCY, RuntimeOptions
 from flowcraft.engine.plans import Plans
@@ -340,7 +340,7 @@ class FlowRuntime:
     def _session(self, known: Known, concurrency: int | None, timers: Timers) -> Session:
         checked_choice("timers", timers, ("wait", "return"))
         limit = checked_concurrency(concurrency, self.options.concurrency)
-        return Session(self, known, limit, timers == "wait")
+        return Session(self, known, execute, limit, timers == "wait")
 
     def _restore(
         self,

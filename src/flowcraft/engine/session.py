@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 AttemptCommand = cmd.RunNode | cmd.RunItem | cmd.RunUndo
 Job = tuple["LocalRun", AttemptCommand]
+Execute = Callable[[Job, "asyncio.Task[None]"], Awaitable[None]]
+"""Carries out a job in a task."""
 
 
 class Gate(Protocol):
@@ -33,7 +35,12 @@ class Session:
     """What a run and its children share while they are worked on."""
 
     def __init__(
-        self, runtime: FlowRuntime, known: Known, concurrency: int, wait_for_timers: bool
+        self,
+        runtime: FlowRuntime,
+        known: Known,
+        execute: Execute,
+        concurrency: int,
+        wait_for_timers: bool,
     ) -> None:
         self.runtime = runtime
         self.known = known
@@ -46,6 +53,7 @@ class Session:
         self.gate: Gate | None = None
         self.wait_for_timers = wait_for_timers
         self.pool: Pool[Job] = Pool(execute, concurrency)
+        self.pool.between = 1  # ``finish`` starts it
         self.timers: set[Timer] = set()
         self.sleeping = 0
         self.closing = False
@@ -69,7 +77,11 @@ class Session:
         """Wait until the run is over, or rests with nothing left to wait for here."""
         try:
             self.look()
-            await self._done
+            self.pool.start()
+            if self._done.done():
+                await asyncio.sleep(0)  # all was done at once: now it is the others' turn
+            else:
+                await self._done
         finally:
             self.closing = True
             for timer in tuple(self.timers):
@@ -147,9 +159,3 @@ def runs_below(run: LocalRun) -> list[LocalRun]:
         runs.extend(tuple(runs[position].children.values()))
         position += 1
     return runs
-
-
-def execute(job: Job, task: asyncio.Task[None]) -> Awaitable[None]:
-    """Carry out a job in a task."""
-    run, command = job
-    return run.execute(Attempt(run, command, task))

@@ -11,9 +11,9 @@ from flowcraft.core.batches import item_name
 from flowcraft.core.commands import RunItem, RunUndo
 from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import RETRYING, SLEEPING, WAITING, RunState
-from flowcraft.engine.local import LocalRun
+from flowcraft.engine.local import LocalRun, execute
 from flowcraft.engine.pool import Pool
-from flowcraft.engine.session import Job, Session, execute, runs_below
+from flowcraft.engine.session import Job, Session, runs_below
 
 _SAME_TIME_SECONDS = 1e-6
 _TIMED = frozenset({RETRYING, WAITING, SLEEPING})

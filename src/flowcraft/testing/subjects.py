@@ -11,7 +11,7 @@ from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering, arguments
 from flowcraft.engine.known import Known
-from flowcraft.engine.local import LocalRun
+from flowcraft.engine.local import LocalRun, execute
 from flowcraft.engine.runtime import FlowRuntime, Runnable
 from flowcraft.engine.session import Session
 from flowcraft.errors import FlowcraftError
@@ -67,7 +67,7 @@ def _is_in(blueprint: WorkflowBlueprint, name: str) -> bool:
 
 def open_session(runtime: FlowRuntime, known: Known) -> Session:
     """A session of the runtime in which nothing is under way yet."""
-    return Session(runtime, known, runtime.options.concurrency, wait_for_timers=True)
+    return Session(runtime, known, execute, runtime.options.concurrency, wait_for_timers=True)
 
 
 class Answer:

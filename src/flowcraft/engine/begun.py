@@ -1,0 +1,102 @@
+"""A task whose first turn is taken at once, by whoever makes it.
+
+A task waits for its first turn until the event loop gets to it, and whoever waits for what it
+does waits for another turn of the loop. A run of a few nodes that wait for nothing costs more
+in such turns than in nodes. Python 3.12 has eager tasks for this; here the same is done with
+what asyncio offers to those who write tasks of their own ("Extending", in its documentation).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from asyncio import tasks
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any
+
+DEEPEST = 8
+"""Tasks begun within one another; further ones wait for their turn, for the sake of the stack."""
+
+
+class _Depth(threading.local):
+    value = 0
+
+
+_depth = _Depth()
+
+
+class _Begun(Coroutine[Any, Any, None]):
+    """A coroutine that may have been begun before its task gets to it."""
+
+    __slots__ = ("_coroutine", "_first", "_state")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._first: Any = None
+        self._state = "new"
+
+    def begin(self) -> None:
+        """Run up to the first wait. What is raised goes to the caller, not to the task."""
+        self._state = "over"
+        try:
+            self._first = self._coroutine.send(None)
+        except StopIteration:
+            return
+        self._state = "waiting"
+
+    def send(self, value: Any) -> Any:
+        """Hand over what is waited for, where that is not known yet, or go on."""
+        if self._state == "waiting":
+            self._state = "under way"
+            first, self._first = self._first, None
+            return first
+        if self._state == "over":
+            raise StopIteration
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Interrupt it; one that is over takes no notice."""
+        if self._state == "over":
+            raise StopIteration
+        self._state = "under way"
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """End it."""
+        self._coroutine.close()
+
+    def __await__(self) -> Any:
+        """Not needed: a task drives it by ``send`` and ``throw``."""
+        raise NotImplementedError
+
+
+def begin_task(
+    coroutine: Coroutine[Any, Any, None],
+    loop: asyncio.AbstractEventLoop,
+    context: Context,
+    made: Any,
+) -> None:
+    """Make a task for a coroutine and take its first turn.
+
+    Args:
+        coroutine: What the task runs. An error before its first wait is raised here.
+        loop: The running event loop.
+        context: The task's context variables.
+        made: Called with the task before it begins.
+    """
+    caller = asyncio.current_task(loop)
+    begun = _Begun(coroutine)
+    task = loop.create_task(begun, context=context)
+    made(task)
+    if caller is None or _depth.value >= DEEPEST:
+        return
+    _depth.value += 1
+    tasks._leave_task(loop, caller)
+    tasks._enter_task(loop, task)
+    try:
+        context.run(begun.begin)
+    finally:
+        tasks._leave_task(loop, task)
+        tasks._enter_task(loop, caller)
+        _depth.value -= 1
