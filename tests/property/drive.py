@@ -68,9 +68,7 @@ def error(message: str = "boom", *, fatal: bool = False, name: str = "ValueError
 
 def unchanged(decision: Decision) -> bool:
     """Whether a decision leaves the state as it is."""
-    changes = decision.changes
-    names = {*vars(changes), *(name for name in vars(Changes) if not name.startswith("_"))}
-    return not any(getattr(changes, name) for name in names)
+    return not any(getattr(decision.changes, name) for name in Changes.__slots__)
 
 
 def copy_state(state: RunState) -> RunState:

@@ -331,20 +331,29 @@ class Changes:
     :data:`DELETED` removes one; ``scalars`` maps the other attributes to their new values.
     """
 
-    # On the class, so that an instance, made for every event, begins with what differs.
-    context: dict[str, Any] | None = None
-    tables: dict[str, dict[Any, Any]] | None = None
-    scalars: dict[str, Any] | None = None
-    completed: list[Key] | None = None
-    errors: list[ErrorInfo] | None = None
-    # Differences to the counters of the state.
-    working = 0
-    waiting = 0
-    executions = 0
+    __slots__ = (
+        "completed",
+        "context",
+        "errors",
+        "executions",
+        "joins",
+        "records",
+        "scalars",
+        "tables",
+        "waiting",
+        "working",
+    )
 
     def __init__(self) -> None:
         self.records: dict[Key, Record] = {}
         self.joins: dict[Key, Join | Deleted] = {}
+        self.context: dict[str, Any] | None = None
+        self.tables: dict[str, dict[Any, Any]] | None = None
+        self.scalars: dict[str, Any] | None = None
+        self.completed: list[Key] | None = None
+        self.errors: list[ErrorInfo] | None = None
+        # Differences to the counters of the state.
+        self.working = self.waiting = self.executions = 0
 
 
 def apply(state: RunState, changes: Changes) -> None:

@@ -34,6 +34,8 @@ class Decision:
         plan: The plan to use from now on; another one only when nodes were added.
     """
 
+    __slots__ = ("changes", "commands", "notes", "plan")
+
     changes: Changes
     commands: list[Command]
     notes: list[Note]
@@ -58,6 +60,8 @@ SETTLED, RELEASED, RELEASED_FAILED = 5, 6, 7
 
 class Step(Decision):
     """The working copy of one decision, and in the end the decision itself."""
+
+    __slots__ = ("held_back", "now", "queue", "state", "stopping")
 
     def __init__(self, plan: Plan, state: RunState, now: float) -> None:
         self.plan = plan

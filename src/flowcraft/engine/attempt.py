@@ -60,17 +60,31 @@ class Attempt:
         seen: The number of the last decision whose effects it may see.
     """
 
-    # On the class, so that an instance, made for every node, begins with what differs.
-    ctx: BaseNodeContext[Any] | None = None
-    stop_reason: str | None = None
-    retryable = True
-    deadline: Deadline | None = None
+    __slots__ = (
+        "__weakref__",
+        "command",
+        "ctx",
+        "deadline",
+        "implementation",
+        "key",
+        "node",
+        "retryable",
+        "run",
+        "seen",
+        "stop_reason",
+        "task",
+        "uses",
+    )
 
     def __init__(self, run: LocalRun, command: Job, task: asyncio.Task[None]) -> None:
         self.run = run
         self.command = command
         self.task = task
         self.seen = run.past.sequence
+        self.ctx: BaseNodeContext[Any] | None = None
+        self.stop_reason: str | None = None
+        self.retryable = True
+        self.deadline: Deadline | None = None
         if isinstance(command, RunNode):
             self.key = key = command.key
             self.node = node = run.plan.nodes[key if isinstance(key, int) else key[0]]
