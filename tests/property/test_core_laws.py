@@ -113,6 +113,31 @@ def test_deciding_writes_to_nothing(seed: int) -> None:
 
 @given(SEEDS)
 @laws
+def test_the_short_way_decides_the_same(seed: int) -> None:
+    """What is decided in fewer steps for simple nodes is what the full way decides."""
+
+    def check(case: Case) -> None:
+        run, chance = start_mixed(case), random.Random(case.seed)
+        while (event := next_event(run, case, chance)) is not None:
+            full = replace(
+                run.plan, nodes=tuple(replace(node, straight=False) for node in run.plan.nodes)
+            )
+            one, other = copy_state(run.state), copy_state(run.state)
+            short = decide(run.plan, run.state, event, run.now)
+            long = decide(full, run.state, event, run.now)
+            apply(one, short.changes)
+            apply(other, long.changes)
+            assert short.commands == long.commands
+            assert short.notes == long.notes
+            assert list(short.changes.records) == list(long.changes.records)
+            assert state_values(one) == state_values(other)
+            run.send(event)
+
+    check_smallest(mixed_case(seed), check)
+
+
+@given(SEEDS)
+@laws
 def test_the_order_of_completions_does_not_matter(seed: int) -> None:
     """Without loops and `any` joins each order gives the same statuses, inputs and outputs."""
 

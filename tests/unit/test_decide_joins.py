@@ -120,3 +120,18 @@ def test_what_can_never_run_is_not_waited_for() -> None:
     run.ok("j")
     assert run.status == "completed"
     assert run.status_of("x") == "pending"
+
+
+def test_only_nodes_with_nothing_special_around_them_take_the_short_way() -> None:
+    """A plain chain is decided in fewer steps; conditions, fallbacks, undoing and loops are not."""
+
+    def straight(nodes: list[Any], edges: list[Any]) -> dict[str, bool]:
+        return {node.id: node.straight for node in Run(blueprint(nodes, edges)).plan.nodes}
+
+    a, b = node("a"), node("b")
+    assert straight([a, b], [edge("a", "b")]) == {"a": True, "b": True}
+    assert straight([a, b], [edge("a", "b", condition="x")]) == {"a": False, "b": True}
+    for special in ("fallback", "compensate"):
+        helped = {**a, "config": {special: "b"}}
+        assert straight([helped, b], [])["a"] is False
+    assert straight([a, b], [edge("a", "b"), edge("b", "a")]) == {"a": False, "b": False}

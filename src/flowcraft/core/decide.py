@@ -28,6 +28,7 @@ from flowcraft.core.state import (
     DELETED,
     KEPT_ATTEMPTS,
     RETRYING,
+    RUN_COMPLETED,
     RUN_RUNNING,
     RUNNING,
     Earlier,
@@ -236,7 +237,7 @@ def _conclude(step: Step) -> None:
     status = RUN_RUNNING
     if state.working + step.changes.working == 0:
         status = _status_at_rest(step)
-        if status.is_final and status is not RunStatus.COMPLETED and compensation.begin(step):
+        if status.is_final and status is not RUN_COMPLETED and compensation.begin(step):
             step.stop(status)
             status = RUN_RUNNING
     if status is state.status:
@@ -256,7 +257,7 @@ def _status_at_rest(step: Step) -> RunStatus:
     if step.state.waiting + step.changes.waiting or ready or (paused and batches.has_more(step)):
         return RunStatus.PAUSED if paused else RunStatus.AWAITING
     _expect_nothing_pending(step)
-    return RunStatus.FAILED if _errors(step) else RunStatus.COMPLETED
+    return RunStatus.FAILED if _errors(step) else RUN_COMPLETED
 
 
 def _expect_nothing_pending(step: Step) -> None:

@@ -89,11 +89,15 @@ def _output(step: Step, view: ContextView, node_id: str, key: Key) -> Any:
 
 
 def _from_links(step: Step, node: PlanNode, key: Key) -> Any:
-    values = taken_values(step, node, key)
+    nodes = step.plan.nodes
+    values = {
+        nodes[link.source].id: record.output if record.values is None else _handed_on(record, link)
+        for link, record in _taken(step, node, key)
+    }
     if len(values) == 1:
-        return values[0][1]
+        return next(iter(values.values()))
     if values:
-        return {step.plan.nodes[link.source].id: value for link, value in values}
+        return values
     if not step.state.context and not step.changes.context:
         return None
     return step.context.lookup(INPUTS + node.id)
@@ -115,21 +119,18 @@ def _transformed_value(step: Step, node: PlanNode, key: Key, fired: int, origin:
     return values_of_links[0][1] if values_of_links else _NOTHING
 
 
-def taken_values(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Any]]:
-    """The taken links into an instance that waits for all of them, with their values."""
-    return [(link, _handed_on(record, link)) for link, record in _taken(step, node, key)]
-
-
 def _taken(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Record]]:
     """The taken links into an instance that waits for all of them, with their sources' records."""
     taken: list[tuple[Link, Record]] = []
+    changed, known = step.changes.records, step.state.records
     for link in node.into:
         if not link.edges:
             continue  # a fallback is given nothing (S4)
         origin = link.source if link.direct else _origin(step, link, key)
-        record = None if origin is None else step.record(origin)
-        if record is not None and _took(record, link):
-            taken.append((link, record))
+        if origin is not None:
+            record = changed.get(origin) or known.get(origin)
+            if record is not None and _took(record, link):
+                taken.append((link, record))
     return taken
 
 

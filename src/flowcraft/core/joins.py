@@ -15,7 +15,7 @@ from flowcraft.core.launch import launch
 from flowcraft.core.loops import close_if_settled, leave_loop, open_iteration
 from flowcraft.core.outcomes import commit_output, skip
 from flowcraft.core.plan import Key, Link, PlanNode, iteration_of_key
-from flowcraft.core.state import DELETED, Join, Record, new_tuple
+from flowcraft.core.state import DELETED, Deleted, Join, Record, new_tuple
 from flowcraft.core.step import (
     CLOSED_DEAD,
     CLOSED_FAILING,
@@ -78,8 +78,8 @@ def deliver(step: Step, link: Link, origin: Key, target: Key, fate: int) -> None
     if target in state.records or target in changes.records:
         return  # started or skipped already
     node = step.plan.nodes[link.target]
-    join = step.join(target) if state.joins or changes.joins else None
-    if join is None:
+    join = changes.joins.get(target) or state.joins.get(target)
+    if join is None or isinstance(join, Deleted):
         if node.alone:
             if fate == TAKEN:
                 launch(step, node, target, link.index, origin)
@@ -87,20 +87,18 @@ def deliver(step: Step, link: Link, origin: Key, target: Key, fate: int) -> None
                 skip(step, node, target, failed=fate == FAILING)
             return
         join = Join(expected_links(node, iteration_of_key(target)))
-    join = changes.joins[target] = _count(node, join, link, origin, fate)
-    if join.pending == 0 or join.failed or node.join_any or node.is_fallback:
-        _settle_join(step, node, target, join)
-
-
-def _count(node: PlanNode, join: Join, link: Link, origin: Key, fate: int) -> Join:
-    pending, taken, failed, held, first, start = join
+    pending, taken, failed, held, fired, start = join
+    pending -= 1
     if fate == TAKEN:
-        if first < 0 or link.is_fallback:
-            first, start = link.index, origin
         taken += 1
+        if fired < 0 or link.is_fallback:
+            fired, start = link.index, origin
     elif fate == FAILING and not (link.is_fallback and _has_edges(node)):
         failed += 1
-    return new_tuple(Join, (pending - 1, taken, failed, held, first, start))
+    join = new_tuple(Join, (pending, taken, failed, held, fired, start))
+    changes.joins[target] = join
+    if pending == 0 or failed or node.join_any or node.is_fallback:
+        _settle_join(step, node, target, join)
 
 
 def recall_hold(step: Step, holder: Key) -> None:

@@ -13,7 +13,7 @@ never run, are left out here, so that nothing ever waits for them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from flowcraft.core import builtins
@@ -69,6 +69,7 @@ class Link:
         plain: Whether it is taken whenever its source succeeds, with the source's output.
         direct: Whether it neither touches a loop nor leads into one.
         starts: Whether taking it starts its target at once, with what its source returned.
+        is_fallback: Whether it is taken when its source fails for good.
     """
 
     index: int
@@ -81,11 +82,10 @@ class Link:
     plain: bool = True
     direct: bool = True
     starts: bool = False
+    is_fallback: bool = field(init=False)
 
-    @property
-    def is_fallback(self) -> bool:
-        """Whether this link is taken when its source fails for good."""
-        return not self.edges
+    def __post_init__(self) -> None:
+        self.is_fallback = not self.edges
 
 
 @dataclass(slots=True, eq=False)

@@ -12,7 +12,7 @@ facts when a stored run is loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -39,8 +39,8 @@ class RunStatus(StrEnum):
 DEFAULT_MAX_EXECUTIONS = 10_000
 """Node executions after which a run fails (rule S10); batch items are not counted."""
 
-# What a run mostly is; looking it up on its class costs more than a call.
-RUN_RUNNING = RunStatus.RUNNING
+# What every run is at some time; looking them up on their class costs more than a call.
+RUN_RUNNING, RUN_PAUSED, RUN_COMPLETED = RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.COMPLETED
 
 FINAL_STATUSES = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
@@ -265,7 +265,7 @@ DELETED = Deleted()
 HIDDEN = Hidden()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, init=False)
 class RunState:
     """One run. Written only by :func:`apply`.
 
@@ -290,38 +290,68 @@ class RunState:
         stopping: The final status the run is heading for; nothing more starts.
     """
 
-    run_id: str = ""
-    status: RunStatus = RunStatus.RUNNING
-    context: dict[str, Any] = field(default_factory=dict)
-    records: dict[Key, Record] = field(default_factory=dict)
-    joins: dict[Key, Join] = field(default_factory=dict)
-    remaining: dict[tuple[int, Iteration], int] = field(default_factory=dict)
-    loop_failed: dict[tuple[int, Iteration], bool] = field(default_factory=dict)
-    exits: dict[tuple[int, Iteration], Key] = field(default_factory=dict)
-    latest: dict[int, Key] = field(default_factory=dict)
-    rescues: dict[Key, tuple[Key, ...]] = field(default_factory=dict)
-    holds: dict[Key, Key] = field(default_factory=dict)
-    batches: dict[Key, Batch] = field(default_factory=dict)
-    results: dict[tuple[Key, int], tuple[bool, Any]] = field(default_factory=dict)
-    items: dict[tuple[Key, int], Item] = field(default_factory=dict)
-    answers: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    completed: list[Key] = field(default_factory=list)
-    errors: list[ErrorInfo] = field(default_factory=list)
-    resting: frozenset[Key] = frozenset()
-    ready: tuple[Key, ...] = ()
-    undos: dict[int, Undo] = field(default_factory=dict)
-    undoing: int | None = None
-    added: tuple[tuple[Iteration, NodeDefinition], ...] = ()
-    working: int = 0
-    waiting: int = 0
-    executions: int = 0
-    max_executions: int | None = DEFAULT_MAX_EXECUTIONS
-    fail_fast: bool = False
-    paused: bool = False
-    stopping: RunStatus | None = None
-    reason: str | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
+    run_id: str
+    status: RunStatus
+    context: dict[str, Any]
+    records: dict[Key, Record]
+    joins: dict[Key, Join]
+    remaining: dict[tuple[int, Iteration], int]
+    loop_failed: dict[tuple[int, Iteration], bool]
+    exits: dict[tuple[int, Iteration], Key]
+    latest: dict[int, Key]
+    rescues: dict[Key, tuple[Key, ...]]
+    holds: dict[Key, Key]
+    batches: dict[Key, Batch]
+    results: dict[tuple[Key, int], tuple[bool, Any]]
+    items: dict[tuple[Key, int], Item]
+    answers: dict[str, tuple[Any, Any]]
+    completed: list[Key]
+    errors: list[ErrorInfo]
+    resting: frozenset[Key]
+    ready: tuple[Key, ...]
+    undos: dict[int, Undo]
+    undoing: int | None
+    added: tuple[tuple[Iteration, NodeDefinition], ...]
+    working: int
+    waiting: int
+    executions: int
+    max_executions: int | None
+    fail_fast: bool
+    paused: bool
+    stopping: RunStatus | None
+    reason: str | None
+    started_at: float | None
+    ended_at: float | None
+
+    def __init__(self, **given: Any) -> None:
+        """A run that has not begun; ``given`` are attributes that differ from its."""
+        # Written out: what a dataclass makes of so many fields costs as much as a node.
+        self.context = {}
+        self.records = {}
+        self.joins = {}
+        self.remaining = {}
+        self.loop_failed = {}
+        self.exits = {}
+        self.latest = {}
+        self.rescues = {}
+        self.holds = {}
+        self.batches = {}
+        self.results = {}
+        self.items = {}
+        self.answers = {}
+        self.completed = []
+        self.errors = []
+        self.undos = {}
+        self.run_id = ""
+        self.status = RunStatus.RUNNING
+        self.resting = frozenset()
+        self.ready = self.added = ()
+        self.undoing = self.stopping = self.reason = self.started_at = self.ended_at = None
+        self.working = self.waiting = self.executions = 0
+        self.max_executions = DEFAULT_MAX_EXECUTIONS
+        self.fail_fast = self.paused = False
+        for name, value in given.items():
+            setattr(self, name, value)
 
 
 class Changes:
@@ -360,7 +390,12 @@ def apply(state: RunState, changes: Changes) -> None:
     """Write a decision's changes into the state it was made on."""
     state.records.update(changes.records)
     if changes.joins:
-        _update(state.joins, changes.joins)
+        joins = state.joins
+        for key, join in changes.joins.items():
+            if isinstance(join, Deleted):
+                joins.pop(key, None)
+            else:
+                joins[key] = join
     if changes.context is not None:
         _update(state.context, changes.context)
     if changes.tables is not None:

@@ -20,7 +20,7 @@ def initial_context(
         FlowcraftError: It is no mapping of names, or no JSON.
         SerializationError: It holds something that cannot be stored.
     """
-    if context is None:
+    if context is None or (type(context) is dict and not context):
         return {}
     if isinstance(context, str):
         context = _parsed(context)

@@ -56,7 +56,6 @@ class Attempt:
         deadline: When it has to be over, where the node has a timeout.
         key: The instance it is about; of a compensation the one that is undone.
         node: The node that is executed; of an item of a batch the scatter node.
-        uses: The registry key of what is called.
         seen: The number of the last decision whose effects it may see.
     """
 
@@ -73,7 +72,6 @@ class Attempt:
         "seen",
         "stop_reason",
         "task",
-        "uses",
     )
 
     def __init__(self, run: LocalRun, command: Job, task: asyncio.Task[None]) -> None:
@@ -88,11 +86,16 @@ class Attempt:
         if isinstance(command, RunNode):
             self.key = key = command.key
             self.node = node = run.plan.nodes[key if isinstance(key, int) else key[0]]
-            self.uses = uses = node.definition.uses
+            uses = node.definition.uses
         else:
             self.key, self.node, uses = _subject(run.plan, command)
-            self.uses = uses
         self.implementation: Implementation | None = run.session.find(uses)
+
+    @property
+    def uses(self) -> str:
+        """The registry key of what is called."""
+        command = self.command
+        return command.uses if isinstance(command, RunItem) else self.node.definition.uses
 
     @property
     def can_begin(self) -> bool:
@@ -218,7 +221,8 @@ class Attempt:
         command, ctx = self.command, self.ctx
         assert ctx is not None
         if type(command) is RunNode and type(outcome) in PLAIN:
-            parts = (command.key, command.attempt, outcome, None, ctx._commit(), ())
+            writes = () if ctx._buffer is None else ctx._commit()
+            parts = (command.key, command.attempt, outcome, None, writes, ())
             return new_tuple(ev.NodeSucceeded, parts)
         if isinstance(command, RunUndo):
             return ev.UndoSettled(command.target, command.attempt)
@@ -316,6 +320,7 @@ def checked_action(action: Any) -> Any:
 
 
 def _subject(plan: Plan, command: RunItem | RunUndo) -> tuple[Key, PlanNode, str]:
+    """The instance that an item of a batch or a compensation is about, its node, and the uses."""
     if isinstance(command, RunItem):
         return command.key, plan.nodes[index_of_key(command.key)], command.uses
     node = plan.nodes[command.node]

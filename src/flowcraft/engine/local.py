@@ -339,6 +339,7 @@ async def execute(job: Job, task: asyncio.Task[None]) -> None:
         finally:
             pool.executing -= 1
             del running[attempt]
+            attempt.ctx = None  # or the two would keep each other until garbage is collected
         if not running and (run.past.kept or run.past.born):
             run.forget_past()
         pool.between = 1

@@ -45,8 +45,7 @@ class Pool(Generic[J]):
         self._fresh = 0
         self._offered = False
         self._yielding = False
-        # Runners that are between two jobs right now, or about to ``start``: they look at the
-        # queue next.
+        # Runners that are between two jobs right now, and will look at the queue next.
         self.between = 0
         # Jobs that have begun and not ended.
         self.executing = 0
@@ -67,7 +66,7 @@ class Pool(Generic[J]):
     def submit(self, job: J) -> None:
         """Queue a job."""
         self._queue.append(job)
-        if len(self._queue) > self.between + self._fresh:
+        if not self._offered and len(self._queue) > self.between + self._fresh:
             self._offer()
 
     def start(self) -> None:
@@ -76,10 +75,20 @@ class Pool(Generic[J]):
         Raises:
             BaseException: What a job raises that begins now.
         """
-        self.between = 0
-        if self._queue and not self._runners:
-            self._fresh += 1
-            begin_task(self._run(), self._loop, self._context.copy(), self._runners.add)
+        # Nobody else need look at the queue before the first runner waits for something.
+        self._offered = bool(self._queue)
+        try:
+            if self._queue and not self._runners:
+                self._fresh += 1
+                begin_task(self._run(), self._loop, self._context.copy(), self._runners.add)
+        finally:
+            self._offered = False
+        if self._queue:
+            self._offer()
+
+    def hold(self) -> None:
+        """Let jobs be queued, to be worked on when it is started."""
+        self._offered = True
 
     def discard(self, unwanted: Callable[[J], bool]) -> list[J]:
         """Take jobs that have not begun off the queue, and give them back."""

@@ -335,6 +335,7 @@ class FlowRuntime:
             if forget is not None:
                 forget()
             await session.tails.drain()
+            session.root = None
         return RunResult(run)
 
     def _session(self, known: Known, concurrency: int | None, timers: Timers) -> Session:
@@ -363,6 +364,8 @@ class FlowRuntime:
         return run
 
     def _resolve(self, flow: Runnable) -> tuple[WorkflowBlueprint, Known]:
+        if isinstance(flow, WorkflowBlueprint):
+            return flow, KnownToRuntime(self, flow)
         if isinstance(flow, str):
             found = self.blueprints.get(flow)
             if found is None:
@@ -371,7 +374,7 @@ class FlowRuntime:
                     f"The runtime does not know a blueprint '{flow}'. It knows: {names}."
                 )
             return found, self._known
-        if isinstance(flow, WorkflowBlueprint | Mapping):
+        if isinstance(flow, Mapping):
             blueprint = self._as_blueprint(flow)
             return blueprint, KnownToRuntime(self, blueprint)
         return flow.to_blueprint(), KnownToFlow(self, flow)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from flowcraft.core import commands as cmd
-from flowcraft.core.state import RunStatus
+from flowcraft.core.state import RUN_PAUSED, RUN_RUNNING
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.bus import Tails
 from flowcraft.engine.known import Known
@@ -53,7 +53,7 @@ class Session:
         self.gate: Gate | None = None
         self.wait_for_timers = wait_for_timers
         self.pool: Pool[Job] = Pool(execute, concurrency)
-        self.pool.between = 1  # ``finish`` starts it
+        self.pool.hold()  # ``finish`` starts it
         self.timers: set[Timer] = set()
         self.sleeping = 0
         self.closing = False
@@ -98,11 +98,11 @@ class Session:
         """See whether the run is over, or at rest."""
         assert self.root is not None
         status = self.root.state.status
-        if status is RunStatus.RUNNING or self._done.done() or self.gate is not None:
+        if status is RUN_RUNNING or self._done.done() or self.gate is not None:
             return
         if self.orphans:
             return
-        if status.is_final or status is RunStatus.PAUSED or not self.sleeping:
+        if status.is_final or status is RUN_PAUSED or not self.sleeping:
             self._done.set_result(None)
 
     def in_loop(self, callback: Callable[[], None]) -> None:

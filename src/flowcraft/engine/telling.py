@@ -38,8 +38,6 @@ _LEVELS: Mapping[str, int] = {
 
 def log_notes(run: LocalRun, notes: list[Note]) -> None:
     """Log what an operator wants to know, with run, node and iteration as fields."""
-    if not logger.isEnabledFor(logging.WARNING):
-        return
     for note in notes:
         unclear = note.type == "edge:evaluate" and "error" in note.details
         level = logging.WARNING if unclear else _LEVELS.get(note.type)

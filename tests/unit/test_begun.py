@@ -1,0 +1,240 @@
+"""Tasks whose first turn is taken at once, and runs that are over before the loop turns."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, copy_context
+from functools import wraps
+from typing import Any
+
+import pytest
+
+from flowcraft import FlowRuntime, NodeContext, create_flow
+from flowcraft.engine.begun import DEEPEST, begin_task
+
+Ctx = NodeContext[Any]
+
+
+def in_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    """Run an async test in an event loop of its own."""
+
+    @wraps(test)
+    def run() -> None:
+        async def main() -> None:
+            await test()
+
+        asyncio.run(main())
+
+    return run
+
+
+VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="untouched")
+
+
+def flow_of(*steps: Callable[[Ctx], Awaitable[Any]]) -> Any:
+    """A chain of node functions."""
+    flow = create_flow("begun")
+    for number, step in enumerate(steps):
+        flow.node(f"n{number}", step, uses=f"n{number}")
+        if number:
+            flow.edge(f"n{number - 1}", f"n{number}")
+    return flow
+
+
+async def one(_ctx: Ctx) -> int:
+    return 1
+
+
+@in_loop
+async def test_a_run_that_waits_for_nothing_leaves_no_task() -> None:
+    """When the caller goes on, the runner's task is over and forgotten."""
+    result = await FlowRuntime().run(flow_of(one, one))
+    assert result.outputs["n1"] == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@in_loop
+async def test_other_tasks_get_a_turn_between_runs() -> None:
+    """Run after run without any wait does not keep the event loop to itself."""
+    runtime, flow, turns = FlowRuntime(), flow_of(one), 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    for _ in range(10):
+        await runtime.run(flow)
+    task.cancel()
+    assert turns >= 10
+
+
+@in_loop
+async def test_a_node_has_a_task_of_its_own_before_and_after_it_waits() -> None:
+    """The current task in a node is the runner, not the caller, from its first line on."""
+    seen: list[Any] = []
+
+    async def node(_ctx: Ctx) -> None:
+        seen.append(asyncio.current_task())
+        await asyncio.sleep(0)
+        seen.append(asyncio.current_task())
+
+    await FlowRuntime().run(flow_of(node))
+    assert seen[0] is seen[1]
+    assert seen[0] is not asyncio.current_task()
+
+
+@in_loop
+async def test_a_timeout_set_before_the_first_wait_ends_that_wait() -> None:
+    """``asyncio.timeout`` in a node that was begun at once stops the node, not the caller."""
+
+    async def node(_ctx: Ctx) -> str:
+        try:
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return "in time"
+        return "never"
+
+    result = await FlowRuntime().run(flow_of(node))
+    assert result.outputs["n0"] == "in time"
+
+
+@in_loop
+async def test_context_variables_of_a_node_do_not_reach_the_caller() -> None:
+    """What a node sets before its first wait stays with it."""
+
+    async def node(_ctx: Ctx) -> str:
+        VARIABLE.set("changed")
+        await asyncio.sleep(0)
+        return VARIABLE.get()
+
+    async def next_node(_ctx: Ctx) -> str:
+        return VARIABLE.get()
+
+    result = await FlowRuntime().run(flow_of(node, next_node))
+    assert dict(result.outputs) == {"n0": "changed", "n1": "untouched"}
+    assert VARIABLE.get() == "untouched"
+
+
+@in_loop
+async def test_a_cancelled_caller_stops_the_node_that_was_begun_at_once() -> None:
+    """Cancelling whoever awaits the run cancels the node in the middle of its first wait."""
+    stopped = asyncio.Event()
+
+    async def node(_ctx: Ctx) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    task = asyncio.create_task(FlowRuntime().run(flow_of(node)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stopped.is_set()
+
+
+@in_loop
+async def test_runs_within_runs_do_not_fill_the_stack() -> None:
+    """Nodes that run a flow whose nodes run a flow, and so on: deep ones wait for their turn."""
+    runtime = FlowRuntime()
+
+    async def node(ctx: Ctx) -> int:
+        left = await ctx.context.get("left")
+        if left == 0:
+            return 0
+        inner = await runtime.run(flow_of(node), {"left": left - 1})
+        return int(inner.raise_for_status().outputs["n0"]) + 1
+
+    result = await runtime.run(flow_of(node), {"left": 10 * DEEPEST})
+    assert result.outputs["n0"] == 10 * DEEPEST
+
+
+@in_loop
+async def test_an_interrupt_in_the_first_turn_reaches_the_caller() -> None:
+    """What ends the process goes up through the caller, and the task ends without a word."""
+
+    async def node(_ctx: Ctx) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await FlowRuntime().run(flow_of(node))
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@in_loop
+async def test_an_error_of_the_first_turn_is_raised_where_it_was_begun() -> None:
+    """``begin_task`` raises what the coroutine raises before its first wait."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def broken() -> None:
+        raise ValueError("at once")
+
+    with pytest.raises(ValueError, match="at once"):
+        begin_task(broken(), asyncio.get_running_loop(), copy_context(), tasks.append)
+    await asyncio.wait(tasks)
+    assert tasks[0].exception() is None
+
+
+@in_loop
+async def test_a_task_that_was_cancelled_before_its_turn_is_interrupted_where_it_waits() -> None:
+    """A cancellation between the first turn and the loop's is not lost."""
+    tasks: list[asyncio.Task[None]] = []
+    heard: list[str] = []
+
+    async def waiting() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            heard.append("cancelled")
+            raise
+
+    begin_task(waiting(), asyncio.get_running_loop(), copy_context(), tasks.append)
+    tasks[0].cancel()
+    await asyncio.wait(tasks)
+    assert heard == ["cancelled"]
+    assert tasks[0].cancelled()
+
+
+def test_a_coroutine_driven_by_hand_is_begun_by_the_loop() -> None:
+    """Without a task that awaits it, as in a callback, the task waits for its turn."""
+
+    async def main() -> list[str]:
+        loop, said = asyncio.get_running_loop(), []
+        tasks: list[asyncio.Task[None]] = []
+
+        async def late() -> None:
+            said.append("run")
+
+        def callback() -> None:
+            begin_task(late(), loop, copy_context(), tasks.append)
+            said.append("made")
+
+        loop.call_soon(callback)
+        await asyncio.sleep(0)
+        await asyncio.wait(tasks)
+        return said
+
+    assert asyncio.run(main()) == ["made", "run"]
+
+
+@in_loop
+async def test_a_finished_run_leaves_no_garbage() -> None:
+    """Nothing of a run refers back to itself: its memory is free as soon as the result is."""
+    runtime, flow = FlowRuntime(), flow_of(one, one, one)
+    blueprint = runtime.add_flow(flow)
+    await runtime.run(blueprint)
+    gc.collect()
+    gc.disable()
+    try:
+        await runtime.run(blueprint)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
