@@ -630,7 +630,7 @@ def test_cancelling_many_children_looks_at_each_job_a_few_times(
     looks: list[Any] = []
     discard = Pool.discard
 
-    def counting(self: Pool[Any], unwanted: Callable[[Any], bool]) -> list[Any]:
+    def counting(self: Pool[Any, Any], unwanted: Callable[[Any], bool]) -> list[Any]:
         def looked_at(job: Any) -> bool:
             looks.append(job)
             return unwanted(job)

@@ -35,7 +35,7 @@ from flowcraft.engine.class_nodes import Held
 from flowcraft.engine.failures import error_info, instead_of
 from flowcraft.engine.past import Past
 from flowcraft.engine.saved import save_run
-from flowcraft.engine.session import AttemptCommand, Job, Session, runs_below
+from flowcraft.engine.session import AttemptCommand, Session, runs_below
 from flowcraft.engine.telling import emit, log_notes, tell_decision, tell_start
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
@@ -161,7 +161,7 @@ class LocalRun:
             self.past.forget()
 
     def _submit(self, command: Any) -> None:
-        self.session.pool.submit((self, command))
+        self.session.pool.submit(self, command)
 
     def _retry_node(self, command: cmd.RetryNode) -> None:
         due = ev.RetryDue(command.key, command.attempt)
@@ -202,7 +202,7 @@ class LocalRun:
         # One look at the queue for all runs below: a run may have thousands of children. What
         # is queued for one that is stopping already are the nodes that undo what it did.
         below = {run for run in runs_below(self) if run is self or run.state.stopping is None}
-        for run, job in self.session.pool.discard(lambda job: job[0] in below):
+        for run, job in self.session.pool.discard(below.__contains__):
             run.unbegun.append(job)
         unbegun, self.unbegun = self.unbegun, []
         for job in unbegun:
@@ -324,9 +324,8 @@ class LocalRun:
             self.session.in_loop(lambda: emit(self, "node:progress", key, attempt, details))
 
 
-async def execute(job: Job, task: asyncio.Task[None]) -> None:
-    """Carry out a job in the runner that took it, and decide about how it ended."""
-    run, command = job
+async def execute(run: LocalRun, command: AttemptCommand, task: asyncio.Task[None]) -> None:
+    """Carry out a command in the runner that took it, and decide about how it ended."""
     session, running = run.session, run.running
     pool, attempt = session.pool, Attempt(run, command, task)
     try:

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from flowcraft.engine.begun import begin_task
 
+Owner = TypeVar("Owner")
 J = TypeVar("J")
 
 TURN = 64
@@ -26,7 +27,7 @@ def _differ(now: Context, before: Context) -> bool:
     return any(var not in before or before[var] is not value for var, value in now.items())
 
 
-class Pool(Generic[J]):
+class Pool(Generic[Owner, J]):
     """Runs queued jobs, at most ``limit`` at a time.
 
     Args:
@@ -35,12 +36,15 @@ class Pool(Generic[J]):
     """
 
     def __init__(
-        self, execute: Callable[[J, asyncio.Task[None]], Awaitable[None]], limit: int
+        self, execute: Callable[[Owner, J, asyncio.Task[None]], Awaitable[None]], limit: int
     ) -> None:
         self._execute = execute
         self._limit = limit
         self._loop = asyncio.get_running_loop()
+        # Jobs, and whose they are, side by side: a pair for each of 100,000 jobs would be work
+        # for the garbage collector.
         self._queue: deque[J] = deque()
+        self._owners: deque[Owner] = deque()
         self._runners: set[asyncio.Task[None]] = set()
         self._fresh = 0
         self._offered = False
@@ -63,8 +67,9 @@ class Pool(Generic[J]):
         """Whether jobs are under way or queued."""
         return bool(self.executing or self._queue)
 
-    def submit(self, job: J) -> None:
-        """Queue a job."""
+    def submit(self, owner: Owner, job: J) -> None:
+        """Queue a job of somebody's."""
+        self._owners.append(owner)
         self._queue.append(job)
         if not self._offered and len(self._queue) > self.between + self._fresh:
             self._offer()
@@ -90,19 +95,26 @@ class Pool(Generic[J]):
         """Let jobs be queued, to be worked on when it is started."""
         self._offered = True
 
-    def discard(self, unwanted: Callable[[J], bool]) -> list[J]:
-        """Take jobs that have not begun off the queue, and give them back."""
-        dropped = [job for job in self._queue if unwanted(job)]
+    def discard(self, unwanted: Callable[[Owner], bool]) -> list[tuple[Owner, J]]:
+        """Take the jobs of some owners that have not begun off the queue, and give them back."""
+        queued = list(zip(self._owners, self._queue, strict=True))
+        dropped = [(owner, job) for owner, job in queued if unwanted(owner)]
         if dropped:
-            kept = [job for job in self._queue if not unwanted(job)]
-            self._queue.clear()
-            self._queue.extend(kept)
+            self._forget_queue()
+            for owner, job in queued:
+                if not unwanted(owner):
+                    self._owners.append(owner)
+                    self._queue.append(job)
         return dropped
+
+    def _forget_queue(self) -> None:
+        self._queue.clear()
+        self._owners.clear()
 
     async def close(self) -> None:
         """Stop all runners, whatever they do, and wait until they are gone."""
         self.closed = True
-        self._queue.clear()
+        self._forget_queue()
         if not self.has_work_to_stop:
             return  # idle runners end by themselves
         current = asyncio.current_task()
@@ -151,16 +163,16 @@ class Pool(Generic[J]):
                 self._add_runner()
 
     async def _work(self, task: asyncio.Task[None]) -> None:
-        queue, execute = self._queue, self._execute
+        owners, queue, execute = self._owners, self._queue, self._execute
         context, size = self._context, len(self._context)
         while True:
             for _ in range(TURN):
                 if not queue:
                     return
-                job = queue.popleft()
+                owner, job = owners.popleft(), queue.popleft()
                 if queue and not self._offered:
                     self._offer()
-                await execute(job, task)
+                await execute(owner, job, task)
                 now = copy_context()
                 if task.cancelling() or len(now) != size or (size and _differ(now, context)):
                     return  # a node left something behind: the next job gets a clean runner

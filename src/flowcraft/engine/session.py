@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 AttemptCommand = cmd.RunNode | cmd.RunItem | cmd.RunUndo
 Job = tuple["LocalRun", AttemptCommand]
-Execute = Callable[[Job, "asyncio.Task[None]"], Awaitable[None]]
-"""Carries out a job in a task."""
+Execute = Callable[["LocalRun", AttemptCommand, "asyncio.Task[None]"], Awaitable[None]]
+"""Carries out a command of a run in a task."""
 
 
 class Gate(Protocol):
@@ -52,7 +52,7 @@ class Session:
         self.threads = runtime.threads
         self.gate: Gate | None = None
         self.wait_for_timers = wait_for_timers
-        self.pool: Pool[Job] = Pool(execute, concurrency)
+        self.pool: Pool[LocalRun, AttemptCommand] = Pool(execute, concurrency)
         self.pool.hold()  # ``finish`` starts it
         self.timers: set[Timer] = set()
         self.sleeping = 0

@@ -13,13 +13,13 @@ from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import RETRYING, SLEEPING, WAITING, RunState
 from flowcraft.engine.local import LocalRun, execute
 from flowcraft.engine.pool import Pool
-from flowcraft.engine.session import Job, Session, runs_below
+from flowcraft.engine.session import AttemptCommand, Job, Session, runs_below
 
 _SAME_TIME_SECONDS = 1e-6
 _TIMED = frozenset({RETRYING, WAITING, SLEEPING})
 
 
-class HeldPool(Pool[Job]):
+class HeldPool(Pool[LocalRun, AttemptCommand]):
     """A pool that begins nothing by itself.
 
     Attributes:
@@ -30,14 +30,14 @@ class HeldPool(Pool[Job]):
         super().__init__(execute, limit=1)
         self.jobs: list[Job] = []
 
-    def submit(self, job: Job) -> None:
+    def submit(self, owner: LocalRun, job: AttemptCommand) -> None:
         """Hold a job until somebody takes it."""
-        self.jobs.append(job)
+        self.jobs.append((owner, job))
 
-    def discard(self, unwanted: Callable[[Job], bool]) -> list[Job]:
+    def discard(self, unwanted: Callable[[LocalRun], bool]) -> list[Job]:
         """Take jobs away, and give them back."""
-        dropped = [job for job in self.jobs if unwanted(job)]
-        self.jobs = [job for job in self.jobs if not unwanted(job)]
+        dropped = [job for job in self.jobs if unwanted(job[0])]
+        self.jobs = [job for job in self.jobs if not unwanted(job[0])]
         return dropped
 
     def begin(self, job: Job) -> asyncio.Task[None]:
@@ -133,4 +133,4 @@ def _copied(state: RunState) -> RunState:
 async def _perform(job: Job) -> None:
     task = asyncio.current_task()
     assert task is not None
-    await execute(job, task)
+    await execute(*job, task)
