@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -314,7 +314,7 @@ def test_a_lost_attempt_does_not_use_up_a_class_node() -> None:
         async def exec(self, ctx: Ctx, prepared: Any) -> Any:
             attempts.append(ctx.attempt)
             if ctx.attempt == 1:
-                ctx._origin.run.feed(ev.NodeLost(ctx._origin.key, 1))
+                cast(Any, ctx._origin.run).feed(ev.NodeLost(ctx._origin.key, 1))
             if ctx.attempt == 2:
                 raise ValueError("once")
             return ctx.attempt

@@ -31,7 +31,7 @@ from flowcraft.errors import (
 from flowcraft.ports.clock import Clock
 
 if TYPE_CHECKING:
-    from flowcraft.engine.local import LocalRun
+    from flowcraft.engine.view import RunView
 
 Job = RunNode | RunItem | RunUndo
 
@@ -74,7 +74,7 @@ class Attempt:
         "task",
     )
 
-    def __init__(self, run: LocalRun, command: Job, task: asyncio.Task[None]) -> None:
+    def __init__(self, run: RunView, command: Job, task: asyncio.Task[None]) -> None:
         self.run = run
         self.command = command
         self.task = task
@@ -89,7 +89,7 @@ class Attempt:
             uses = node.definition.uses
         else:
             self.key, self.node, uses = _subject(run.plan, command)
-        self.implementation: Implementation | None = run.session.find(uses)
+        self.implementation: Implementation | None = run.host.find(uses)
 
     @property
     def uses(self) -> str:
@@ -127,9 +127,9 @@ class Attempt:
                 raise self._missing()
             timeout_ms = self.node.definition.config.timeout_ms
             if timeout_ms is not None:
-                clock = self.run.session.clock
+                clock = self.run.host.clock
                 self.deadline = Deadline(clock, timeout_ms, lambda: self.stop("timeout"))
-            if implementation.kind == "async" and not self.run.session.middleware:
+            if implementation.kind == "async" and not self.run.host.middleware:
                 outcome = implementation.call(self._context(implementation, None))
                 if type(outcome) is CoroutineType or inspect.isawaitable(outcome):
                     outcome = await outcome
@@ -160,20 +160,20 @@ class Attempt:
         """Whether time was up, also if the event loop was kept from noticing."""
         deadline = self.deadline
         if self.stop_reason is None and deadline is not None:
-            return self.run.session.clock.now() > deadline.when
+            return self.run.host.clock.now() > deadline.when
         return self.stop_reason == "timeout"
 
     async def _call(self, implementation: Implementation) -> Any:
         kind = implementation.kind
         held = self.run.held.pop(self.command_key, None) if kind == "class" else None
         ctx = self._context(implementation, held)
-        middleware = self.run.session.middleware
+        middleware = self.run.host.middleware
 
         async def call() -> Any:
             if kind == "class":
                 return await run_class(self, implementation, ctx, held)
             if kind == "sync":
-                threads = self.run.session.runtime.threads
+                threads = self.run.host.threads
                 result = await threads.call(implementation.call, ctx)
             else:
                 result = implementation.call(ctx)
@@ -188,7 +188,7 @@ class Attempt:
                 "batch. Use a registered function or class as the worker.",
                 is_fatal=True,
             )
-        text = missing_text(self.uses, self.run.session.known.keys())
+        text = missing_text(self.uses, self.run.host.known.keys())
         return ImplementationMissing(text, node_id=self.node.id, is_fatal=True)
 
     @property
@@ -237,7 +237,7 @@ class Attempt:
             outcome = outcome.output
         output = outcome
         if type(outcome) not in PLAIN:
-            codec_for = self.run.session.runtime.options.serializer.codec_for
+            codec_for = self.run.host.options.serializer.codec_for
             output = snapshot(outcome, registered=codec_for, where="output")
         writes = ctx._commit()
         if isinstance(command, RunItem):
@@ -245,7 +245,7 @@ class Attempt:
         return ev.NodeSucceeded(command.key, command.attempt, output, action, writes, dynamic)
 
     def _cancelled(self, error: BaseException) -> ev.Event:
-        if self.stop_reason is None and self.run.session.closing:
+        if self.stop_reason is None and self.run.host.closing:
             raise error
         self._uncancel()
         command = self.command

@@ -112,7 +112,7 @@ async def _call(attempt: Attempt, held: Held, name: str, *arguments: Any) -> Any
         result = method(ctx, *arguments)
     else:
         twin = ctx._for_thread()
-        result = await attempt.run.session.threads.call(method, twin, *arguments)
+        result = await attempt.run.host.threads.call(method, twin, *arguments)
         ctx._take_over(twin)
     return await result if inspect.isawaitable(result) else result
 

@@ -175,12 +175,12 @@ class BaseNodeContext(Generic[In]):
         Raises:
             FlowcraftError: There is none under this key; the message lists the keys.
         """
-        found: T = self._origin.run.session.runtime.dependency(key)
+        found: T = self._origin.run.host.options.dependency(key)
         return found
 
     def _context_buffer(self) -> Buffer:
         if self._buffer is None:
-            codec_for = self._origin.run.session.runtime.options.serializer.codec_for
+            codec_for = self._origin.run.host.options.serializer.codec_for
             self._buffer = Buffer(self._read, codec_for)
         return self._buffer
 

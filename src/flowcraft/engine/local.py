@@ -7,7 +7,6 @@ Each :class:`LocalRun`, the run itself and the child runs of its subflows, feeds
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -26,17 +25,13 @@ from flowcraft.core.state import (
     ErrorInfo,
     RunState,
     RunStatus,
-    apply,
 )
-from flowcraft.core.step import Decision
-from flowcraft.core.values import copy_value, snapshot
 from flowcraft.engine.attempt import Attempt
-from flowcraft.engine.class_nodes import Held
 from flowcraft.engine.failures import error_info, instead_of
-from flowcraft.engine.past import Past
 from flowcraft.engine.saved import save_run
 from flowcraft.engine.session import AttemptCommand, Session, runs_below
-from flowcraft.engine.telling import emit, log_notes, tell_decision, tell_start
+from flowcraft.engine.telling import log_notes, tell_decision, tell_start
+from flowcraft.engine.view import RunView
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
 
@@ -44,15 +39,14 @@ MAX_DEPTH = 50
 """Subflows within subflows; a blueprint that calls itself without an end fails here."""
 
 
-class LocalRun:
+class LocalRun(RunView):
     """One run in memory."""
 
     def __init__(
         self, session: Session, plan: Plan, state: RunState, parent: tuple[LocalRun, Key] | None
     ) -> None:
+        super().__init__(session, plan, state)
         self.session = session
-        self.plan = plan
-        self.state = state
         self.parent = parent
         self.depth: int = parent[0].depth + 1 if parent else 0
         self._deciding = False
@@ -60,13 +54,8 @@ class LocalRun:
         self.children: dict[Key, LocalRun] = {}
         # Jobs that were taken off the queue, to be reported as stopped.
         self.unbegun: list[AttemptCommand] = []
-        self.held: dict[tuple[Any, ...], Held] = {}
-        self.past = Past()
-        # What is being executed, in the order in which it began, and what it sees of the past.
-        self.running: dict[Attempt, int] = {}
         # Timers by instance, and whether a run at rest is kept for them.
         self._timers: dict[Key, tuple[Timer, bool]] = {}
-        self._lock = threading.Lock()
 
     # -- deciding ---------------------------------------------------------------------------
 
@@ -95,12 +84,7 @@ class LocalRun:
         except Exception as error:
             event = instead_of(event, error)
             decision = decide(self.plan, state, event, now)
-        if self.running or session.threads.calls:
-            self._apply_beside(decision)
-        else:
-            apply(state, decision.changes)
-        self.plan = decision.plan
-        self.past.sequence += 1
+        self.write(decision)
         gate = session.gate
         if decision.notes and gate is None:
             log_notes(self, decision.notes)
@@ -111,13 +95,6 @@ class LocalRun:
                 _CARRY_OUT[type(command)](self, command)
         if state.status is not before or before is not RUN_RUNNING:
             self._status_changed(before)
-
-    def _apply_beside(self, decision: Decision) -> None:
-        """Apply changes beside running nodes, which go on reading what was there before."""
-        with self._lock:
-            if self.running:
-                self.past.remember(self.plan, self.state, decision.changes, self.running)
-            apply(self.state, decision.changes)
 
     def rearm(self) -> None:
         """Carry out what is outstanding in a state that was loaded."""
@@ -154,11 +131,6 @@ class LocalRun:
             run.feed(ev.ChildRests(key, attempt, self.state.status is not RunStatus.RUNNING))
 
     # -- executing --------------------------------------------------------------------------
-
-    def forget_past(self) -> None:
-        """Nothing is running that could still read what was there before."""
-        with self._lock:
-            self.past.forget()
 
     def _submit(self, command: Any) -> None:
         self.session.pool.submit(self, command)
@@ -289,39 +261,9 @@ class LocalRun:
         error = None if succeeded else _child_error(child)
         self.feed(ev.ChildSettled(key, attempt, succeeded, context, outputs, result, error))
 
-    # -- the context as nodes see it ----------------------------------------------------------
-
-    def read_context(self, key: str, seen: int, default: Any) -> Any:
-        """The value of a context key as it was at sequence number ``seen``; not a copy."""
-        with self._lock:
-            return self.past.read(self.plan, self.state, key, seen, default)
-
-    def whole_context(self, seen: int) -> dict[str, Any]:
-        """A copy of the context as it was at sequence number ``seen``."""
-        with self._lock:
-            everything = self.past.read_all(self.plan, self.state, seen)
-        copied: dict[str, Any] = self.copied(everything)
-        return copied
-
-    def copied(self, value: Any) -> Any:
-        """A copy of a stored value."""
-        return copy_value(value, registered=self.session.runtime.options.serializer.codec_for)
-
     def save(self) -> str:
         """The run and its children as text."""
         return save_run(self)
-
-    def report_progress(self, key: Key, attempt: int, progress: float | None, detail: Any) -> None:
-        """Tell listeners that a node is alive. May be called from a node's thread.
-
-        Raises:
-            SerializationError: ``detail`` cannot be stored.
-        """
-        codecs = self.session.runtime.options.serializer.codec_for
-        detail = snapshot(detail, registered=codecs, where="detail")
-        if self.session.bus.active:
-            details = {"progress": progress, "detail": detail}
-            self.session.in_loop(lambda: emit(self, "node:progress", key, attempt, details))
 
 
 async def execute(run: LocalRun, command: AttemptCommand, task: asyncio.Task[None]) -> None:

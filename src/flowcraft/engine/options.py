@@ -12,6 +12,7 @@ from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.registry import Registry
 from flowcraft.engine.serializer import JsonSerializer, Serializer
+from flowcraft.errors import FlowcraftError
 
 DEFAULT_CONCURRENCY = 100
 
@@ -41,3 +42,23 @@ class RuntimeOptions:
     max_executions: int | None = DEFAULT_MAX_EXECUTIONS
     registry: Registry = field(default_factory=Registry)
     blueprints: Mapping[str, WorkflowBlueprint] = field(default_factory=dict)
+
+    def dependency(self, key: Any) -> Any:
+        """The dependency given under ``key``.
+
+        Raises:
+            FlowcraftError: There is none; the message lists the keys.
+        """
+        try:
+            return self.dependencies[key]
+        except KeyError:
+            known = ", ".join(sorted(map(_name_of, self.dependencies))) or "none"
+            raise FlowcraftError(
+                f"The runtime has no dependency '{_name_of(key)}'. It has: {known}. Pass it as "
+                "FlowRuntime(dependencies={…}).",
+                is_fatal=True,
+            ) from None
+
+
+def _name_of(key: Any) -> str:
+    return key.__qualname__ if isinstance(key, type) else str(key)

@@ -288,15 +288,7 @@ class FlowRuntime:
         Raises:
             FlowcraftError: There is none; the message lists the keys.
         """
-        try:
-            return self.options.dependencies[key]
-        except KeyError:
-            known = ", ".join(sorted(map(_name_of, self.options.dependencies))) or "none"
-            raise FlowcraftError(
-                f"The runtime has no dependency '{_name_of(key)}'. It has: {known}. Pass it as "
-                "FlowRuntime(dependencies={…}).",
-                is_fatal=True,
-            ) from None
+        return self.options.dependency(key)
 
     def plan_of(self, blueprint: WorkflowBlueprint) -> Plan:
         """The blueprint's plan, built once.
@@ -397,7 +389,3 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _name_of(key: Any) -> str:
-    return key.__qualname__ if isinstance(key, type) else str(key)

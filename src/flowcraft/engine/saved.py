@@ -51,7 +51,7 @@ _SCALARS = (
 
 def save_run(run: LocalRun) -> str:
     """Write a run and its children as text."""
-    return run.session.runtime.options.serializer.dumps(_run_data(run))
+    return run.host.options.serializer.dumps(_run_data(run))
 
 
 def _run_data(run: LocalRun) -> dict[str, Any]:

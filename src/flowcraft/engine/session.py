@@ -44,6 +44,7 @@ class Session:
     ) -> None:
         self.runtime = runtime
         self.known = known
+        self.options = runtime.options
         self.clock: Clock = runtime.clock
         self.bus = runtime.bus
         self.tails = Tails()

@@ -18,7 +18,7 @@ from flowcraft.engine.bus import FlowEvent
 
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
-    from flowcraft.engine.local import LocalRun
+    from flowcraft.engine.view import RunView
 
 logger = logging.getLogger("flowcraft.run")
 
@@ -36,7 +36,7 @@ _LEVELS: Mapping[str, int] = {
 }
 
 
-def log_notes(run: LocalRun, notes: list[Note]) -> None:
+def log_notes(run: RunView, notes: list[Note]) -> None:
     """Log what an operator wants to know, with run, node and iteration as fields."""
     for note in notes:
         unclear = note.type == "edge:evaluate" and "error" in note.details
@@ -45,7 +45,7 @@ def log_notes(run: LocalRun, notes: list[Note]) -> None:
             logger.log(level, "%s", _sentence(run, note), extra=_fields(run, note))
 
 
-def _sentence(run: LocalRun, note: Note) -> str:
+def _sentence(run: RunView, note: Note) -> str:
     where = f"run {run.state.run_id}"
     if note.key is not None:
         name = note.details.get("name") or run.plan.nodes[index_of_key(note.key)].id
@@ -58,7 +58,7 @@ def _sentence(run: LocalRun, note: Note) -> str:
     return f"{what}: {where}" + (f": {told}" if told else "")
 
 
-def _fields(run: LocalRun, note: Note) -> dict[str, Any]:
+def _fields(run: RunView, note: Note) -> dict[str, Any]:
     key = note.key
     return {
         "run_id": run.state.run_id,
@@ -69,7 +69,7 @@ def _fields(run: LocalRun, note: Note) -> dict[str, Any]:
     }
 
 
-def tell_start(run: LocalRun, attempt: Attempt) -> None:
+def tell_start(run: RunView, attempt: Attempt) -> None:
     """An attempt begins."""
     command = attempt.command
     details: dict[str, Any] = {"input": command.input}
@@ -81,7 +81,7 @@ def tell_start(run: LocalRun, attempt: Attempt) -> None:
     emit(run, "node:start", command.key, command.attempt, details)
 
 
-def tell_decision(run: LocalRun, event: ev.Event, decision: Decision) -> None:
+def tell_decision(run: RunView, event: ev.Event, decision: Decision) -> None:
     """What an event led to: the end of a node, then everything the decision noted."""
     if isinstance(event, ev.NodeSucceeded) and event.key in decision.changes.records:
         record = decision.changes.records[event.key]
@@ -91,7 +91,7 @@ def tell_decision(run: LocalRun, event: ev.Event, decision: Decision) -> None:
         _tell_note(run, note, event)
 
 
-def _tell_note(run: LocalRun, note: Note, event: ev.Event) -> None:
+def _tell_note(run: RunView, note: Note, event: ev.Event) -> None:
     details = dict(note.details)
     if isinstance(event, ev.RunStarted) and note.type == "workflow:start":
         details |= event._asdict() | {"context": dict(event.context)}
@@ -108,10 +108,10 @@ def _tell_note(run: LocalRun, note: Note, event: ev.Event) -> None:
 
 
 def emit(
-    run: LocalRun, type_: str, key: Key | None, attempt: int | None, details: Mapping[str, Any]
+    run: RunView, type_: str, key: Key | None, attempt: int | None, details: Mapping[str, Any]
 ) -> None:
     """Hand an event to the listeners, with copies: they cannot change the run's values."""
-    codecs = run.session.runtime.options.serializer.codec_for
+    codecs = run.host.options.serializer.codec_for
     try:
         payload = {
             name: value if type(value) in _UNCHANGEABLE else copy_value(value, registered=codecs)
@@ -121,10 +121,10 @@ def emit(
         # A user's codec may raise; whether anybody listens must make no difference to the run.
         logger.exception("The event %s of run '%s' cannot be told", type_, run.state.run_id)
         return
-    run.session.bus.emit(
+    run.host.bus.emit(
         FlowEvent(
             type=type_,
-            timestamp=run.session.clock.now(),
+            timestamp=run.host.clock.now(),
             run_id=run.state.run_id,
             blueprint_id=run.plan.blueprint.id,
             node_id=None if key is None else run.plan.nodes[index_of_key(key)].id,
@@ -132,7 +132,7 @@ def emit(
             iteration=() if key is None else iteration_of_key(key),
             payload=payload,
         ),
-        run.session.tails,
+        run.host.tails,
     )
 
 
