@@ -19,7 +19,7 @@ def waiting(flow: FlowBuilder) -> Any:
     return result._run
 
 
-def name_of(target: answering.Target) -> tuple[str, str]:
+def name_of(target: answering.Target[Any]) -> tuple[str, str]:
     """Blueprint and node of what was found."""
     assert target.key is not None
     plan = target.run.plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, copy_context
 from functools import wraps
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft import FlowRuntime, NodeContext, create_flow
+from flowcraft import CancelToken, FlowRuntime, NodeContext, create_flow
 from flowcraft.engine.begun import DEEPEST, begin_task
 
 Ctx = NodeContext[Any]
@@ -223,6 +224,75 @@ def test_a_coroutine_driven_by_hand_is_begun_by_the_loop() -> None:
         return said
 
     assert asyncio.run(main()) == ["made", "run"]
+
+
+@in_loop
+async def test_several_runs_may_wait_for_the_same_future() -> None:
+    """What a node waits for in its first turn may be waited for by others at the same time."""
+    shared = asyncio.get_running_loop().create_future()
+
+    async def node(_ctx: Ctx) -> int:
+        return int(await shared)
+
+    runtime = FlowRuntime()
+    asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, shared.set_result, 7)
+    results = await asyncio.gather(*(runtime.run(flow_of(node)) for _ in range(3)))
+    assert [result.outputs["n0"] for result in results] == [7, 7, 7]
+
+
+@in_loop
+async def test_cancelling_before_the_loop_gets_to_it_cancels_what_a_node_waits_for() -> None:
+    """The tasks that a node gathers in its first turn do not outlive a run that is cancelled."""
+
+    async def node(_ctx: Ctx) -> None:
+        await asyncio.gather(asyncio.Event().wait(), asyncio.Event().wait())
+
+    token = CancelToken()
+    run = asyncio.create_task(FlowRuntime().run(flow_of(node), cancel=token))
+    await asyncio.sleep(0)
+    token.cancel()
+    assert (await run).status == "cancelled"
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@in_loop
+async def test_a_thread_that_is_given_up_on_in_the_first_turn_is_counted_until_it_ends() -> None:
+    """A plain function whose run is cancelled at once is abandoned, and then it is not."""
+    runtime, go = FlowRuntime(), threading.Event()
+
+    def node(_ctx: Any) -> None:
+        go.wait(5)
+
+    token = CancelToken()
+    flow = create_flow("thread").node("n", node, uses="n")
+    run = asyncio.create_task(runtime.run(flow, cancel=token))
+    await asyncio.sleep(0)
+    token.cancel()
+    assert (await run).status == "cancelled"
+    assert runtime.threads.abandoned == 1
+    go.set()
+    while runtime.threads.calls:
+        await asyncio.sleep(0)
+    assert runtime.threads.abandoned == 0
+
+
+@in_loop
+async def test_a_task_factory_that_wraps_coroutines_is_left_to_do_it() -> None:
+    """Where the loop makes its tasks another way, runs go on as everything else does."""
+
+    def factory(loop: Any, coroutine: Any, **more: Any) -> Any:
+        async def wrapped() -> Any:
+            return await coroutine
+
+        return asyncio.Task(wrapped(), loop=loop, **more)
+
+    async def node(_ctx: Ctx) -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    asyncio.get_running_loop().set_task_factory(factory)
+    result = await FlowRuntime().run(flow_of(node, node))
+    assert result.status == "completed"
 
 
 @in_loop

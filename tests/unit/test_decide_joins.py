@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flowcraft.core import events as ev
 from tests.property.drive import Run, blueprint, chain, edge, node
 
 
@@ -120,6 +121,17 @@ def test_what_can_never_run_is_not_waited_for() -> None:
     run.ok("j")
     assert run.status == "completed"
     assert run.status_of("x") == "pending"
+
+
+def test_a_hold_that_the_same_decision_puts_on_a_node_counts() -> None:
+    """A batch whose gather is a plain node with one link of its own still comes before it (S11)."""
+    names = {"workerUsesKey": "work", "gatherNodeId": "g"}
+    nodes = [node("a"), node("s", "batch-scatter", params=names), node("g")]
+    run = Run(blueprint(nodes, [edge("a", "s"), edge("a", "g")])).start()
+    run.ok("a", output=[1])
+    assert run.running() == []
+    run.send(ev.ItemSucceeded(run.key("s"), 0, 1, None))
+    assert run.running() == ["g"]
 
 
 def test_only_nodes_with_nothing_special_around_them_take_the_short_way() -> None:

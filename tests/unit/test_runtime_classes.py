@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from datetime import timedelta
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -324,3 +325,24 @@ def test_a_lost_attempt_does_not_use_up_a_class_node() -> None:
 
     assert attempts == [1, 2, 3]
     assert result.outputs["n"] == 3
+
+
+def test_a_step_that_ran_out_of_time_still_sees_its_deadline() -> None:
+    """A plain step sees when its time is up, and ``fallback`` when it was."""
+    seen: list[Any] = []
+
+    class Slow(Node[Any, str]):
+        def exec(self, ctx: Any, prepared: Any) -> str:  # type: ignore[override]
+            ctx.cancelled.wait(5)
+            seen.append(ctx.deadline)
+            return "late"
+
+        async def fallback(self, ctx: Any, error: BaseException) -> str:
+            seen.append(ctx.deadline)
+            return "instead"
+
+    flow = create_flow("late").node("n", Slow, timeout=timedelta(milliseconds=20))
+    result = flow.run_sync()
+    assert result.outputs["n"] == "instead"
+    assert seen
+    assert all(each is not None for each in seen)

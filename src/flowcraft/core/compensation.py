@@ -7,9 +7,9 @@ left to do; then they are carried out one after the other.
 from __future__ import annotations
 
 from flowcraft.core.commands import RetryUndo, RunUndo
-from flowcraft.core.events import UndoSettled
+from flowcraft.core.events import UndoLost, UndoSettled
 from flowcraft.core.plan import Key, iteration_of_key
-from flowcraft.core.retries import delay_before_retry_ms, jitter_seed
+from flowcraft.core.retries import LOST_LIMIT, delay_before_retry_ms, jitter_seed, lost_error
 from flowcraft.core.state import Undo
 from flowcraft.core.step import Step, error_details
 
@@ -65,7 +65,8 @@ def settle(step: Step, event: UndoSettled) -> None:
         seed = jitter_seed(step.state.run_id, node.id, iteration, undone)
         delay = None
         if event.retryable:
-            delay = delay_before_retry_ms(node.definition.config, event.attempt, error, seed)
+            config = node.definition.config
+            delay = delay_before_retry_ms(config, event.attempt, error, seed, undo.lost)
         if delay is not None:
             due_at = step.now + delay / 1000
             step.put("undos", position, undo._replace(due_at=due_at, error=error))
@@ -75,6 +76,21 @@ def settle(step: Step, event: UndoSettled) -> None:
         step.note("compensation:error", event.target, **details, **error_details(error))
     step.put("undos", position, undo._replace(succeeded=error is None, error=error))
     step.changes.working -= 1
+
+
+def lost(step: Step, event: UndoLost) -> None:
+    """Run a compensation again whose worker died; at the third time it has failed (S9)."""
+    undo = _current(step, event.target, event.attempt)
+    if undo is None or undo.due_at is not None:
+        return
+    position = step.scalar("undoing")
+    count = undo.lost + 1
+    step.put("undos", position, undo._replace(lost=count))
+    if count >= LOST_LIMIT:
+        error = lost_error(step.plan.nodes[undo.node].id, count)
+        settle(step, UndoSettled(event.target, event.attempt, error, retryable=False))
+    else:
+        _start(step, position, event.attempt + 1)
 
 
 def retry(step: Step, target: Key, attempt: int) -> None:

@@ -292,6 +292,7 @@ HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
     ev.ChildSettled: _child_settled,
     ev.ChildRests: subflows.child_rests,
     ev.UndoSettled: compensation.settle,
+    ev.UndoLost: compensation.lost,
     ev.UndoRetryDue: lambda step, e: compensation.retry(step, e.target, e.attempt),
     ev.CancelRequested: lambda step, e: control.cancel(step, e.reason),
     ev.PauseRequested: lambda step, _: control.pause(step),

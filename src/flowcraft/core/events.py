@@ -186,6 +186,13 @@ class UndoSettled(NamedTuple):
     retryable: bool = True
 
 
+class UndoLost(NamedTuple):
+    """The worker that executed a compensation is gone."""
+
+    target: Key
+    attempt: int
+
+
 class UndoRetryDue(NamedTuple):
     """The delay before a compensation's next attempt is over."""
 
@@ -245,6 +252,7 @@ Event = (
     | ChildSettled
     | ChildRests
     | UndoSettled
+    | UndoLost
     | UndoRetryDue
     | CancelRequested
     | PauseRequested

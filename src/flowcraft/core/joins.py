@@ -50,10 +50,11 @@ def pass_on(step: Step, node: PlanNode, key: Key, record: Record, output: Any, a
     Most nodes are: nothing is to be chosen, kept or closed, and every link is taken.
     """
     commit_output(step, node, key, record, output, action)
-    nodes, joins = step.plan.nodes, step.state.joins
+    nodes, joins, changed = step.plan.nodes, step.state.joins, step.changes.joins
     for link in node.out:
         target = link.target
-        if link.starts and target not in joins:
+        # A join where one link would do is a hold: a batch, or added nodes, come first.
+        if link.starts and target not in joins and target not in changed:
             launch(step, nodes[target], target, link.index, key, output)
         else:
             deliver(step, link, key, target, TAKEN)

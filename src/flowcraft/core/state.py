@@ -224,7 +224,7 @@ class Item(NamedTuple):
 class Undo(NamedTuple):
     """A compensation: which instance it undoes and how it went (``None`` while under way).
 
-    ``due_at`` is set between two attempts.
+    ``due_at`` is set between two attempts; ``lost`` counts attempts whose worker died.
     """
 
     target: Key
@@ -233,6 +233,7 @@ class Undo(NamedTuple):
     succeeded: bool | None = None
     error: ErrorInfo | None = None
     due_at: float | None = None
+    lost: int = 0
 
 
 class Note(NamedTuple):

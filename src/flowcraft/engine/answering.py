@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from flowcraft.core.plan import Key, Kind, index_of_key
 from flowcraft.core.state import CHILD, SLEEPING, WAITING, NodeStatus
 from flowcraft.core.waits import refusal
-from flowcraft.engine.local import LocalRun
 from flowcraft.engine.results import open_waits
-from flowcraft.engine.session import runs_below
+from flowcraft.engine.view import RunView, runs_below
 from flowcraft.errors import InvalidRunState
 
+R = TypeVar("R", bound=RunView)
 
-class Target(NamedTuple):
+
+class Target(NamedTuple, Generic[R]):
     """An instance that waits, and the run it is in.
 
     ``key`` is ``None`` for a node that has not begun to wait: the answer is kept for it.
     """
 
-    run: LocalRun
+    run: R
     key: Key | None
     node_id: str
 
 
-def find(run: LocalRun, node_id: str | Sequence[str] | None, action: Any = None) -> Target:
+def find(run: R, node_id: str | Sequence[str] | None, action: Any = None) -> Target[R]:
     """The instance that an answer goes to.
 
     Args:
@@ -46,13 +47,13 @@ def find(run: LocalRun, node_id: str | Sequence[str] | None, action: Any = None)
     return target
 
 
-def only_sleeps(run: LocalRun) -> bool:
+def only_sleeps(run: RunView) -> bool:
     """Whether nothing in a run waits for an answer, but something for time."""
     statuses = {record.status for live in runs_below(run) for record in live.state.records.values()}
     return SLEEPING in statuses and WAITING not in statuses
 
 
-def _find(run: LocalRun, node_id: str | Sequence[str] | None) -> Target:
+def _find(run: R, node_id: str | Sequence[str] | None) -> Target[R]:
     path = (node_id,) if isinstance(node_id, str) else tuple(node_id or ())
     current = run
     for position, name in enumerate(path):
@@ -70,7 +71,7 @@ def _find(run: LocalRun, node_id: str | Sequence[str] | None) -> Target:
     return _only_wait(run, current)
 
 
-def _only_wait(root: LocalRun, run: LocalRun) -> Target:
+def _only_wait(root: R, run: R) -> Target[R]:
     waits = _in_status(run, WAITING)
     if len(waits) == 1:
         return waits[0]
@@ -82,7 +83,7 @@ def _only_wait(root: LocalRun, run: LocalRun) -> Target:
     raise _refused(root, "No node waits for an answer.")
 
 
-def _in_status(run: LocalRun, status: NodeStatus) -> list[Target]:
+def _in_status(run: R, status: NodeStatus) -> list[Target[R]]:
     """The instances of a run and its children that are in a status."""
     return [
         Target(live, key, live.plan.nodes[index_of_key(key)].id)
@@ -92,7 +93,7 @@ def _in_status(run: LocalRun, status: NodeStatus) -> list[Target]:
     ]
 
 
-def _will_wait(run: LocalRun, node_id: str) -> bool:
+def _will_wait(run: RunView, node_id: str) -> bool:
     """Whether a node waits for an answer and nothing has come of it yet."""
     index = run.plan.index_of.get(node_id)
     if index is None or run.plan.nodes[index].kind is not Kind.WAIT:
@@ -100,14 +101,14 @@ def _will_wait(run: LocalRun, node_id: str) -> bool:
     return all(index_of_key(key) != index for key in run.state.records)
 
 
-def _open_instance(run: LocalRun, node_id: str) -> Key | None:
+def _open_instance(run: RunView, node_id: str) -> Key | None:
     for key, record in run.state.records.items():
         if run.plan.nodes[index_of_key(key)].id == node_id and record.status in _OPEN:
             return key
     return None
 
 
-def _refused(run: LocalRun, why: str) -> InvalidRunState:
+def _refused(run: RunView, why: str) -> InvalidRunState:
     waits = ", ".join("/".join(wait.path) for wait in open_waits(run)) or "nothing"
     return InvalidRunState(f"Run '{run.state.run_id}': {why} It waits for: {waits}.")
 

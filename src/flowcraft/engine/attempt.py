@@ -56,6 +56,7 @@ class Attempt:
         deadline: When it has to be over, where the node has a timeout.
         key: The instance it is about; of a compensation the one that is undone.
         node: The node that is executed; of an item of a batch the scatter node.
+        forgiven: Whether its time was up, and what follows is given all the time it needs.
         seen: The number of the last decision whose effects it may see.
     """
 
@@ -64,6 +65,7 @@ class Attempt:
         "command",
         "ctx",
         "deadline",
+        "forgiven",
         "implementation",
         "key",
         "node",
@@ -83,6 +85,7 @@ class Attempt:
         self.stop_reason: str | None = None
         self.retryable = True
         self.deadline: Deadline | None = None
+        self.forgiven = False
         if isinstance(command, RunNode):
             self.key = key = command.key
             self.node = node = run.plan.nodes[key if isinstance(key, int) else key[0]]
@@ -159,7 +162,7 @@ class Attempt:
     def is_late(self) -> bool:
         """Whether time was up, also if the event loop was kept from noticing."""
         deadline = self.deadline
-        if self.stop_reason is None and deadline is not None:
+        if self.stop_reason is None and deadline is not None and not self.forgiven:
             return self.run.host.clock.now() > deadline.when
         return self.stop_reason == "timeout"
 
@@ -263,9 +266,9 @@ class Attempt:
         """Let a step that ran out of time be followed by others; gives the error it ends with."""
         self._uncancel()
         self.stop_reason = None
+        self.forgiven = True
         if self.deadline is not None:
             self.deadline.timer.cancel()
-            self.deadline = None
         if self.ctx is not None:
             self.ctx._cancelled = None
         return self._timed_out()

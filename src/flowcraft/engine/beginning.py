@@ -8,7 +8,7 @@ from flowcraft.core import events as ev
 from flowcraft.engine.answering import Target
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.local import LocalRun
-from flowcraft.engine.session import runs_below
+from flowcraft.engine.view import runs_below
 
 _BY_CALLER = "cancelled by the caller"
 
@@ -16,7 +16,7 @@ _BY_CALLER = "cancelled by the caller"
 class Resumption(NamedTuple):
     """How a saved run goes on: with an answer, or by itself where ``target`` is ``None``."""
 
-    target: Target | None
+    target: Target[LocalRun] | None
     output: Any
     action: Any
 

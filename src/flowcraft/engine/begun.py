@@ -29,11 +29,12 @@ _depth = _Depth()
 class _Begun(Coroutine[Any, Any, None]):
     """A coroutine that may have been begun before its task gets to it."""
 
-    __slots__ = ("_coroutine", "_first", "_state")
+    __slots__ = ("_coroutine", "_first", "_is_future", "_state")
 
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._coroutine = coroutine
         self._first: Any = None
+        self._is_future = False
         self._state = "new"
 
     def begin(self) -> None:
@@ -44,13 +45,16 @@ class _Begun(Coroutine[Any, Any, None]):
         except StopIteration:
             return
         self._state = "waiting"
+        # A future that is waited for is marked until the task has it; others may wait for the
+        # same one meanwhile. A bare ``yield``, as in ``sleep(0)``, gives nothing.
+        self._is_future = bool(getattr(self._first, "_asyncio_future_blocking", None))
+        if self._is_future:
+            self._first._asyncio_future_blocking = False
 
     def send(self, value: Any) -> Any:
         """Hand over what is waited for, where that is not known yet, or go on."""
         if self._state == "waiting":
-            self._state = "under way"
-            first, self._first = self._first, None
-            return first
+            return self._hand_over()
         if self._state == "over":
             raise StopIteration
         return self._coroutine.send(value)
@@ -59,8 +63,22 @@ class _Begun(Coroutine[Any, Any, None]):
         """Interrupt it; one that is over takes no notice."""
         if self._state == "over":
             raise StopIteration
+        if self._state == "waiting":
+            kind = error[0] if isinstance(error[0], type) else type(error[0])
+            # As a task does: what is waited for is cancelled, and that is what is heard of.
+            cancelled = self._is_future and issubclass(kind, asyncio.CancelledError)
+            if cancelled and self._first.cancel():
+                return self._hand_over()
+            self._first = None
         self._state = "under way"
         return self._coroutine.throw(*error)
+
+    def _hand_over(self) -> Any:
+        self._state = "under way"
+        first, self._first = self._first, None
+        if self._is_future:
+            first._asyncio_future_blocking = True
+        return first
 
     def close(self) -> None:
         """End it."""
@@ -85,6 +103,12 @@ def begin_task(
         context: The task's context variables.
         made: Called with the task before it begins.
     """
+    if loop.get_task_factory() is not None:
+        # It may wrap the coroutine, or begin it at once by itself: then it is over by now.
+        task = loop.create_task(coroutine, context=context)
+        if not task.done():
+            made(task)
+        return
     caller = asyncio.current_task(loop)
     begun = _Begun(coroutine)
     task = loop.create_task(begun, context=context)

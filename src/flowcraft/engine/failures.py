@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from flowcraft.core import events as ev
-from flowcraft.core.state import ErrorInfo
+from flowcraft.core.plan import Plan
+from flowcraft.core.state import ErrorInfo, RunState, RunStatus
 from flowcraft.errors import FlowcraftError, InvalidRunState
 
 logger = logging.getLogger("flowcraft")
@@ -130,3 +131,25 @@ def _formatted(error: BaseException) -> str | None:
     except Exception:
         return None
     return text[-KEPT_TRACEBACK:]
+
+
+def child_error(plan: Plan, state: RunState) -> ErrorInfo:
+    """Why a subflow failed: its child run's errors, the first one in front."""
+    errors = state.errors
+    causes = [
+        pair
+        for error in errors
+        for pair in ((error.type, f"{error.node_id}: {error.message}"), *error.causes)
+    ]
+    what = "was cancelled" if state.status is RunStatus.CANCELLED else "failed"
+    text = f"The subflow '{plan.blueprint.id}' {what}"
+    if errors:
+        text += f": {errors[0].message}"
+    return ErrorInfo(
+        "SubflowFailed",
+        text,
+        ("SubflowFailed", "FlowcraftError"),
+        # What is fatal in the child is as fatal here: trying it again changes nothing (S4).
+        is_fatal=any(error.is_fatal for error in errors),
+        causes=tuple(causes[:20]),
+    )

@@ -22,16 +22,15 @@ from flowcraft.core.state import (
     CHILD,
     RUN_RUNNING,
     RUNNING,
-    ErrorInfo,
     RunState,
     RunStatus,
 )
 from flowcraft.engine.attempt import Attempt
-from flowcraft.engine.failures import error_info, instead_of
+from flowcraft.engine.failures import child_error, error_info, instead_of
 from flowcraft.engine.saved import save_run
-from flowcraft.engine.session import AttemptCommand, Session, runs_below
+from flowcraft.engine.session import AttemptCommand, Session
 from flowcraft.engine.telling import log_notes, tell_decision, tell_start
-from flowcraft.engine.view import RunView
+from flowcraft.engine.view import RunView, runs_below
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
 
@@ -258,7 +257,7 @@ class LocalRun(RunView):
         context = {k: v for k, v in view.items() if not k.startswith("_")} if succeeded else {}
         outputs = child_outputs(child.plan, state) if succeeded else {}
         result = child_result(child.plan, state) if succeeded else None
-        error = None if succeeded else _child_error(child)
+        error = None if succeeded else child_error(child.plan, child.state)
         self.feed(ev.ChildSettled(key, attempt, succeeded, context, outputs, result, error))
 
     def save(self) -> str:
@@ -291,27 +290,6 @@ async def execute(run: LocalRun, command: AttemptCommand, task: asyncio.Task[Non
         raise
     finally:
         pool.between = 0
-
-
-def _child_error(child: LocalRun) -> ErrorInfo:
-    errors = child.state.errors
-    causes = [
-        pair
-        for error in errors
-        for pair in ((error.type, f"{error.node_id}: {error.message}"), *error.causes)
-    ]
-    what = "was cancelled" if child.state.status is RunStatus.CANCELLED else "failed"
-    text = f"The subflow '{child.plan.blueprint.id}' {what}"
-    if errors:
-        text += f": {errors[0].message}"
-    return ErrorInfo(
-        "SubflowFailed",
-        text,
-        ("SubflowFailed", "FlowcraftError"),
-        # What is fatal in the child is as fatal here: trying it again changes nothing (S4).
-        is_fatal=any(error.is_fatal for error in errors),
-        causes=tuple(causes[:20]),
-    )
 
 
 _CARRY_OUT: dict[type[Any], Callable[[LocalRun, Any], None]] = {

@@ -9,6 +9,7 @@ from typing import Any
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.expressions import Evaluator, SafeEvaluator
 from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS
+from flowcraft.engine.bus import EventBus
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.registry import Registry
 from flowcraft.engine.serializer import JsonSerializer, Serializer
@@ -31,6 +32,7 @@ class RuntimeOptions:
         max_executions: Node executions after which a run fails; ``None`` for no bound.
         registry: Implementations by ``uses`` key: the runtime's own, which sees what is added.
         blueprints: Blueprints by id: the runtime's own, which sees what is added.
+        bus: Where events go: the runtime's own, so that its listeners hear of durable runs too.
     """
 
     dependencies: Mapping[Any, Any] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class RuntimeOptions:
     max_executions: int | None = DEFAULT_MAX_EXECUTIONS
     registry: Registry = field(default_factory=Registry)
     blueprints: Mapping[str, WorkflowBlueprint] = field(default_factory=dict)
+    bus: EventBus = field(default_factory=EventBus)
 
     def dependency(self, key: Any) -> Any:
         """The dependency given under ``key``.

@@ -20,7 +20,8 @@ from flowcraft.engine.bus import EventBus, FlowEvent
 from flowcraft.engine.known import Known
 from flowcraft.engine.local import LocalRun, execute
 from flowcraft.engine.results import RunResult
-from flowcraft.engine.session import Session, runs_below
+from flowcraft.engine.session import Session
+from flowcraft.engine.view import runs_below
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
 

@@ -12,7 +12,7 @@ from flowcraft.core.state import BLOCKED, SKIPPED, SLEEPING, WAITING, ErrorInfo,
 from flowcraft.errors import InvalidRunState, RunCancelled, RunFailed
 
 if TYPE_CHECKING:
-    from flowcraft.engine.local import LocalRun
+    from flowcraft.engine.view import RunView
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Awaiting:
 class Outputs(Mapping[str, Any]):
     """The latest output of each node that has one, by node id. Values are copies."""
 
-    def __init__(self, run: LocalRun) -> None:
+    def __init__(self, run: RunView) -> None:
         self._view = ContextView(run.plan, run.state)
         self._plan = run.plan
         self._copied = run.copied
@@ -69,7 +69,7 @@ class Outputs(Mapping[str, Any]):
 class Context(Mapping[str, Any]):
     """The context at the end of a run: user keys, outputs and inputs. Values are copies."""
 
-    def __init__(self, run: LocalRun) -> None:
+    def __init__(self, run: RunView) -> None:
         self._view = ContextView(run.plan, run.state)
         self._copied = run.copied
 
@@ -89,7 +89,7 @@ class Context(Mapping[str, Any]):
 class RunResult:
     """How a run ended (``completed``, ``failed``, ``cancelled``), or where it rests."""
 
-    def __init__(self, run: LocalRun) -> None:
+    def __init__(self, run: RunView) -> None:
         self._run = run
 
     @property
@@ -191,7 +191,7 @@ def describe_error(error: ErrorInfo) -> str:
     return f"  - {where}{tries}: {error.type}: {error.message}{causes}"
 
 
-def open_waits(run: LocalRun, above: tuple[str, ...] = ()) -> Iterator[Awaiting]:
+def open_waits(run: RunView, above: tuple[str, ...] = ()) -> Iterator[Awaiting]:
     """What a run and its children wait for."""
     todo = [(run, above)]
     while todo:

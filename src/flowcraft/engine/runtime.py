@@ -114,10 +114,11 @@ class FlowRuntime:
             max_executions=max_executions,
             registry=self.registry,
             blueprints=self.blueprints,
+            bus=EventBus(),
         )
         self.clock: Clock = clock or SystemClock()
         self.identifiers: Identifiers = identifiers or SystemIdentifiers()
-        self.bus = EventBus()
+        self.bus = self.options.bus
         self.threads = DaemonThreads()
         self.watch = WATCH
         self._known = KnownToRuntime(self)

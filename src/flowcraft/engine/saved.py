@@ -62,7 +62,7 @@ def _run_data(run: LocalRun) -> dict[str, Any]:
         "blueprintId": blueprint.id,
         "blueprintHash": blueprint_hash(blueprint),
         "state": state_data(run.state),
-        "children": [[_key(key), _run_data(child)] for key, child in run.children.items()],
+        "children": [[key_data(key), _run_data(child)] for key, child in run.children.items()],
     }
 
 
@@ -74,22 +74,24 @@ def state_data(state: RunState) -> dict[str, Any]:
         "stopping": state.stopping and str(state.stopping),
         "context": {k: v for k, v in state.context.items() if v is not HIDDEN},
         "hidden": [k for k, v in state.context.items() if v is HIDDEN],
-        "records": [[_key(k), _record_data(r)] for k, r in state.records.items()],
-        "joins": [[_key(k), [*j[:5], _key(j.origin)]] for k, j in state.joins.items()],
+        "records": [[key_data(k), _record_data(r)] for k, r in state.records.items()],
+        "joins": [[key_data(k), [*j[:5], key_data(j.origin)]] for k, j in state.joins.items()],
         "remaining": _pairs(state.remaining, list, _same),
         "loop_failed": _pairs(state.loop_failed, list, _same),
-        "exits": _pairs(state.exits, list, _key),
-        "latest": _pairs(state.latest, _same, _key),
-        "rescues": _pairs(state.rescues, _key, lambda keys: [_key(key) for key in keys]),
-        "holds": _pairs(state.holds, _key, _key),
-        "batches": _pairs(state.batches, _key, lambda b: [list(b.items), *b[1:4], _key(b.gather)]),
+        "exits": _pairs(state.exits, list, key_data),
+        "latest": _pairs(state.latest, _same, key_data),
+        "rescues": _pairs(state.rescues, key_data, lambda keys: [key_data(key) for key in keys]),
+        "holds": _pairs(state.holds, key_data, key_data),
+        "batches": _pairs(
+            state.batches, key_data, lambda b: [list(b.items), *b[1:4], key_data(b.gather)]
+        ),
         "results": _pairs(state.results, _item_key, list),
         "items": _pairs(state.items, _item_key, list),
         "answers": _pairs(state.answers, _same, list),
-        "completed": [_key(key) for key in state.completed],
-        "errors": [_error_data(error) for error in state.errors],
-        "resting": [_key(key) for key in state.resting],
-        "ready": [_key(key) for key in state.ready],
+        "completed": [key_data(key) for key in state.completed],
+        "errors": [error_data(error) for error in state.errors],
+        "resting": [key_data(key) for key in state.resting],
+        "ready": [key_data(key) for key in state.ready],
         "undos": [_undo_data(undo) for undo in state.undos.values()],
         "added": [[list(loops), definition.to_dict()] for loops, definition in state.added],
     }
@@ -149,7 +151,7 @@ def _read(data: Any) -> SavedRun:
     try:
         saved = SavedRun(data["blueprintId"], read_state(data["state"]))
         saved.hash = data["blueprintHash"]
-        saved.children = {_read_key(key): _read(child) for key, child in data["children"]}
+        saved.children = {read_key(key): _read(child) for key, child in data["children"]}
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise SerializationError(f"The saved state of the run is damaged: {error!r}.") from error
     return saved
@@ -161,25 +163,25 @@ def read_state(data: Mapping[str, Any]) -> RunState:
     state.status = RunStatus(data["status"])
     state.stopping = RunStatus(data["stopping"]) if data["stopping"] else None
     state.context = {**data["context"], **dict.fromkeys(data["hidden"], HIDDEN)}
-    state.records = {_read_key(k): _read_record(r) for k, r in data["records"]}
-    state.joins = {_read_key(k): _read_join(j) for k, j in data["joins"]}
+    state.records = {read_key(k): _read_record(r) for k, r in data["records"]}
+    state.joins = {read_key(k): _read_join(j) for k, j in data["joins"]}
     state.remaining = {_read_pair(k): v for k, v in data["remaining"]}
     state.loop_failed = {_read_pair(k): v for k, v in data["loop_failed"]}
-    state.exits = {_read_pair(k): _read_key(v) for k, v in data["exits"]}
-    state.latest = {k: _read_key(v) for k, v in data["latest"]}
-    state.rescues = {_read_key(k): tuple(map(_read_key, v)) for k, v in data["rescues"]}
-    state.holds = {_read_key(k): _read_key(v) for k, v in data["holds"]}
+    state.exits = {_read_pair(k): read_key(v) for k, v in data["exits"]}
+    state.latest = {k: read_key(v) for k, v in data["latest"]}
+    state.rescues = {read_key(k): tuple(map(read_key, v)) for k, v in data["rescues"]}
+    state.holds = {read_key(k): read_key(v) for k, v in data["holds"]}
     state.batches = {
-        _read_key(k): Batch(tuple(items), begun, done, failed, _read_key(gather))
+        read_key(k): Batch(tuple(items), begun, done, failed, read_key(gather))
         for k, (items, begun, done, failed, gather) in data["batches"]
     }
-    state.results = {(_read_key(k), i): (r[0], r[1]) for (k, i), r in data["results"]}
-    state.items = {(_read_key(k), i): Item(*item) for (k, i), item in data["items"]}
+    state.results = {(read_key(k), i): (r[0], r[1]) for (k, i), r in data["results"]}
+    state.items = {(read_key(k), i): Item(*item) for (k, i), item in data["items"]}
     state.answers = {k: (v[0], v[1]) for k, v in data["answers"]}
-    state.completed = [_read_key(key) for key in data["completed"]]
-    state.errors = [_read_error(error) for error in data["errors"]]
-    state.resting = frozenset(_read_key(key) for key in data["resting"])
-    state.ready = tuple(_read_key(key) for key in data["ready"])
+    state.completed = [read_key(key) for key in data["completed"]]
+    state.errors = [read_error(error) for error in data["errors"]]
+    state.resting = frozenset(read_key(key) for key in data["resting"])
+    state.ready = tuple(read_key(key) for key in data["ready"])
     state.undos = dict(enumerate(map(_read_undo, data["undos"])))
     state.added = tuple((tuple(ls), read_nodes([d], "?")[0]) for ls, d in data["added"])
     return state
@@ -193,16 +195,18 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _key(key: Key) -> Any:
+def key_data(key: Key) -> Any:
+    """An instance's key as plain data."""
     return key if isinstance(key, int) else [key[0], list(key[1])]
 
 
-def _read_key(data: Any) -> Key:
+def read_key(data: Any) -> Key:
+    """The key that :func:`key_data` wrote."""
     return data if isinstance(data, int) else (data[0], tuple(data[1]))
 
 
 def _item_key(key: tuple[Key, int]) -> list[Any]:
-    return [_key(key[0]), key[1]]
+    return [key_data(key[0]), key[1]]
 
 
 def _read_pair(data: Any) -> tuple[int, tuple[int, ...]]:
@@ -218,14 +222,14 @@ def _record_data(record: Record) -> list[Any]:
         record.output,
         record.action,
         record.fired,
-        _key(record.origin),
+        key_data(record.origin),
         None if record.taken is None else list(record.taken),
         values,
         record.started_at,
         record.ended_at,
         record.due_at,
-        record.error and _error_data(record.error),
-        [[e.started_at, e.ended_at, _error_data(e.error)] for e in record.earlier],
+        record.error and error_data(record.error),
+        [[e.started_at, e.ended_at, error_data(e.error)] for e in record.earlier],
         record.lost,
     ]
 
@@ -240,24 +244,26 @@ def _read_record(data: list[Any]) -> Record:
         output,
         action,
         fired,
-        _read_key(origin),
+        read_key(origin),
         None if taken is None else tuple(taken),
         dict(map(tuple, values)) if values else None,
         started,
         ended,
         due,
-        error and _read_error(error),
-        tuple(Earlier(begun, over, _read_error(cause)) for begun, over, cause in earlier),
+        error and read_error(error),
+        tuple(Earlier(begun, over, read_error(cause)) for begun, over, cause in earlier),
         lost,
     )
 
 
-def _error_data(error: ErrorInfo) -> list[Any]:
+def error_data(error: ErrorInfo) -> list[Any]:
+    """A failure as plain data."""
     causes = [list(cause) for cause in error.causes]
     return [*error[:2], list(error.names), *error[3:6], causes, error[7], list(error.iteration)]
 
 
-def _read_error(data: list[Any]) -> ErrorInfo:
+def read_error(data: list[Any]) -> ErrorInfo:
+    """The failure that :func:`error_data` wrote."""
     type_, message, names, is_fatal, node_id, attempts, causes, traceback, iteration = data
     return ErrorInfo(
         type_,
@@ -274,15 +280,16 @@ def _read_error(data: list[Any]) -> ErrorInfo:
 
 def _read_join(data: list[Any]) -> Join:
     pending, taken, failed, held, fired, origin = data
-    return Join(pending, taken, failed, held, fired, _read_key(origin))
+    return Join(pending, taken, failed, held, fired, read_key(origin))
 
 
 def _undo_data(undo: Undo) -> list[Any]:
-    error = undo.error and _error_data(undo.error)
-    return [_key(undo.target), undo.node, undo.attempt, undo.succeeded, error, undo.due_at]
+    error = undo.error and error_data(undo.error)
+    target = key_data(undo.target)
+    return [target, undo.node, undo.attempt, undo.succeeded, error, undo.due_at, undo.lost]
 
 
 def _read_undo(data: list[Any]) -> Undo:
-    target, node, attempt, succeeded, error, due_at = data
-    read = error and _read_error(error)
-    return Undo(_read_key(target), node, attempt, succeeded, read, due_at)
+    target, node, attempt, succeeded, error, due_at, *lost = data
+    read = error and read_error(error)
+    return Undo(read_key(target), node, attempt, succeeded, read, due_at, *lost)

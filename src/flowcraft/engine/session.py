@@ -12,6 +12,7 @@ from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.bus import Tails
 from flowcraft.engine.known import Known
 from flowcraft.engine.pool import Pool
+from flowcraft.engine.view import runs_below
 from flowcraft.ports.clock import Clock, Timer
 
 if TYPE_CHECKING:
@@ -67,9 +68,10 @@ class Session:
 
     def attempts(self) -> Iterable[Attempt]:
         """What is being executed right now."""
-        if self.root is None:
+        root = self.root  # looked at once: the thread that watches may be asking
+        if root is None:
             return ()
-        tops = (self.root, *self.orphans)
+        tops = (root, *self.orphans)
         return tuple(
             attempt for top in tops for run in runs_below(top) for attempt in tuple(run.running)
         )
@@ -151,12 +153,3 @@ class Session:
             timer.cancel()
             if resting:
                 self.sleeping -= 1
-
-
-def runs_below(run: LocalRun) -> list[LocalRun]:
-    """A run and all its children."""
-    runs, position = [run], 0
-    while position < len(runs):
-        runs.extend(tuple(runs[position].children.values()))
-        position += 1
-    return runs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flowcraft.core.plan import Key, Plan
 from flowcraft.core.state import RunState, apply
@@ -19,6 +19,7 @@ from flowcraft.engine.nodes import Implementation
 from flowcraft.engine.past import Past
 from flowcraft.engine.telling import emit
 from flowcraft.engine.threads import DaemonThreads
+from flowcraft.errors import InvalidRunState
 from flowcraft.ports.clock import Clock
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class RunView:
     Attributes:
         running: What is being executed, in the order in which it began, and what it sees.
         held: Class nodes between two attempts of their ``exec``.
+        children: Child runs by the instance that waits for them, as far as they are known here.
     """
 
     def __init__(self, host: Host, plan: Plan, state: RunState) -> None:
@@ -105,6 +107,7 @@ class RunView:
         self.held: dict[tuple[Any, ...], Held] = {}
         self.past = Past()
         self.running: dict[Attempt, int] = {}
+        self.children: dict[Key, Any] = {}
         self._lock = threading.Lock()
 
     def write(self, decision: Decision) -> None:
@@ -143,6 +146,14 @@ class RunView:
         """A copy of a stored value."""
         return copy_value(value, registered=self.host.options.serializer.codec_for)
 
+    def save(self) -> str:
+        """The run as text, to be resumed from.
+
+        Raises:
+            InvalidRunState: It is stored already.
+        """
+        raise InvalidRunState(f"Run '{self.state.run_id}' is stored; it goes on by itself.")
+
     def report_progress(self, key: Key, attempt: int, progress: float | None, detail: Any) -> None:
         """Tell listeners that a node is alive. May be called from a node's thread.
 
@@ -154,3 +165,15 @@ class RunView:
         if self.host.bus.active:
             details = {"progress": progress, "detail": detail}
             self.host.in_loop(lambda: emit(self, "node:progress", key, attempt, details))
+
+
+R = TypeVar("R", bound=RunView)
+
+
+def runs_below(run: R) -> list[R]:
+    """A run and all its children."""
+    runs, position = [run], 0
+    while position < len(runs):
+        runs.extend(tuple(runs[position].children.values()))
+        position += 1
+    return runs

@@ -13,7 +13,8 @@ from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import RETRYING, SLEEPING, WAITING, RunState
 from flowcraft.engine.local import LocalRun, execute
 from flowcraft.engine.pool import Pool
-from flowcraft.engine.session import AttemptCommand, Job, Session, runs_below
+from flowcraft.engine.session import AttemptCommand, Job, Session
+from flowcraft.engine.view import runs_below
 
 _SAME_TIME_SECONDS = 1e-6
 _TIMED = frozenset({RETRYING, WAITING, SLEEPING})

@@ -17,7 +17,8 @@ from flowcraft.engine.bus import EventBus, FlowEvent
 from flowcraft.engine.local import LocalRun
 from flowcraft.engine.results import Awaiting, RunResult
 from flowcraft.engine.runtime import FlowRuntime, Runnable
-from flowcraft.engine.session import AttemptCommand, Job, Session, runs_below
+from flowcraft.engine.session import AttemptCommand, Job, Session
+from flowcraft.engine.view import runs_below
 from flowcraft.errors import FlowcraftError, InvalidRunState
 from flowcraft.testing.activity import Activity
 from flowcraft.testing.clock import PATIENCE_SECONDS, START, VirtualClock
