@@ -1,0 +1,82 @@
+"""A durable backend as users meet it: a worker and a client on the same queue and stores."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any
+
+from flowcraft.engine.client import FlowClient
+from flowcraft.engine.heartbeat import OpenPorts
+from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.worker import Worker
+from flowcraft.ports.clock import Clock, Identifiers
+
+
+class Adapter(FlowClient):
+    """Runs nodes, and starts and steers runs.
+
+    Args:
+        open_ports: Opens queue and stores.
+        runtime_options: ``FlowRuntime.options``: implementations, blueprints and the rest.
+        clock: The time.
+        identifiers: Where fresh ids come from.
+        worker_options: What :class:`Worker` takes: ``concurrency``, ``lease_seconds``,
+            ``drain_timeout_seconds`` and so on.
+    """
+
+    def __init__(
+        self,
+        open_ports: OpenPorts,
+        runtime_options: RuntimeOptions,
+        *,
+        clock: Clock,
+        identifiers: Identifiers,
+        **worker_options: Any,
+    ) -> None:
+        super().__init__(open_ports, runtime_options, clock=clock, identifiers=identifiers)
+        self._worker_options = worker_options
+        self._worker: Worker | None = None
+
+    @property
+    def worker(self) -> Worker | None:
+        """The worker, once it was started."""
+        return self._worker
+
+    async def start(self) -> None:
+        """Begin to work; returns once the queue is being polled."""
+        if self._worker is None:
+            self._worker = self._new_worker()
+            await self._worker.start()
+
+    async def stop(self) -> None:
+        """Drain: take no more messages, let nodes finish or hand back what does not in time."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.stop()
+        await self.aclose()
+
+    def run(self) -> None:
+        """Be a worker process: work until SIGTERM or SIGINT, then drain."""
+        asyncio.run(self._new_worker().run())
+
+    def _new_worker(self) -> Worker:
+        return Worker(
+            self._open_ports,
+            self._options,
+            clock=self._clock,
+            identifiers=self._identifiers,
+            **self._worker_options,
+        )
+
+    async def __aenter__(self) -> Adapter:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()

@@ -1,0 +1,41 @@
+"""The verbs of a client for code that is not async: Django, Flask, scripts, Lambda."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowcraft.engine.client import FlowClient
+
+
+class BlockingClient:
+    """Each method of :class:`FlowClient` by its name, blocking until it is done.
+
+    Made from the async methods, so there is nothing to keep in step by hand.
+    """
+
+    def __init__(self, client: Callable[[], FlowClient]) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        from flowcraft.engine.client import FlowClient  # noqa: PLC0415 - it makes these
+
+        method = getattr(FlowClient, name)
+        if name.startswith("_") or not asyncio.iscoroutinefunction(method):
+            raise AttributeError(name)
+
+        @wraps(method)
+        def call(*arguments: Any, **options: Any) -> Any:
+            return asyncio.run(self._call(name, *arguments, **options))
+
+        return call
+
+    async def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
+        client = self._client()
+        try:
+            return await getattr(client, name)(*arguments, **options)
+        finally:
+            await client.aclose()

@@ -1,0 +1,197 @@
+"""Carrying out commands of a durable run: messages, timers, child runs, the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowcraft.core import commands as cmd
+from flowcraft.core import events as ev
+from flowcraft.core.context import ContextView
+from flowcraft.core.plan import Key, index_of_key, iteration_of_key
+from flowcraft.core.results import child_outputs, child_result
+from flowcraft.core.state import CHILD, ErrorInfo, RunStatus
+from flowcraft.engine.failures import child_error
+from flowcraft.engine.jobs import Job
+from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.places import AttemptCommand, key_text, node_index_of, place_of
+from flowcraft.engine.starting import Parent, begin_run
+from flowcraft.engine.station import Station
+from flowcraft.ports.runs import Row
+
+MAX_DEPTH = 50
+"""Subflows within subflows; a blueprint that calls itself without an end fails here."""
+
+
+class Carrier:
+    """Carries out commands of one run; what is to be sent is sent together.
+
+    Attributes:
+        to_stop: Whether the run asked for its work to be stopped.
+    """
+
+    def __init__(self, station: Station, ledger: Ledger) -> None:
+        self._station = station
+        self._ledger = ledger
+        self._jobs: list[Job] = []
+        self.to_stop = False
+
+    async def flush(self) -> None:
+        """Send what is to be sent."""
+        jobs, self._jobs = self._jobs, []
+        await self._station.send(jobs)
+
+    def send_attempt(self, command: AttemptCommand) -> None:
+        """Let any worker carry out an attempt."""
+        node = self._ledger.plan.nodes[node_index_of(command)]
+        self._jobs.append(
+            self._job(place=place_of(command), node_id=node.id, attempt=command.attempt)
+        )
+
+    async def carry_out(self, command: cmd.Command) -> None:
+        """Carry out what is no attempt."""
+        # A class node that another worker may try again does not wait for it here.
+        if isinstance(command, cmd.RetryNode):
+            self._ledger.held.pop(("node", command.key), None)
+            self._later(ev.RetryDue(command.key, command.attempt), command.due_at)
+        elif isinstance(command, cmd.RetryItem):
+            self._ledger.held.pop(("item", command.key, command.item), None)
+            event = ev.ItemRetryDue(command.key, command.item, command.attempt)
+            self._later(event, command.due_at)
+        elif isinstance(command, cmd.RetryUndo):
+            self._later(ev.UndoRetryDue(command.target, command.attempt), command.due_at)
+        elif isinstance(command, cmd.ArmTimer):
+            self._later(ev.TimerFired(command.key), command.due_at)
+        elif isinstance(command, cmd.StartChild):
+            await self._start_child(command)
+        elif isinstance(command, cmd.StopChild):
+            self._cancel_child(command.key, command.attempt, command.reason)
+        elif isinstance(command, cmd.StopWork):
+            self._stop_children(command.reason)
+            self.to_stop = True
+        elif isinstance(command, cmd.FinishRun):
+            self._tell_parent()
+
+    def _later(self, event: ev.Event, due_at: float) -> None:
+        self._jobs.append(self._job(event=event, due_at=due_at))
+
+    def _job(self, **fields: Any) -> Job:
+        ledger = self._ledger
+        thread = self._station.identifiers.new_run_id()
+        return Job(ledger.run_id, ledger.epoch, ledger.head.blueprint_id, thread, **fields)
+
+    # -- children ---------------------------------------------------------------------------
+
+    def _child_id(self, key: Key, attempt: int) -> str:
+        return child_run_id(self._ledger, key, attempt)
+
+    async def _start_child(self, command: cmd.StartChild) -> None:
+        ledger, station = self._ledger, self._station
+        node_id = ledger.plan.nodes[index_of_key(command.key)].id
+        blueprint = await station.latest(command.blueprint_id)
+        problem = None
+        parent = Parent.of(ledger, command.key, command.attempt)
+        if parent.depth > MAX_DEPTH:
+            problem = (
+                f"Subflow node '{node_id}' is {MAX_DEPTH} subflows deep, which is the limit. "
+                "Does a blueprint call itself without an end?"
+            )
+        elif blueprint is None:
+            names = ", ".join(sorted(station.options.blueprints)) or "none"
+            problem = (
+                f"Subflow node '{node_id}' names the blueprint '{command.blueprint_id}', which "
+                f"the runtime does not know. It knows: {names}."
+            )
+        if problem is not None or blueprint is None:
+            error = ErrorInfo("FlowcraftError", problem or "", ("FlowcraftError",), is_fatal=True)
+            self._settle_parent(
+                parent, ev.ChildSettled(command.key, command.attempt, False, {}, {}, None, error)
+            )
+            return
+        job = await begin_run(
+            station,
+            blueprint,
+            ev.RunStarted(
+                run_id=self._child_id(command.key, command.attempt),
+                context=ledger.copied(dict(command.context or {})),
+                input=command.input,
+                has_input=command.context is None,
+                max_executions=ledger.state.max_executions,
+            ),
+            epoch=ledger.epoch,
+            parent=parent,
+        )
+        self._jobs.append(job)
+
+    def _cancel_child(self, key: Key, attempt: int, reason: str) -> None:
+        child = self._child_id(key, attempt)
+        thread = self._station.identifiers.new_run_id()
+        blueprint_id = str(
+            self._ledger.plan.nodes[index_of_key(key)].definition.params.get("blueprintId")
+        )
+        event = ev.CancelRequested(reason)
+        self._jobs.append(Job(child, self._ledger.epoch, blueprint_id, thread, event=event))
+
+    def _stop_children(self, reason: str) -> None:
+        for key, record in self._ledger.state.records.items():
+            if record.status is CHILD:
+                self._cancel_child(key, record.attempt, reason)
+
+    # -- the parent -------------------------------------------------------------------------
+
+    def _tell_parent(self) -> None:
+        """The run is over: hand its result to the run that started it."""
+        parent = Parent.read(self._ledger.head.parent)
+        if parent is None:
+            return
+        state, plan = self._ledger.state, self._ledger.plan
+        succeeded = state.status is RunStatus.COMPLETED
+        context: dict[str, Any] = {}
+        if succeeded:
+            view = ContextView(plan, state)
+            context = {k: v for k, v in view.items() if not k.startswith("_")}
+        self._settle_parent(
+            parent,
+            ev.ChildSettled(
+                parent.key,
+                parent.attempt,
+                succeeded,
+                context,
+                child_outputs(plan, state) if succeeded else {},
+                child_result(plan, state) if succeeded else None,
+                None if succeeded else child_error(plan, state),
+            ),
+        )
+
+    def _settle_parent(self, parent: Parent, event: ev.ChildSettled) -> None:
+        thread = self._station.identifiers.new_run_id()
+        event_id = f"child/{key_text(event.key)}/{event.attempt}"
+        self._jobs.append(
+            Job(
+                parent.run_id,
+                parent.epoch,
+                parent.blueprint_id,
+                thread,
+                event=event,
+                event_id=event_id,
+            )
+        )
+
+    async def tell_parent_of_rest(self, before: Row | None) -> None:
+        """Let the parent know when a child has nothing left but waiting, or goes on."""
+        parent = Parent.read(self._ledger.head.parent)
+        status = self._ledger.state.status
+        if parent is None or status.is_final or before is None or before.status == str(status):
+            return
+        resting = status is not RunStatus.RUNNING
+        event = ev.ChildRests(parent.key, parent.attempt, resting)
+        thread = self._station.identifiers.new_run_id()
+        self._jobs.append(
+            Job(parent.run_id, parent.epoch, parent.blueprint_id, thread, event=event)
+        )
+
+
+def child_run_id(ledger: Ledger, key: Key, attempt: int) -> str:
+    """The id of the child run that an attempt at a subflow starts."""
+    iteration = ".".join(map(str, iteration_of_key(key)))
+    node_id = ledger.plan.nodes[index_of_key(key)].id
+    return f"{ledger.run_id}/{node_id}:{iteration}:{attempt}"

@@ -1,0 +1,504 @@
+"""Starting and steering durable runs, from anywhere that reaches the queue and the stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from flowcraft.core import events as ev
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.plan import Key, index_of_key
+from flowcraft.core.state import CHILD, RunStatus
+from flowcraft.core.values import snapshot
+from flowcraft.engine import answering
+from flowcraft.engine.arguments import checked_choice, checked_run_id, initial_context
+from flowcraft.engine.attempt import checked_action
+from flowcraft.engine.blocking import BlockingClient
+from flowcraft.engine.carrying import child_run_id
+from flowcraft.engine.heartbeat import OpenPorts
+from flowcraft.engine.jobs import Job
+from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.results import RunResult
+from flowcraft.engine.starting import begin_run
+from flowcraft.engine.station import Station
+from flowcraft.errors import FlowcraftError, InvalidRunState, RunNotFound, RunTimeout
+from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.runs import Head, Query
+
+FIRST_LOOK_SECONDS = 0.01
+LONGEST_LOOK_SECONDS = 1.0
+
+
+class Run(str):
+    """The id of a run, with a way to its result."""
+
+    _client: FlowClient
+
+    async def result(self, timeout: float | None = None) -> RunResult:
+        """Wait until the run is over.
+
+        Args:
+            timeout: Seconds to wait; without end by default.
+
+        Raises:
+            RunTimeout: It was not over in time.
+        """
+        return await self._client.wait_for_run(self, timeout=timeout)
+
+    async def get(self) -> StoredRun:
+        """The run as it is now."""
+        return await self._client.get_run(self)
+
+
+class StoredRun(RunResult):
+    """A durable run as it was when it was read; it does not change any more."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger)
+        self._head = ledger.head
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was started."""
+        return datetime.fromtimestamp(self._head.created_at, UTC)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The labels it was started with."""
+        return dict(self._head.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run in a list.
+
+    Attributes:
+        run_id: The run.
+        blueprint_id: Its blueprint.
+        status: Its status.
+        created_at: When it was started.
+        updated_at: When its status was last written.
+        due_at: When its next timer is due, if one is armed.
+        tags: The labels it was started with.
+        is_child: Whether a subflow of another run started it.
+    """
+
+    run_id: str
+    blueprint_id: str
+    status: RunStatus
+    created_at: datetime
+    updated_at: datetime
+    due_at: datetime | None
+    tags: Mapping[str, str]
+    is_child: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """A page of a list; ``after`` asks for the next one, ``None`` on the last."""
+
+    runs: Sequence[RunSummary]
+    after: str | None
+
+
+class FlowClient:
+    """Starts and steers durable runs; it runs no node and needs no registry.
+
+    Args:
+        open_ports: Opens queue and stores.
+        options: Serializer, blueprints and the rest of what a runtime was given.
+        clock: The time.
+        identifiers: Where fresh ids come from.
+    """
+
+    def __init__(
+        self,
+        open_ports: OpenPorts,
+        options: RuntimeOptions,
+        *,
+        clock: Clock,
+        identifiers: Identifiers,
+    ) -> None:
+        self._open_ports = open_ports
+        self._options = options
+        self._clock = clock
+        self._identifiers = identifiers
+        self._stack = AsyncExitStack()
+        self._station: Station | None = None
+
+    @property
+    def sync(self) -> BlockingClient:
+        """The same verbs for code that is not async; each call blocks until it is done."""
+        return BlockingClient(self._copy)
+
+    def _copy(self) -> FlowClient:
+        return FlowClient(
+            self._open_ports,
+            self._options,
+            clock=self._clock,
+            identifiers=self._identifiers,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        self._station = None
+        await self._stack.aclose()
+
+    async def _opened(self) -> Station:
+        if self._station is None:
+            ports = await self._stack.enter_async_context(self._open_ports())
+            self._station = Station(ports, self._options, self._clock, self._identifiers)
+        return self._station
+
+    # -- starting ---------------------------------------------------------------------------
+
+    async def start_run(
+        self,
+        flow: str | WorkflowBlueprint | Mapping[str, Any] | Any,
+        context: Mapping[str, Any] | str | None = None,
+        *,
+        run_id: str | None = None,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        start_at: datetime | None = None,
+        on_failure: Literal["fail_fast", "continue"] | None = None,
+    ) -> Run:
+        """Start a run; it is stored when this returns, and goes on whatever happens here.
+
+        Started again with the same ``run_id`` or ``idempotency_key`` it is the same run.
+
+        Args:
+            flow: The id of a blueprint that is known here or to a worker, a blueprint, also in
+                JSON form, or a flow.
+            context: Initial context, as a mapping or JSON text.
+            run_id: The run's id; a fresh one by default.
+            idempotency_key: Names the start: a second one with the same key starts nothing.
+            tags: Labels to find the run by.
+            start_at: When it is to start; at once by default.
+            on_failure: Whether a failure stops the run at once; overrides the blueprint.
+
+        Raises:
+            FlowcraftError: Nobody knows the blueprint.
+            BlueprintError: The blueprint is malformed.
+            SerializationError: The initial context holds something that cannot be stored.
+            ValueError: An argument is none of what it may be.
+        """
+        station = await self._opened()
+        blueprint = await self._blueprint(station, flow)
+        if on_failure is not None:
+            checked_choice("on_failure", on_failure, ("fail_fast", "continue"))
+        started = ev.RunStarted(
+            run_id=self._identifiers.new_run_id() if run_id is None else checked_run_id(run_id),
+            context=initial_context(context, self._options.serializer.codec_for),
+            fail_fast=None if on_failure is None else on_failure == "fail_fast",
+            max_executions=self._options.max_executions,
+        )
+        job = await begin_run(
+            station,
+            blueprint,
+            started,
+            epoch=self._identifiers.new_run_id(),
+            tags=tags,
+            key=idempotency_key,
+            due_at=None if start_at is None else start_at.timestamp(),
+        )
+        await station.send([job])
+        run = Run(job.run_id)
+        run._client = self
+        return run
+
+    async def _blueprint(self, station: Station, flow: Any) -> WorkflowBlueprint:
+        if isinstance(flow, WorkflowBlueprint):
+            return flow
+        if isinstance(flow, Mapping):
+            return WorkflowBlueprint.from_dict(flow)
+        if not isinstance(flow, str):
+            found: WorkflowBlueprint = flow.to_blueprint()
+            return found
+        known = await station.latest(flow)
+        if known is None:
+            names = ", ".join(sorted(self._options.blueprints)) or "none"
+            raise FlowcraftError(
+                f"Nobody knows a blueprint '{flow}'. Known here: {names}; further ones become "
+                "known when a worker that has them starts."
+            )
+        return known
+
+    # -- looking ----------------------------------------------------------------------------
+
+    async def get_run(self, run_id: str) -> StoredRun:
+        """A run as it is now, with its outputs, errors and what it waits for.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        return StoredRun(await self._read(run_id))
+
+    async def wait_for_run(self, run_id: str, *, timeout: float | None = None) -> StoredRun:
+        """Wait until a run is over.
+
+        Args:
+            run_id: The run.
+            timeout: Seconds to wait; without end by default.
+
+        Raises:
+            RunNotFound: There is none.
+            RunTimeout: It was not over in time.
+        """
+        station = await self._opened()
+        end = None if timeout is None else self._clock.now() + timeout
+        pause = FIRST_LOOK_SECONDS
+        while True:
+            head = await self._head(run_id)
+            if RunStatus(head.row.status).is_final:
+                return await self.get_run(run_id)
+            now = self._clock.now()
+            if end is not None and now >= end:
+                raise RunTimeout(
+                    f"Run '{run_id}' was not over within {timeout:g} s: it is {head.row.status}."
+                )
+            until = now + pause if end is None else min(end, now + pause)
+            await station.sleep_until(until)
+            pause = min(LONGEST_LOOK_SECONDS, pause * 1.5)
+
+    async def list_runs(
+        self,
+        *,
+        status: str | None = None,
+        blueprint_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> RunPage:
+        """List runs, newest first, child runs included.
+
+        Args:
+            status: Only those in this status.
+            blueprint_id: Only those of this blueprint.
+            tags: Only those that have all of these labels.
+            created_from: Only those started at this time or later.
+            created_until: Only those started before this time.
+            after: Goes on behind another page.
+            limit: How many, at most.
+        """
+        if status is not None:
+            checked_choice("status", status, tuple(RunStatus))
+        station = await self._opened()
+        heads = await station.runs.find(
+            Query(
+                status=status,
+                blueprint_id=blueprint_id,
+                tags=dict(tags or {}),
+                created_from=None if created_from is None else created_from.timestamp(),
+                created_until=None if created_until is None else created_until.timestamp(),
+                after=after,
+                limit=limit,
+            )
+        )
+        last = heads[-1].run_id if len(heads) == limit else None
+        return RunPage(tuple(map(_summary, heads)), last)
+
+    async def _head(self, run_id: str) -> Head:
+        station = await self._opened()
+        record = await station.runs.read(run_id, 1 << 60)
+        if record is None:
+            raise RunNotFound(f"There is no run '{run_id}'.")
+        return record.head
+
+    async def _read(self, run_id: str, epoch: str | None = None) -> Ledger:
+        """A run and its children, read now."""
+        station = await self._opened()
+        ledger = await station.read(run_id, epoch)
+        if ledger is None:
+            raise RunNotFound(f"There is no run '{run_id}'.")
+        for key, record in tuple(ledger.state.records.items()):
+            if record.status is CHILD:
+                child = await station.read(child_run_id(ledger, key, record.attempt), ledger.epoch)
+                if child is not None:
+                    ledger.children[key] = await self._read(child.run_id, ledger.epoch)
+        return ledger
+
+    # -- steering ---------------------------------------------------------------------------
+
+    async def resume_with_action(
+        self,
+        run_id: str,
+        action: str | None = None,
+        output: Any = None,
+        *,
+        node_id: str | Sequence[str] | None = None,
+    ) -> None:
+        """Give a waiting node its answer.
+
+        Args:
+            run_id: The run.
+            action: Routes as in rule S2.
+            output: The waiting node's output.
+            node_id: The node; for one in a subflow the ids that lead to it, or the subflow's id
+                alone. May be left out where only one node waits.
+
+        Raises:
+            RunNotFound: There is no such run.
+            InvalidRunState: It does not wait for this, or the wait does not take the action.
+            SerializationError: ``output`` cannot be stored.
+        """
+        ledger = await self._live(run_id)
+        value = snapshot(output, registered=self._options.serializer.codec_for, where="output")
+        target = answering.find(ledger, node_id, checked_action(action))
+        event = ev.AnswerReceived(target.key, value, action, target.node_id)
+        await self._ask(target.run, event)
+
+    async def send_event(
+        self,
+        run_id: str,
+        node_id: str | Sequence[str],
+        output: Any = None,
+        *,
+        action: str | None = None,
+    ) -> None:
+        """Give a node the event it waits for; one that comes before its wait is kept for it."""
+        await self.resume_with_action(run_id, action, output, node_id=node_id)
+
+    async def cancel_run(self, run_id: str, *, reason: str | None = None) -> None:
+        """Let a run start nothing more, stop what runs, and undo what is to be undone.
+
+        Raises:
+            RunNotFound: There is no such run.
+            InvalidRunState: It is over.
+        """
+        await self._ask(await self._live(run_id), ev.CancelRequested(reason))
+
+    async def pause_run(self, run_id: str) -> None:
+        """Let a run start nothing new; what runs finishes.
+
+        Raises:
+            RunNotFound: There is no such run.
+            InvalidRunState: It is over, being stopped, or paused already.
+        """
+        await self._ask(await self._live(run_id), ev.PauseRequested())
+
+    async def continue_run(self, run_id: str) -> None:
+        """Go on with a paused run.
+
+        Raises:
+            RunNotFound: There is no such run.
+            InvalidRunState: It is not paused.
+        """
+        await self._ask(await self._live(run_id), ev.ContinueRequested())
+
+    async def skip_node(
+        self, run_id: str, node_id: str, output: Any = None, *, iteration: Sequence[int] = ()
+    ) -> None:
+        """Count a failed, retrying or waiting node as succeeded with a given output.
+
+        Raises:
+            RunNotFound: There is no such run.
+            InvalidRunState: It is over, or the node is in another state.
+        """
+        ledger = await self._live(run_id)
+        value = snapshot(output, registered=self._options.serializer.codec_for, where="output")
+        key = _key_of(ledger, node_id, tuple(iteration))
+        await self._ask(ledger, ev.SkipRequested(key, value))
+
+    async def retry_failed(self, run_id: str) -> None:
+        """Try the failed nodes of a live run again, where nothing behind them is settled.
+
+        Raises:
+            RunNotFound: There is no such run.
+            InvalidRunState: It is over, nothing has failed, or something behind is settled.
+        """
+        await self._ask(await self._live(run_id), ev.RetryRequested())
+
+    async def patch_context(
+        self,
+        run_id: str,
+        values: Mapping[str, Any] | None = None,
+        *,
+        delete: Sequence[str] = (),
+    ) -> None:
+        """Change the context of a paused run.
+
+        Raises:
+            RunNotFound: There is no such run.
+            InvalidRunState: It is not paused.
+            SerializationError: A value cannot be stored.
+        """
+        ledger = await self._live(run_id)
+        codecs = self._options.serializer.codec_for
+        stored = snapshot(dict(values or {}), registered=codecs, where="values")
+        writes = [ev.Write("set", key, value) for key, value in stored.items()]
+        writes += [ev.Write("delete", key) for key in delete]
+        await self._ask(ledger, ev.ContextPatched(tuple(writes)))
+
+    async def delete_run(self, run_id: str) -> None:
+        """Forget a run that is over, with its child runs.
+
+        Raises:
+            RunNotFound: There is no such run.
+            InvalidRunState: It is not over.
+        """
+        station = await self._opened()
+        head = await self._head(run_id)
+        if not RunStatus(head.row.status).is_final:
+            raise InvalidRunState(
+                f"Run '{run_id}' is {head.row.status}: only a run that is over can be deleted. "
+                "Cancel it first."
+            )
+        await station.runs.remove(run_id, head.epoch)
+
+    async def _live(self, run_id: str) -> Ledger:
+        ledger = await self._read(run_id)
+        if ledger.state.status.is_final:
+            raise InvalidRunState(f"Run '{run_id}' is {ledger.state.status}: it is over.")
+        return ledger
+
+    async def _ask(self, ledger: Ledger, event: ev.Event) -> None:
+        """Send a wish to the workers, once it is known to make sense."""
+        foreseen = ledger.foresee(event, self._clock.now())
+        if foreseen.is_nothing:
+            what = type(event).__name__.removesuffix("Requested").lower()
+            raise InvalidRunState(
+                f"Run '{ledger.run_id}' is {ledger.state.status}: there is nothing to {what}."
+            )
+        station = await self._opened()
+        thread = self._identifiers.new_run_id()
+        job = Job(
+            ledger.run_id,
+            ledger.epoch,
+            ledger.head.blueprint_id,
+            thread,
+            event=event,
+            event_id=f"verb/{thread}",
+        )
+        await station.send([job])
+
+
+def _key_of(ledger: Ledger, node_id: str, iteration: tuple[int, ...]) -> Key:
+    index = ledger.plan.index_of.get(node_id)
+    if index is None:
+        raise InvalidRunState(f"Run '{ledger.run_id}' has no node '{node_id}'.")
+    if not iteration and ledger.plan.nodes[index].loops:
+        keys = [key for key in ledger.state.records if index_of_key(key) == index]
+        if keys:
+            return keys[-1]
+    return ledger.plan.key(ledger.plan.nodes[index], iteration)
+
+
+def _summary(head: Head) -> RunSummary:
+    due_at = head.row.due_at
+    return RunSummary(
+        head.run_id,
+        head.blueprint_id,
+        RunStatus(head.row.status),
+        datetime.fromtimestamp(head.created_at, UTC),
+        datetime.fromtimestamp(head.updated_at, UTC),
+        None if due_at is None else datetime.fromtimestamp(due_at, UTC),
+        dict(head.tags),
+        head.parent is not None,
+    )

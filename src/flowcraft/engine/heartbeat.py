@@ -1,0 +1,102 @@
+"""Keeping leases and messages while nodes run, from a thread of its own.
+
+A node that keeps the event loop to itself must not lose its lease: so this runs in a thread with
+an event loop and clients of its own. From the same call a worker learns that a run is to stop,
+or that a lease is somebody else's by now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple, Protocol
+
+from flowcraft.engine.station import Ports
+from flowcraft.ports.runs import Held
+
+logger = logging.getLogger("flowcraft.worker")
+
+OpenPorts = Callable[[], AbstractAsyncContextManager[Ports]]
+"""Opens queue and stores, for the thread that calls it."""
+
+
+class Beat(NamedTuple):
+    """What is to be kept for one message: its delivery, and the lease in hand if there is one."""
+
+    handle: str
+    lease: Held | None
+    strand: Any
+
+
+class Keeper(Protocol):
+    """Who needs leases. All of it is called from the heartbeat's thread."""
+
+    def beats(self) -> Sequence[Beat]:
+        """What is to be kept now."""
+        ...
+
+    def lost(self, strand: Any) -> None:
+        """Somebody else holds the lease."""
+
+    def stopping(self, strand: Any) -> None:
+        """The run is to stop."""
+
+
+class Heartbeat:
+    """Prolongs leases and deliveries until it is stopped.
+
+    Args:
+        open_ports: Opens the clients that the thread uses.
+        keeper: Says what is to be kept, and is told what became of it.
+        lease_seconds: For how long leases are prolonged; a third of it is the interval.
+    """
+
+    def __init__(self, open_ports: OpenPorts, keeper: Keeper, lease_seconds: float) -> None:
+        self._open_ports = open_ports
+        self._keeper = keeper
+        self._lease_seconds = lease_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="flowcraft-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait until the thread has ended."""
+        self._stop.set()
+        self._thread.join(timeout=5.0)
+
+    def _serve(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        interval = self._lease_seconds / 3
+        async with self._open_ports() as ports:
+            while not self._stop.wait(min(interval, ports.queue.visibility_seconds / 3)):
+                try:
+                    await self.beat(ports)
+                except Exception:
+                    # The next beat comes before anything has run out.
+                    logger.exception("Leases could not be prolonged; trying again")
+
+    async def beat(self, ports: Ports) -> None:
+        """Prolong everything once."""
+        beats = self._keeper.beats()
+        if not beats:
+            return
+        await ports.queue.extend([beat.handle for beat in beats])
+        leased = [beat for beat in beats if beat.lease is not None]
+        held = [beat.lease for beat in leased if beat.lease is not None]
+        if not held:
+            return
+        for beat, renewed in zip(
+            leased, await ports.runs.renew(held, self._lease_seconds), strict=True
+        ):
+            if not renewed.held:
+                self._keeper.lost(beat.strand)
+            elif renewed.stopping:
+                self._keeper.stopping(beat.strand)

@@ -1,0 +1,122 @@
+"""The messages of the queue: what a worker is to carry on with.
+
+A message stands for a *thread* of a run: the work that began with it and whatever that made
+ready. It is deleted when nothing of the thread is left to do. It may name a *place*, an attempt
+at something that is to be carried out, or bring an *event*, something that is to happen (a timer,
+somebody's wish, the end of a child run).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from flowcraft.core import events as ev
+from flowcraft.engine.facts import event_data, read_event
+from flowcraft.engine.serializer import Serializer
+from flowcraft.errors import SerializationError
+
+VERSION: Final = 1
+
+
+class UnreadableJob(SerializationError):
+    """A message is none of ours, or of a newer version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A message.
+
+    Attributes:
+        run_id: The run.
+        epoch: Which start of the run; a message of another one does nothing.
+        blueprint_id: The run's blueprint, for people and for other systems on the same queue.
+        thread: What the message stands for.
+        place: The attempt it is sent for, if it is for one.
+        node_id: The node of that attempt, for people.
+        attempt: Its number, for people.
+        event: What is to happen, if it brings that.
+        event_id: Makes the event happen once, however often the message is delivered.
+        due_at: When it is to happen, in seconds since the epoch.
+        put_back: How often the message was put back, because its implementation is missing.
+        first_at: When it was put back for the first time.
+    """
+
+    run_id: str
+    epoch: str
+    blueprint_id: str
+    thread: str
+    place: str | None = None
+    node_id: str | None = None
+    attempt: int | None = None
+    event: ev.Event | None = None
+    event_id: str | None = None
+    due_at: float | None = None
+    put_back: int = 0
+    first_at: float | None = None
+
+    def put_off(self, now: float) -> Job:
+        """The same, put back once more."""
+        first_at = now if self.first_at is None else self.first_at
+        return replace(self, put_back=self.put_back + 1, first_at=first_at)
+
+
+_NAMES: Final = {
+    "run_id": "runId",
+    "epoch": "epoch",
+    "blueprint_id": "blueprintId",
+    "thread": "thread",
+    "place": "place",
+    "node_id": "nodeId",
+    "attempt": "attempt",
+    "event_id": "eventId",
+    "due_at": "dueAt",
+    "put_back": "putBack",
+    "first_at": "firstAt",
+}
+_REQUIRED: Final = ("run_id", "epoch", "blueprint_id", "thread")
+
+
+def write_job(job: Job, serializer: Serializer) -> str:
+    """A message as text."""
+    data: dict[str, Any] = {"v": VERSION}
+    for name, key in _NAMES.items():
+        value = getattr(job, name)
+        if value not in (None, 0):
+            data[key] = value
+    if job.event is not None:
+        data["event"] = serializer.dumps(event_data(job.event))
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_job(text: str, serializer: Serializer) -> Job:
+    """The message that :func:`write_job` wrote.
+
+    Raises:
+        UnreadableJob: It is no JSON, of another shape, or of a newer version.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableJob(f"The message is not JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise UnreadableJob("The message is JSON, but no object.")
+    version = data.get("v")
+    if not isinstance(version, int) or version > VERSION:
+        what = "none" if version is None else repr(version)
+        raise UnreadableJob(
+            f"The message has the version {what}; this worker reads up to {VERSION}. It was sent "
+            "by another system, or by a newer version of this one."
+        )
+    fields: dict[str, Any] = {name: data.get(key) for name, key in _NAMES.items()}
+    missing = [_NAMES[name] for name in _REQUIRED if not isinstance(fields[name], str)]
+    if missing:
+        raise UnreadableJob(f"The message lacks {', '.join(missing)}.")
+    fields["put_back"] = fields["put_back"] or 0
+    event = data.get("event")
+    try:
+        fields["event"] = None if event is None else read_event(serializer.loads(event))
+        return Job(**fields)
+    except (SerializationError, TypeError) as error:
+        raise UnreadableJob(f"The message's event cannot be read: {error}") from error

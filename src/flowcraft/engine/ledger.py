@@ -1,0 +1,234 @@
+"""A stored run as a worker knows it: its facts folded into a state, and what is outstanding."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from flowcraft.core import commands as cmd
+from flowcraft.core import events as ev
+from flowcraft.core.decide import decide
+from flowcraft.core.plan import Plan
+from flowcraft.core.state import DELETED, RunState
+from flowcraft.core.step import Decision, Step
+from flowcraft.engine.facts import read_fact, write_fact
+from flowcraft.engine.failures import instead_of
+from flowcraft.engine.places import (
+    ATTEMPTS,
+    AttemptCommand,
+    Subject,
+    item_subject,
+    node_subject,
+    place_of,
+    subject_of,
+)
+from flowcraft.engine.tape import Recording, Tape
+from flowcraft.engine.view import Host, RunView
+from flowcraft.errors import InvalidRunState
+from flowcraft.ports.runs import Entry, Fact, Head, Lease, Row
+
+KEPT_DECISIONS = 256
+"""Decisions that are kept for the writers of their facts, who may learn of them late."""
+
+
+@dataclass(slots=True)
+class Work:
+    """Commands that are still to be carried out, and the thread they belong to."""
+
+    thread: str
+    commands: list[cmd.Command]
+
+
+class Foreseen(NamedTuple):
+    """What follows from an event, if nothing else is written first."""
+
+    event: ev.Event
+    decision: Decision
+    tape: Recording
+    number: int
+    now: float
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing follows: it has happened before, or can no longer happen."""
+        changes = self.decision.changes
+        return not self.decision.commands and not any(
+            getattr(changes, name) for name in type(changes).__slots__
+        )
+
+
+class Gap(Exception):
+    """Facts between those that are known and those that were read are missing."""
+
+
+class Ledger(RunView):
+    """One run, as far as its facts are known here.
+
+    Attributes:
+        head: The run as it was when it was read.
+        number: How many facts are folded into the state.
+        outstanding: What is to be done, by what it is about.
+        leases: Leases that are not over, as of the last time that the record was read.
+        row: The row as it was last written, as far as is known.
+    """
+
+    def __init__(self, host: Host, head: Head, plan: Plan, tape: Tape) -> None:
+        super().__init__(host, plan, RunState())
+        self.head = head
+        self.run_id = head.run_id
+        self.epoch = head.epoch
+        self.number = 0
+        self.outstanding: dict[Subject, Work] = {}
+        self.leases: dict[str, Lease] = {}
+        self.row: Row | None = None
+        self._tape = tape
+        self._recent: dict[int, tuple[ev.Event, Decision]] = {}
+        self._foreseen: tuple[Foreseen, str] | None = None
+        # The same by the place of attempts, and when what is outstanding is due.
+        self._places: dict[str, AttemptCommand] = {}
+        self._dues: dict[Subject, float] = {}
+
+    # -- deciding ---------------------------------------------------------------------------
+
+    def foresee(self, event: ev.Event, now: float) -> Foreseen:
+        """What follows from an event, without writing anything.
+
+        Raises:
+            InvalidRunState: It is somebody's wish, and the run's state does not allow it.
+        """
+        recording = self._tape.record()
+        try:
+            decision = decide(self.plan, self.state, event, now)
+        except InvalidRunState:
+            raise
+        except Exception as error:
+            event, recording = instead_of(event, error), self._tape.record()
+            decision = decide(self.plan, self.state, event, now)
+        return Foreseen(event, decision, recording, self.number, now)
+
+    def entry(self, foreseen: Foreseen, id_: str | None = None) -> Entry:
+        """The fact that an event has happened."""
+        text = write_fact(foreseen.event, foreseen.tape, self.host.options.serializer)
+        if foreseen.number == self.number:
+            self._foreseen = (foreseen, text)
+        return Entry(text, foreseen.now, id_)
+
+    def row_after(self, decision: Decision) -> Row:
+        """The row that goes with a decision."""
+        scalars = decision.changes.scalars or {}
+        dues = dict(self._dues)
+        for subject in _subjects(decision):
+            dues.pop(subject, None)
+        for command in decision.commands:
+            _note_due(dues, command)
+        status = scalars.get("status", self.state.status)
+        stopping = scalars.get("stopping", self.state.stopping) is not None
+        return Row(str(status), stopping, min(dues.values(), default=None))
+
+    def next_due(self) -> float | None:
+        """When the next timer or retry is due."""
+        return min(self._dues.values(), default=None)
+
+    # -- folding ----------------------------------------------------------------------------
+
+    def catch_up(self, facts: Sequence[Fact]) -> None:
+        """Fold what was written since.
+
+        Raises:
+            Gap: Facts are missing in between.
+        """
+        for fact in facts:
+            if fact.number > self.number:
+                raise Gap(f"Run '{self.run_id}': fact {self.number} is missing.")
+            if fact.number == self.number:
+                self._fold(fact)
+
+    def decision_of(self, number: int) -> tuple[ev.Event, Decision] | None:
+        """What was decided about a fact that was folded not long ago."""
+        return self._recent.get(number)
+
+    def _fold(self, fact: Fact) -> None:
+        event, decision = self._decided(fact)
+        self._foreseen = None
+        self.write(decision)
+        self.number = fact.number + 1
+        self._note_outstanding(decision, fact.thread)
+        self._recent[fact.number] = (event, decision)
+        if len(self._recent) > KEPT_DECISIONS:
+            del self._recent[next(iter(self._recent))]
+
+    def _decided(self, fact: Fact) -> tuple[ev.Event, Decision]:
+        if self._foreseen is not None:
+            # Most facts are those that were foreseen a moment ago, with nothing in between.
+            foreseen, text = self._foreseen
+            if foreseen.number == fact.number and text == fact.data:
+                return foreseen.event, foreseen.decision
+        event, tape = read_fact(fact.data, self.host.options.serializer)
+        self._tape.play(tape)
+        try:
+            return event, decide(self.plan, self.state, event, fact.at)
+        except InvalidRunState:
+            return event, Step(self.plan, self.state, fact.at)  # nothing follows
+
+    def _note_outstanding(self, decision: Decision, thread: str) -> None:
+        for subject in _subjects(decision):
+            self._forget(subject)
+        for command in decision.commands:
+            subject = subject_of(command)
+            work = self.outstanding.setdefault(subject, Work(thread, []))
+            work.thread = thread
+            work.commands.append(command)
+            _note_due(self._dues, command)
+            if isinstance(command, ATTEMPTS):
+                self._places[place_of(command)] = command
+        if self.state.status.is_final:
+            for subject in tuple(self.outstanding):
+                if subject != ("finish",):
+                    self._forget(subject)
+
+    def _forget(self, subject: Subject) -> None:
+        work = self.outstanding.pop(subject, None)
+        if work is not None:
+            self._dues.pop(subject, None)
+            for command in work.commands:
+                if isinstance(command, ATTEMPTS):
+                    self._places.pop(place_of(command), None)
+
+    # -- what is to be done -----------------------------------------------------------------
+
+    def work_of(self, thread: str) -> list[cmd.Command]:
+        """The commands that a thread has to see to and that nobody has taken on."""
+        return [
+            command
+            for work in self.outstanding.values()
+            if work.thread == thread
+            for command in work.commands
+            if not (isinstance(command, ATTEMPTS) and place_of(command) in self.leases)
+        ]
+
+    def attempt_at(self, place: str) -> AttemptCommand | None:
+        """The attempt that is outstanding under a place, if it still is."""
+        return self._places.get(place)
+
+    def attempts(self) -> Collection[AttemptCommand]:
+        """All attempts that are outstanding."""
+        return tuple(self._places.values())
+
+
+def _subjects(decision: Decision) -> Iterator[Subject]:
+    """What a decision changes, so that what was to be done about it no longer is."""
+    for key in decision.changes.records:
+        yield node_subject(key)
+    for key, item in (decision.changes.tables or {}).get("items", ()):
+        yield item_subject(key, item)
+    for undo in (decision.changes.tables or {}).get("undos", {}).values():
+        if undo is not DELETED:
+            yield ("undo", undo.target)
+
+
+def _note_due(dues: dict[Subject, float], command: cmd.Command) -> None:
+    due_at = getattr(command, "due_at", None)
+    if due_at is not None:
+        subject = subject_of(command)
+        dues[subject] = min(due_at, dues.get(subject, due_at))

@@ -1,0 +1,57 @@
+"""What a command is about, and the name under which an attempt is leased."""
+
+from __future__ import annotations
+
+from flowcraft.core import commands as cmd
+from flowcraft.core.plan import Key, index_of_key, iteration_of_key
+
+Subject = tuple[object, ...]
+"""What at most one set of commands can be outstanding for."""
+
+AttemptCommand = cmd.RunNode | cmd.RunItem | cmd.RunUndo
+ATTEMPTS = (cmd.RunNode, cmd.RunItem, cmd.RunUndo)
+
+
+def node_subject(key: Key) -> Subject:
+    """A node instance."""
+    return ("node", key)
+
+
+def item_subject(key: Key, item: int) -> Subject:
+    """An item of a batch."""
+    return ("item", key, item)
+
+
+def subject_of(command: cmd.Command) -> Subject:
+    """What a command is about."""
+    if isinstance(command, cmd.RunItem | cmd.RetryItem):
+        return item_subject(command.key, command.item)
+    if isinstance(command, cmd.RunUndo | cmd.RetryUndo):
+        return ("undo", command.target)
+    if isinstance(command, cmd.StopWork):
+        return ("stop",)
+    if isinstance(command, cmd.FinishRun):
+        return ("finish",)
+    if isinstance(command, cmd.StopChild):
+        return ("child", command.key, command.attempt)
+    return node_subject(command.key)
+
+
+def place_of(command: AttemptCommand) -> str:
+    """The name under which an attempt is leased: the same in every process."""
+    if isinstance(command, cmd.RunNode):
+        return f"{key_text(command.key)}/{command.attempt}"
+    if isinstance(command, cmd.RunItem):
+        return f"{key_text(command.key)}#{command.item}/{command.attempt}"
+    return f"{key_text(command.target)}~/{command.attempt}"
+
+
+def key_text(key: Key) -> str:
+    """An instance as text: its node's number, and its iteration if it has one."""
+    iteration = ".".join(map(str, iteration_of_key(key)))
+    return f"{index_of_key(key)}@{iteration}" if iteration else str(index_of_key(key))
+
+
+def node_index_of(command: AttemptCommand) -> int:
+    """The node that is executed; of an item of a batch the scatter node."""
+    return command.node if isinstance(command, cmd.RunUndo) else index_of_key(command.key)

@@ -1,0 +1,99 @@
+"""How a durable run begins: its blueprint, its record, its first message, in this order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from flowcraft.core import events as ev
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.decide import decide
+from flowcraft.core.plan import Key
+from flowcraft.core.state import RunState, apply
+from flowcraft.engine.facts import write_fact
+from flowcraft.engine.jobs import Job
+from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.saved import key_data, read_key
+from flowcraft.engine.station import Station
+from flowcraft.ports.runs import Entry, Head, Row
+
+
+class Parent(NamedTuple):
+    """The subflow node that a child run belongs to."""
+
+    run_id: str
+    epoch: str
+    blueprint_id: str
+    key: Key
+    attempt: int
+    depth: int
+
+    @classmethod
+    def of(cls, ledger: Ledger, key: Key, attempt: int) -> Parent:
+        """The parent that a run is to the child of one of its nodes."""
+        above = cls.read(ledger.head.parent)
+        depth = 1 if above is None else above.depth + 1
+        head = ledger.head
+        return cls(head.run_id, head.epoch, head.blueprint_id, key, attempt, depth)
+
+    @classmethod
+    def read(cls, text: str | None) -> Parent | None:
+        """The parent that :meth:`text` wrote."""
+        if text is None:
+            return None
+        run_id, epoch, blueprint_id, key, attempt, depth = json.loads(text)
+        return cls(run_id, epoch, blueprint_id, read_key(key), attempt, depth)
+
+    def text(self) -> str:
+        """The parent as it is kept with the child."""
+        run_id, epoch, blueprint_id, key, attempt, depth = self
+        return json.dumps([run_id, epoch, blueprint_id, key_data(key), attempt, depth])
+
+
+async def begin_run(
+    station: Station,
+    blueprint: WorkflowBlueprint,
+    started: ev.RunStarted,
+    *,
+    epoch: str,
+    parent: Parent | None = None,
+    tags: Mapping[str, str] | None = None,
+    key: str | None = None,
+    due_at: float | None = None,
+) -> Job:
+    """Store a run, unless it is there already; gives the message that gets it going.
+
+    A run that is there already is told to go on once more: who stored it may have died before
+    it could send the message.
+    """
+    hash_ = await station.keep(blueprint, latest=False)
+    now = station.clock.now()
+    plan, tape = await station.plan(hash_)
+    recording = tape.record()
+    decision = decide(plan, RunState(), started, now)
+    state = RunState()
+    apply(state, decision.changes)
+    thread = f"start/{epoch}"
+    head = Head(
+        run_id=started.run_id,
+        epoch=epoch,
+        blueprint_id=blueprint.id,
+        blueprint_hash=hash_,
+        facts=1,
+        row=Row(str(state.status), state.stopping is not None),
+        created_at=now,
+        updated_at=now,
+        parent=None if parent is None else parent.text(),
+        tags=dict(tags or {}),
+        key=key,
+    )
+    entry = Entry(write_fact(started, recording, station.options.serializer), now)
+    stored = await station.runs.create(head, entry, thread)
+    return Job(
+        stored.run_id,
+        stored.epoch,
+        stored.blueprint_id,
+        f"start/{stored.epoch}",
+        due_at=due_at,
+    )

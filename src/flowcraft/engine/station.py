@@ -1,0 +1,222 @@
+"""What a worker or a client of a durable backend works with: ports, plans, open runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
+from flowcraft.core.plan import Plan, build_plan
+from flowcraft.engine.bus import Tails
+from flowcraft.engine.jobs import Job, write_job
+from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.middleware import Middleware
+from flowcraft.engine.nodes import Implementation
+from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.tape import Tape
+from flowcraft.engine.threads import DaemonThreads
+from flowcraft.errors import FlowcraftError
+from flowcraft.ports.blobs import BlobStore
+from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.queue import Outgoing, Queue
+from flowcraft.ports.runs import RunStore
+
+OPEN_RUNS = 256
+"""Runs that are kept open after their last use, so that their next message needs no reading."""
+
+
+class Ports(NamedTuple):
+    """The outside of a durable backend."""
+
+    queue: Queue
+    runs: RunStore
+    blobs: BlobStore
+
+
+class Station:
+    """Ports, options and open runs of one worker or client; a :class:`Host` of its runs.
+
+    Args:
+        ports: Queue and stores.
+        options: What the runtime was given: implementations, blueprints, serializer, …
+        clock: The time.
+        identifiers: Where fresh ids come from.
+    """
+
+    def __init__(
+        self,
+        ports: Ports,
+        options: RuntimeOptions,
+        clock: Clock,
+        identifiers: Identifiers,
+    ) -> None:
+        self.queue, self.runs, self.blobs = ports
+        self.options = options
+        self.clock = clock
+        self.identifiers = identifiers
+        self.bus = options.bus
+        self.tails = Tails()
+        self.threads = DaemonThreads()
+        self.closing = False
+        self.known = options.registry
+        self._open: OrderedDict[str, Ledger] = OrderedDict()
+        self._plans: dict[str, tuple[Plan, Tape]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def middleware(self) -> tuple[Middleware, ...]:
+        """Layers around each node, outermost first."""
+        return self.options.middleware
+
+    @property
+    def find(self) -> Callable[[str], Implementation | None]:
+        """Finds the implementation of a ``uses`` key."""
+        return self.options.registry.find
+
+    def in_loop(self, callback: Callable[[], None]) -> None:
+        """Call something in the worker's event loop."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)
+
+    def attach(self) -> None:
+        """Remember the running event loop."""
+        self._loop = asyncio.get_running_loop()
+
+    async def sleep_until(self, when: float) -> None:
+        """Wait until the clock has reached a time."""
+        if when <= self.clock.now():
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        timer = self.clock.call_at(when, wake)
+        try:
+            await future
+        finally:
+            timer.cancel()
+
+    # -- runs -------------------------------------------------------------------------------
+
+    async def open(self, run_id: str, epoch: str | None = None) -> Ledger | None:
+        """A run, as it was last seen here or as it is stored; ``None`` if there is none."""
+        ledger = self._open.get(run_id)
+        if ledger is not None and epoch in (None, ledger.epoch):
+            self._open.move_to_end(run_id)
+            return ledger
+        ledger = await self.read(run_id, epoch)
+        if ledger is not None:
+            self._open[run_id] = ledger
+            while len(self._open) > OPEN_RUNS:
+                self._open.popitem(last=False)
+        return ledger
+
+    async def read(self, run_id: str, epoch: str | None = None) -> Ledger | None:
+        """A run as it is stored now, for oneself; ``None`` if there is none."""
+        record = await self.runs.read(run_id)
+        if record is None or epoch not in (None, record.head.epoch):
+            return None
+        plan, tape = await self.plan(record.head.blueprint_hash)
+        ledger = Ledger(self, record.head, plan, tape)
+        ledger.catch_up(record.facts)
+        ledger.leases = {lease.place: lease for lease in record.leases}
+        ledger.row = record.head.row
+        return ledger
+
+    async def refresh(self, ledger: Ledger) -> bool:
+        """Read what was written since; false if the run is gone."""
+        record = await self.runs.read(ledger.run_id, ledger.number)
+        if record is None or record.head.epoch != ledger.epoch:
+            self.forget(ledger)
+            return False
+        ledger.catch_up(record.facts)
+        ledger.leases = {lease.place: lease for lease in record.leases}
+        ledger.row = record.head.row
+        return True
+
+    def forget(self, ledger: Ledger) -> None:
+        """Keep a run open no longer."""
+        if self._open.get(ledger.run_id) is ledger:
+            del self._open[ledger.run_id]
+
+    def opened(self) -> Collection[Ledger]:
+        """The runs that are open."""
+        return tuple(self._open.values())
+
+    # -- blueprints -------------------------------------------------------------------------
+
+    async def plan(self, hash_: str) -> tuple[Plan, Tape]:
+        """The plan of a blueprint that a run was started with.
+
+        Raises:
+            FlowcraftError: Nobody has stored it.
+        """
+        found = self._plans.get(hash_)
+        if found is None:
+            text = await self.blobs.get(_snapshot_key(hash_))
+            if text is None:
+                raise FlowcraftError(
+                    f"The blueprint with the hash {hash_} is not stored: the run cannot be read."
+                )
+            blueprint = WorkflowBlueprint.from_dict(json.loads(text))
+            found = self._plans[hash_] = self._planned(blueprint)
+        return found
+
+    async def keep(self, blueprint: WorkflowBlueprint, *, latest: bool = True) -> str:
+        """Store a blueprint under its hash; gives the hash."""
+        hash_ = blueprint_hash(blueprint)
+        if hash_ not in self._plans:
+            planned = self._planned(blueprint)
+            text = json.dumps(blueprint.to_dict(), ensure_ascii=False)
+            await self.blobs.put(_snapshot_key(hash_), text)
+            self._plans[hash_] = planned
+        if latest:
+            await self.blobs.put(_latest_key(blueprint.id), hash_, replace=True)
+        return hash_
+
+    async def latest(self, blueprint_id: str) -> WorkflowBlueprint | None:
+        """A blueprint by id: the one known here, else the one a worker stored last."""
+        known = self.options.blueprints.get(blueprint_id)
+        if known is not None:
+            return known
+        hash_ = await self.blobs.get(_latest_key(blueprint_id))
+        if hash_ is None:
+            return None
+        return (await self.plan(hash_))[0].blueprint
+
+    def _planned(self, blueprint: WorkflowBlueprint) -> tuple[Plan, Tape]:
+        codec_for = self.options.serializer.codec_for
+        tape = Tape(self.options.evaluator, codec_for)
+        return build_plan(blueprint, tape, codec_for), tape
+
+    # -- messages ---------------------------------------------------------------------------
+
+    async def send(self, jobs: list[Job]) -> None:
+        """Send messages; one that is due later is delayed as far as the queue allows."""
+        if not jobs:
+            return
+        now = self.clock.now()
+        await self.queue.send([self._outgoing(job, now) for job in jobs])
+
+    async def send_later(self, job: Job, seconds: float) -> None:
+        """Send a message after a delay."""
+        text = write_job(job, self.options.serializer)
+        await self.queue.send([Outgoing(text, min(seconds, self.queue.max_delay_seconds))])
+
+    def _outgoing(self, job: Job, now: float) -> Outgoing:
+        delay = 0.0 if job.due_at is None else max(0.0, job.due_at - now)
+        text = write_job(job, self.options.serializer)
+        return Outgoing(text, min(delay, self.queue.max_delay_seconds))
+
+
+def _snapshot_key(hash_: str) -> str:
+    return f"blueprint/{hash_}"
+
+
+def _latest_key(blueprint_id: str) -> str:
+    return f"latest/{blueprint_id}"

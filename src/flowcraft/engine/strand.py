@@ -1,0 +1,461 @@
+"""Carrying on with what one message stands for, from attempt to attempt.
+
+Claim, execute, commit, derive, carry out, continue, delete last: every step may be the last one
+this process takes, and the message's next delivery finds whatever was reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from flowcraft.core import commands as cmd
+from flowcraft.core import events as ev
+from flowcraft.core.step import Decision
+from flowcraft.engine.attempt import Attempt
+from flowcraft.engine.carrying import Carrier
+from flowcraft.engine.jobs import Job
+from flowcraft.engine.ledger import Foreseen, Ledger
+from flowcraft.engine.places import ATTEMPTS, AttemptCommand, place_of
+from flowcraft.engine.telling import log_notes, tell_decision, tell_start
+from flowcraft.errors import InvalidRunState
+from flowcraft.ports.runs import Change, Claim, Holding, Lease, Row, Verdict, Written
+
+if TYPE_CHECKING:
+    from flowcraft.engine.worker import Worker
+
+logger = logging.getLogger("flowcraft.worker")
+
+IN_HAND_SECONDS = 2.0
+"""A retry that is due within this time is waited for; a later one costs no worker (rule S9)."""
+
+LONGEST_PUT_BACK_SECONDS = 30.0
+
+
+class PutOff(Exception):
+    """The message is to come again later; no attempt is used up and no receive is counted."""
+
+    def __init__(self, seconds: float, job: Job | None = None) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+        self.job = job
+
+
+class Leave(Exception):
+    """The message is left as it is: it comes again by itself when its visibility ends."""
+
+
+class Strand:
+    """The work of one delivery.
+
+    Attributes:
+        job: The message.
+        holding: The lease in hand.
+        attempt: The attempt under way.
+    """
+
+    def __init__(self, worker: Worker, job: Job) -> None:
+        self.worker = worker
+        self.station = worker.station
+        self.job = job
+        self.thread = job.thread
+        self.holding: Holding | None = None
+        self.attempt: Attempt | None = None
+        self._ledger: Ledger | None = None
+        self._claimed: Holding | None = None
+        self._looking: set[asyncio.Future[None]] = set()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The run."""
+        assert self._ledger is not None
+        return self._ledger
+
+    async def work(self) -> None:
+        """Do what there is to do; afterwards nothing depends on the message any more.
+
+        Raises:
+            PutOff: It has to come again later.
+            Leave: It must not be deleted.
+        """
+        self._ledger = await self.station.open(self.job.run_id, self.job.epoch)
+        if self._ledger is None:
+            logger.debug("A message for run '%s', which is not there", self.job.run_id)
+            return
+        self._carrier = Carrier(self.station, self._ledger)
+        command = await self._begin()
+        while command is not None:
+            event = await self._execute(command)
+            command = await self._commit(event)
+
+    async def _begin(self) -> AttemptCommand | None:
+        if self.job.event is not None:
+            return await self._happen(self.job.event)
+        if self.job.place is not None:
+            return await self._claim_place(self.job.place)
+        return await self._resume()
+
+    # -- claiming ---------------------------------------------------------------------------
+
+    async def _claim_place(self, place: str) -> AttemptCommand | None:
+        command = self.ledger.attempt_at(place)
+        if command is None:
+            return await self._resume()
+        if not self.worker.can_run(self.ledger, command) and not self._gave_up_waiting():
+            raise PutOff(self._put_back_seconds(), self.job.put_off(self.station.clock.now()))
+        return await self._claim(command)
+
+    def _gave_up_waiting(self) -> bool:
+        first_at = self.job.first_at
+        limit = self.worker.implementation_timeout_seconds
+        return first_at is not None and self.station.clock.now() - first_at >= limit
+
+    def _put_back_seconds(self) -> float:
+        return min(LONGEST_PUT_BACK_SECONDS, 0.5 * 2.0 ** min(self.job.put_back, 10))
+
+    async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
+        """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""
+        claim = self._new_claim(command)
+        written = await self._write(self._change(claim=claim))
+        if written.verdict is Verdict.GONE:
+            return None
+        if not written.granted:
+            lease = written.lease
+            # Under another thread: this message is a copy without duty.
+            return await self._resume() if lease and lease.thread == self.thread else None
+        self.holding = Holding(claim.place, claim.token)
+        current = self.ledger.attempt_at(claim.place)
+        if current is None:
+            await self._give_back()
+            return None
+        if self.ledger.state.stopping is not None and not isinstance(current, cmd.RunUndo):
+            return await self._commit(stopped(current))
+        return current
+
+    def _new_claim(self, command: AttemptCommand) -> Claim:
+        token = self.station.identifiers.new_run_id()
+        return Claim(place_of(command), token, self.thread, self.worker.lease_seconds)
+
+    async def _give_back(self) -> None:
+        holding, self.holding = self.holding, None
+        if holding is not None:
+            free = Holding(holding.place, holding.token, give_back=True)
+            await self._write(self._change(holding=free))
+
+    async def _resume(self) -> AttemptCommand | None:
+        """Carry on with the thread, wherever it was left."""
+        if not await self.station.refresh(self.ledger):
+            return None
+        commands = self.ledger.work_of(self.thread)
+        if commands:
+            return await self._carry_out(commands)
+        mine = [each for each in self.ledger.leases.values() if each.thread == self.thread]
+        now = self.station.clock.now()
+        for lease in mine:
+            if lease.expires_at <= now:
+                return await self._take_over(lease)
+        if mine:
+            raise PutOff(min(lease.expires_at for lease in mine) - now)
+        return None
+
+    async def _take_over(self, lease: Lease) -> AttemptCommand | None:
+        """Go on where a worker that is gone held an attempt."""
+        self.holding = Holding(lease.place, lease.token, expired=True)
+        command = self.ledger.attempt_at(lease.place)
+        if command is None:
+            # What it was for was settled otherwise.
+            await self._write(self._change(holding=self.holding))
+            self.holding = None
+            return await self._resume()
+        logger.warning(
+            "Run '%s': the worker of attempt %s is gone; another takes over",
+            self.ledger.run_id,
+            lease.place,
+        )
+        return await self._commit(lost(command))
+
+    # -- executing --------------------------------------------------------------------------
+
+    async def _execute(self, command: AttemptCommand) -> ev.Event:
+        task = asyncio.current_task()
+        assert task is not None
+        ledger = self.ledger
+        attempt = self.attempt = Attempt(ledger, command, task)
+        try:
+            if self.station.bus.active and attempt.can_begin:
+                tell_start(ledger, attempt)
+            ledger.running[attempt] = attempt.seen
+            try:
+                event = await attempt.perform()
+            finally:
+                del ledger.running[attempt]
+                attempt.ctx = None
+            if not ledger.running and (ledger.past.kept or ledger.past.born):
+                ledger.forget_past()
+        finally:
+            self.attempt = None
+        if attempt.stop_reason == "lost":
+            self.holding = None
+            raise Leave
+        if attempt.stop_reason == "handed back":
+            await self._hand_over(attempt)
+        return event
+
+    async def _hand_over(self, attempt: Attempt) -> NoReturn:
+        implementation = attempt.implementation
+        if implementation is not None and implementation.kind != "async":
+            # Its thread may go on: nobody else may begin before the lease has expired.
+            self.holding = None
+            raise Leave
+        await self._give_back()
+        raise PutOff(0.0, replace(self.job, place=attempt_place(attempt), event=None))
+
+    def lose(self) -> None:
+        """Another worker holds the lease: what is under way can no longer be committed."""
+        if self.attempt is not None:
+            self.attempt.stop("lost")
+
+    def look(self) -> None:
+        """See whether the run wants what is under way to stop."""
+        task = asyncio.ensure_future(self._look())
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _look(self) -> None:
+        await self.station.refresh(self.ledger)
+        if self.ledger.state.stopping is not None and self.attempt is not None:
+            self.attempt.stop("stopped")
+
+    def hand_back(self) -> None:
+        """Stop the attempt, and let another worker have it; a thread cannot be stopped."""
+        attempt = self.attempt
+        if attempt is not None and attempt.stop_reason is None:
+            attempt.stop("handed back")
+
+    # -- committing -------------------------------------------------------------------------
+
+    async def _happen(self, event: ev.Event) -> AttemptCommand | None:
+        """Let something happen that the message brings: once, and when it is due."""
+        due_at, now = self.job.due_at, self.station.clock.now()
+        if due_at is not None and due_at > now:
+            raise PutOff(due_at - now)
+        if not await self.station.refresh(self.ledger):
+            return None
+        while True:
+            try:
+                foreseen = self.ledger.foresee(event, self.station.clock.now())
+            except InvalidRunState as error:
+                logger.warning("Refused: %s", error)
+                return None
+            if foreseen.is_nothing:
+                return await self._resume()
+            written = await self._append(foreseen, exact=True)
+            if written.verdict is Verdict.KNOWN:
+                return await self._resume()
+            if written.verdict is Verdict.GONE:
+                return None
+            if written.verdict is Verdict.DONE:
+                return await self._follow(written, 1)
+
+    async def _commit(self, event: ev.Event) -> AttemptCommand | None:
+        """Write how an attempt ended, and go on with what that makes ready."""
+        foreseen = self.ledger.foresee(event, self.station.clock.now())
+        if foreseen.is_nothing:
+            # The attempt is over in the record already, by a verb for example.
+            await self._write(self._change(holding=self.holding))
+            self.holding = None
+            return await self._resume()
+        written = await self._append(foreseen)
+        if written.verdict is Verdict.GONE:
+            return None
+        if written.verdict is Verdict.LOST:
+            logger.warning(
+                "Run '%s': the lease of %s was lost, its outcome is dropped",
+                self.ledger.run_id,
+                self.holding and self.holding.place,
+            )
+            self.holding = None
+            raise Leave
+        self.holding = None
+        return await self._follow(written, 1)
+
+    async def _append(self, foreseen: Foreseen, *, exact: bool = False) -> Written:
+        """Write a fact; in the same step the lease of a lone successor is taken."""
+        successor = self._successor(foreseen.decision)
+        claim = None if successor is None else self._new_claim(successor)
+        row = self.ledger.row_after(foreseen.decision)
+        written = await self._write(
+            self._change(
+                entries=(self.ledger.entry(foreseen, self.job.event_id if exact else None),),
+                holding=self.holding,
+                claim=claim,
+                row=None if row == self.ledger.row else row,
+                exact=exact,
+            )
+        )
+        self._claimed = Holding(claim.place, claim.token) if claim and written.granted else None
+        return written
+
+    def _successor(self, decision: Decision) -> AttemptCommand | None:
+        """The attempt that this worker goes on with, if it can run one of those that follow."""
+        if self.worker.draining:
+            return None
+        for command in decision.commands:
+            if isinstance(command, ATTEMPTS) and self.worker.can_run(self.ledger, command):
+                return command
+        return None
+
+    async def _follow(self, written: Written, count: int) -> AttemptCommand | None:
+        """Carry out what follows from the facts that were written."""
+        ledger, before = self.ledger, self.ledger.row
+        commands: list[cmd.Command] = []
+        for number in range(written.first, written.first + count):
+            found = ledger.decision_of(number)
+            if found is None:
+                return await self._resume()
+            event, decision = found
+            if decision.notes:
+                log_notes(ledger, decision.notes)
+            if self.station.bus.active:
+                tell_decision(ledger, event, decision)
+            commands.extend(decision.commands)
+        await self._bring_row_up_to_date(written)
+        await self._carrier.tell_parent_of_rest(before)
+        in_hand = None
+        claimed, self._claimed = self._claimed, None
+        if claimed is not None:
+            in_hand = ledger.attempt_at(claimed.place)
+            self.holding = claimed
+            commands = [each for each in commands if each is not in_hand and each != in_hand]
+        return await self._carry_out(commands, in_hand)
+
+    async def _bring_row_up_to_date(self, written: Written) -> None:
+        """Write the row again where the one that was foreseen is not what came of it."""
+        while True:
+            row = self._row_now()
+            if row == self.ledger.row:
+                return
+            written = await self._write(self._change(row=row))
+            if written.verdict is not Verdict.DONE:
+                return
+
+    def _row_now(self) -> Row:
+        state = self.ledger.state
+        stopping = state.stopping is not None
+        return Row(str(state.status), stopping, self.ledger.next_due())
+
+    def _change(self, **more: Any) -> Change:
+        ledger = self.ledger
+        return Change(ledger.run_id, ledger.epoch, ledger.number, self.thread, **more)
+
+    async def _write(self, change: Change) -> Written:
+        written = await self.station.runs.write(change)
+        if written.verdict is Verdict.GONE:
+            self.station.forget(self.ledger)
+        self.ledger.catch_up(written.facts)
+        if written.row_written:
+            self.ledger.row = change.row
+        return written
+
+    # -- carrying out -----------------------------------------------------------------------
+
+    async def _carry_out(
+        self, commands: Sequence[cmd.Command], in_hand: AttemptCommand | None = None
+    ) -> AttemptCommand | None:
+        """Carry out commands; gives the attempt to go on with."""
+        carrier = self._carrier
+        wanted: AttemptCommand | None = None
+        soon: cmd.Command | None = None
+        for command in commands:
+            if isinstance(command, ATTEMPTS):
+                free = in_hand is None and wanted is None and not self.worker.draining
+                if free and self.worker.can_run(self.ledger, command):
+                    wanted = command
+                else:
+                    carrier.send_attempt(command)
+            elif in_hand is None and soon is None and self._is_soon(command):
+                soon = command
+            else:
+                await carrier.carry_out(command)
+        if soon is not None and wanted is not None:
+            await carrier.carry_out(soon)
+            soon = None
+        await carrier.flush()
+        if carrier.to_stop:
+            return await self._stop_work()
+        if wanted is not None:
+            return await self._claim(wanted)
+        if soon is not None:
+            return await self._retry_soon(soon)
+        return in_hand
+
+    def _is_soon(self, command: cmd.Command) -> bool:
+        if not isinstance(command, cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo):
+            return False
+        return command.due_at - self.station.clock.now() <= IN_HAND_SECONDS
+
+    async def _retry_soon(self, command: cmd.Command) -> AttemptCommand | None:
+        assert isinstance(command, cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo)
+        await self.station.sleep_until(command.due_at)
+        foreseen = self.ledger.foresee(due_event(command), self.station.clock.now())
+        if foreseen.is_nothing:
+            return await self._resume()
+        written = await self._append(foreseen)
+        if written.verdict is Verdict.GONE:
+            return None
+        return await self._follow(written, 1)
+
+    async def _stop_work(self) -> AttemptCommand | None:
+        """The run is to stop: close what nobody has begun, and tell those who run something."""
+        self._carrier.to_stop = False
+        for attempt in tuple(self.ledger.running):
+            attempt.stop("stopped")
+        if not await self.station.refresh(self.ledger):
+            return None
+        waiting = [c for c in self.ledger.attempts() if place_of(c) not in self.ledger.leases]
+        waiting = [each for each in waiting if not isinstance(each, cmd.RunUndo)]
+        for command in waiting:
+            foreseen = self.ledger.foresee(stopped(command), self.station.clock.now())
+            if foreseen.is_nothing:
+                continue
+            written = await self._append(foreseen)
+            if written.verdict is not Verdict.DONE:
+                return await self._resume()
+            following = await self._follow(written, 1)
+            if following is not None:
+                return following
+        return None
+
+
+def attempt_place(attempt: Attempt) -> str:
+    """The place of an attempt."""
+    return place_of(attempt.command)
+
+
+def stopped(command: AttemptCommand) -> ev.Event:
+    """An attempt did not begin, or was stopped, because the run ends."""
+    if isinstance(command, cmd.RunItem):
+        return ev.ItemStopped(command.key, command.item, command.attempt)
+    assert isinstance(command, cmd.RunNode)
+    return ev.NodeStopped(command.key, command.attempt)
+
+
+def lost(command: AttemptCommand) -> ev.Event:
+    """The worker of an attempt is gone."""
+    if isinstance(command, cmd.RunItem):
+        return ev.ItemLost(command.key, command.item, command.attempt)
+    if isinstance(command, cmd.RunNode):
+        return ev.NodeLost(command.key, command.attempt)
+    return ev.UndoLost(command.target, command.attempt)
+
+
+def due_event(command: cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo) -> ev.Event:
+    """The delay before an attempt is over."""
+    if isinstance(command, cmd.RetryItem):
+        return ev.ItemRetryDue(command.key, command.item, command.attempt)
+    if isinstance(command, cmd.RetryUndo):
+        return ev.UndoRetryDue(command.target, command.attempt)
+    return ev.RetryDue(command.key, command.attempt)

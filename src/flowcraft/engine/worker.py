@@ -1,0 +1,259 @@
+"""A worker: takes messages off the queue and carries on with what they stand for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Iterable, Sequence
+
+from flowcraft.core import commands as cmd
+from flowcraft.core.builtins import BUILTIN_USES
+from flowcraft.engine.attempt import Attempt
+from flowcraft.engine.heartbeat import Beat, Heartbeat, OpenPorts
+from flowcraft.engine.jobs import Job, UnreadableJob, read_job
+from flowcraft.engine.ledger import Gap, Ledger
+from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.places import AttemptCommand, node_index_of
+from flowcraft.engine.station import Station
+from flowcraft.engine.strand import Leave, PutOff, Strand
+from flowcraft.engine.watch import WATCH
+from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.queue import Delivery
+from flowcraft.ports.runs import Held
+
+logger = logging.getLogger("flowcraft.worker")
+
+PREFETCH = 10
+"""Messages asked for at a time; never more than there are free hands for."""
+
+DEFAULT_CONCURRENCY = 10
+DEFAULT_LEASE_SECONDS = 30.0
+DEFAULT_DRAIN_SECONDS = 25.0
+DEFAULT_IMPLEMENTATION_SECONDS = 86_400.0
+TROUBLE_PAUSE_SECONDS = 1.0
+
+
+class Worker:
+    """Carries on with the messages of a queue, many at a time.
+
+    Args:
+        open_ports: Opens queue and stores; called for the worker and for its heartbeat.
+        options: Implementations, blueprints and the rest of what a runtime was given.
+        clock: The time.
+        identifiers: Where fresh ids come from.
+        concurrency: Messages worked on at once.
+        lease_seconds: How long a worker that is gone keeps others from its attempts.
+        poll_seconds: How long one look at the queue waits for a message.
+        drain_timeout_seconds: How long nodes may go on once the worker is to stop.
+        implementation_timeout_seconds: How long a node waits for a worker that can run it.
+        heartbeat: Whether leases are prolonged; tests in virtual time do without.
+    """
+
+    def __init__(
+        self,
+        open_ports: OpenPorts,
+        options: RuntimeOptions,
+        *,
+        clock: Clock,
+        identifiers: Identifiers,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        poll_seconds: float = 1.0,
+        drain_timeout_seconds: float = DEFAULT_DRAIN_SECONDS,
+        implementation_timeout_seconds: float = DEFAULT_IMPLEMENTATION_SECONDS,
+        heartbeat: bool = True,
+    ) -> None:
+        self._open_ports = open_ports
+        self._options = options
+        self._clock = clock
+        self._identifiers = identifiers
+        self._concurrency = concurrency
+        self.lease_seconds = lease_seconds
+        self._poll_seconds = poll_seconds
+        self._drain_timeout_seconds = drain_timeout_seconds
+        self.implementation_timeout_seconds = implementation_timeout_seconds
+        self._with_heartbeat = heartbeat
+        self.draining = False
+        self._station: Station | None = None
+        self._strands: dict[asyncio.Task[None], tuple[Strand | None, str]] = {}
+        self._stack = contextlib.AsyncExitStack()
+        self._poller: asyncio.Task[None] | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._free = asyncio.Event()
+        self._reported: set[str] = set()
+
+    @property
+    def station(self) -> Station:
+        """Ports and open runs, once the worker has started."""
+        assert self._station is not None, "the worker has not started"
+        return self._station
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that nodes run on."""
+        return self._loop
+
+    def attempts(self) -> Iterable[Attempt]:
+        """What is being executed right now."""
+        strands = [strand for strand, _ in tuple(self._strands.values())]
+        return [each.attempt for each in strands if each is not None and each.attempt is not None]
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being worked on."""
+        return bool(self._strands)
+
+    # -- starting and stopping --------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to take messages; returns once the queue is being polled."""
+        self._loop = asyncio.get_running_loop()
+        ports = await self._stack.enter_async_context(self._open_ports())
+        station = Station(ports, self._options, self._clock, self._identifiers)
+        station.attach()
+        self._station = station
+        for blueprint in tuple(self._options.blueprints.values()):
+            await station.keep(blueprint)
+        if self._with_heartbeat:
+            self._heartbeat = Heartbeat(self._open_ports, self, self.lease_seconds)
+            self._heartbeat.start()
+        WATCH.add(self)
+        self._poller = asyncio.create_task(self._poll())
+
+    async def stop(self) -> None:
+        """Take no more messages; let nodes finish, or hand back what does not in time."""
+        self.draining = True
+        self._free.set()
+        if self._poller is not None:
+            await self._poller
+        if self._strands:
+            await asyncio.wait(tuple(self._strands), timeout=self._drain_timeout_seconds)
+        await self._hand_back()
+        if self._heartbeat is not None:
+            await asyncio.to_thread(self._heartbeat.stop)
+        WATCH.remove(self)
+        if self._station is not None:
+            await self._station.tails.drain()
+        await self._stack.aclose()
+
+    async def _hand_back(self) -> None:
+        """Stop what still runs, and let others have it at once."""
+        while self._strands:
+            for task, (strand, _) in tuple(self._strands.items()):
+                if strand is not None and strand.attempt is not None:
+                    strand.hand_back()
+                else:
+                    task.cancel()
+            await asyncio.wait(tuple(self._strands), timeout=1.0)
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT, then drain."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            await self.start()
+            await stop.wait()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            await self.stop()
+
+    # -- messages ---------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        while not self.draining:
+            free = self._concurrency - len(self._strands)
+            if free <= 0:
+                self._free.clear()
+                await self._free.wait()
+                continue
+            try:
+                limit = min(free, PREFETCH)
+                deliveries = await self.station.queue.receive(limit, self._poll_seconds)
+            except Exception:
+                logger.exception("The queue could not be read; trying again")
+                await self.station.sleep_until(self._clock.now() + TROUBLE_PAUSE_SECONDS)
+                continue
+            for delivery in deliveries:
+                self._begin(delivery)
+
+    def _begin(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self.handle(delivery))
+        self._strands[task] = (None, delivery.handle)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._strands.pop(task, None)
+        self._free.set()
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("Working on a message broke off", exc_info=task.exception())
+
+    async def handle(self, delivery: Delivery) -> None:
+        """Carry on with what a message stands for; it is deleted last, or left."""
+        try:
+            job = read_job(delivery.body, self._options.serializer)
+        except UnreadableJob as error:
+            if delivery.id not in self._reported:
+                self._reported.add(delivery.id)
+                logger.error("Message %s is left on the queue: %s", delivery.id, error)
+            return
+        strand = Strand(self, job)
+        task = asyncio.current_task()
+        if task is not None and task in self._strands:
+            self._strands[task] = (strand, delivery.handle)
+        await self._work(strand, delivery)
+
+    async def _work(self, strand: Strand, delivery: Delivery) -> None:
+        try:
+            await strand.work()
+        except PutOff as off:
+            job = off.job or strand.job
+            await self._put_off(job, off.seconds)
+        except Leave:
+            return
+        except Gap:
+            # Another process wrote while this one was reading: look at it anew.
+            self.station.forget(strand.ledger)
+            await self._put_off(strand.job, 0.0)
+        except Exception:
+            # Trouble with a store or the queue never fails a run: the message comes again.
+            logger.exception("Run '%s': trouble; the message comes again", strand.job.run_id)
+            return
+        await self.station.queue.delete([delivery.handle])
+
+    async def _put_off(self, job: Job, seconds: float) -> None:
+        """Send the message anew: its visibility would count as a receive of a good message."""
+        await self.station.send_later(job, max(0.0, seconds))
+
+    def can_run(self, ledger: Ledger, command: AttemptCommand) -> bool:
+        """Whether there is something here to call for an attempt."""
+        if isinstance(command, cmd.RunItem):
+            uses = command.uses
+        else:
+            uses = ledger.plan.nodes[node_index_of(command)].definition.uses
+        return self.station.find(uses) is not None or uses in BUILTIN_USES
+
+    # -- leases -----------------------------------------------------------------------------
+
+    def beats(self) -> Sequence[Beat]:
+        """What is to be kept; called from the heartbeat's thread."""
+        beats = []
+        for strand, handle in tuple(self._strands.values()):
+            holding = strand.holding if strand is not None else None
+            lease = None
+            if strand is not None and holding is not None:
+                lease = Held(strand.job.run_id, holding.place, holding.token)
+            beats.append(Beat(handle, lease, strand))
+        return beats
+
+    def lost(self, strand: Strand) -> None:
+        """Somebody else holds a strand's lease; called from the heartbeat's thread."""
+        self.station.in_loop(strand.lose)
+
+    def stopping(self, strand: Strand) -> None:
+        """A strand's run is to stop; called from the heartbeat's thread."""
+        self.station.in_loop(strand.look)

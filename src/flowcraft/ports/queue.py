@@ -1,0 +1,64 @@
+"""Where jobs wait for a worker: a queue that delivers at least once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to send; it can be received after ``delay_seconds``."""
+
+    body: str
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that was received, and is hidden from others for the visibility timeout.
+
+    Attributes:
+        id: What the queue calls the message.
+        handle: Names this delivery of it.
+        body: The text that was sent.
+        receives: How often it was received, this time included.
+    """
+
+    id: str
+    handle: str
+    body: str
+    receives: int
+
+
+class Queue(Protocol):
+    """A queue of messages, delivered at least once and in no particular order.
+
+    Attributes:
+        max_delay_seconds: The longest delay that a message may be sent with.
+        visibility_seconds: How long a delivery is hidden from others.
+    """
+
+    @property
+    def max_delay_seconds(self) -> float:
+        """The longest delay that a message may be sent with."""
+        ...
+
+    @property
+    def visibility_seconds(self) -> float:
+        """How long a delivery is hidden from others, unless it is extended."""
+        ...
+
+    async def send(self, messages: Sequence[Outgoing]) -> None:
+        """Send messages; when it returns they are durable."""
+
+    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Receive at most ``limit`` messages, waiting up to ``wait_seconds`` for the first."""
+        ...
+
+    async def delete(self, handles: Sequence[str]) -> None:
+        """Forget deliveries for good; one that is gone already is no error."""
+
+    async def extend(self, handles: Sequence[str]) -> None:
+        """Hide deliveries for another visibility timeout from now on."""

@@ -1,0 +1,265 @@
+"""The records of runs: a log of facts each, the leases on their work, and a row for people.
+
+What is stored of a run is what happened, in order; everything else is derived from it (see
+``docs/decisions/0007-a-log-of-facts.md``). One conditional write does all that changes a record:
+it appends facts, gives up a lease, takes another and updates the row, or does nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened in a run.
+
+    Attributes:
+        number: Its place in the run's log, from 0 without gaps.
+        at: When it was written, in seconds since the epoch.
+        thread: Which message it was written for.
+        data: What happened, encoded by the engine.
+    """
+
+    number: int
+    at: float
+    thread: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A fact to be written. Of entries with the same ``id`` a run takes one."""
+
+    data: str
+    at: float
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to carry out one attempt at something.
+
+    Attributes:
+        place: What is to be carried out, the attempt included.
+        token: Who holds it: a fencing token.
+        thread: The message it is held for.
+        expires_at: When another may take it over, in the store's time.
+        over: Whether the attempt has ended; then nobody may take it any more.
+    """
+
+    place: str
+    token: str
+    thread: str
+    expires_at: float
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease to be taken."""
+
+    place: str
+    token: str
+    thread: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A lease that a write requires, and ends.
+
+    Attributes:
+        expired: The writer takes over from a holder that is gone: the lease must have expired.
+        give_back: The attempt never happened: its place is free again.
+    """
+
+    place: str
+    token: str
+    expired: bool = False
+    give_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What people, and whoever looks for stuck runs, see of a run.
+
+    Attributes:
+        status: The run's status.
+        stopping: Whether running nodes are to be stopped.
+        due_at: When its next timer is due; ``None`` without one.
+    """
+
+    status: str
+    stopping: bool = False
+    due_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A run without its facts.
+
+    Attributes:
+        run_id: The run.
+        epoch: Tells this start of it from another one under the same id.
+        blueprint_id: Its blueprint.
+        blueprint_hash: The content of the blueprint it was started with.
+        facts: How many facts it has.
+        row: What people see.
+        created_at: When it was started, in seconds since the epoch.
+        updated_at: When its row was last written.
+        parent: Of a child run what its parent needs to know it by.
+        tags: The user's labels.
+        key: The idempotency key it was started with.
+    """
+
+    run_id: str
+    epoch: str
+    blueprint_id: str
+    blueprint_hash: str
+    facts: int
+    row: Row
+    created_at: float
+    updated_at: float
+    parent: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A run with some of its facts, and the leases that are not over."""
+
+    head: Head
+    facts: Sequence[Fact]
+    leases: Sequence[Lease]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A conditional write.
+
+    Attributes:
+        run_id: The run.
+        epoch: Must be the run's.
+        seen: How many facts the writer knows.
+        thread: The message it writes for.
+        entries: Facts to append.
+        holding: The lease it must hold.
+        claim: A lease to take: if its place is free, and, when facts are appended too, if
+            nothing was written that the writer does not know.
+        row: The row that follows; written if nothing was written that the writer does not know.
+        exact: Refuse the whole write otherwise.
+    """
+
+    run_id: str
+    epoch: str
+    seen: int
+    thread: str = ""
+    entries: tuple[Entry, ...] = ()
+    holding: Holding | None = None
+    claim: Claim | None = None
+    row: Row | None = None
+    exact: bool = False
+
+
+class Verdict(StrEnum):
+    """What became of a write."""
+
+    DONE = "done"
+    GONE = "gone"  # no such run, or another epoch of it
+    LOST = "lost"  # the lease is somebody else's
+    STALE = "stale"  # something was written that the writer does not know
+    KNOWN = "known"  # an entry with this id was written before
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The answer to a write.
+
+    Attributes:
+        verdict: What became of it.
+        facts: All facts from ``seen`` on, the new ones included.
+        first: The number of the first fact appended.
+        granted: Whether the claim was granted.
+        lease: The lease that stands at the claim's place where it was not granted.
+        row_written: Whether the row was.
+    """
+
+    verdict: Verdict
+    facts: Sequence[Fact] = ()
+    first: int = -1
+    granted: bool = False
+    lease: Lease | None = None
+    row_written: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease to renew."""
+
+    run_id: str
+    place: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What became of a lease: whether it is still held, and whether its run is stopping."""
+
+    held: bool
+    stopping: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which runs to list, newest first; ``None`` for any.
+
+    Attributes:
+        after: Goes on behind the run of this id, as the page before said.
+        due_before: Runs with a timer due before this time.
+        updated_before: Runs whose row was last written before this time.
+    """
+
+    status: str | None = None
+    blueprint_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created_from: float | None = None
+    created_until: float | None = None
+    due_before: float | None = None
+    updated_before: float | None = None
+    after: str | None = None
+    limit: int = 100
+
+
+class RunStore(Protocol):
+    """Keeps the records of runs."""
+
+    async def create(self, head: Head, entry: Entry, thread: str) -> Head:
+        """Begin a record with its first fact, unless there is one of this run id or key.
+
+        Returns:
+            The run that is there now: the new one has the epoch of ``head``.
+        """
+        ...
+
+    async def read(self, run_id: str, since: int = 0) -> Record | None:
+        """A run, with its facts from number ``since`` on, and its leases."""
+
+    async def write(self, change: Change) -> Written:
+        """Do a conditional write."""
+        ...
+
+    async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:
+        """Prolong leases from now on, and learn what became of them."""
+        ...
+
+    async def find(self, query: Query) -> Sequence[Head]:
+        """List runs."""
+        ...
+
+    async def remove(self, run_id: str, epoch: str) -> None:
+        """Forget a run and everything that belongs to it."""
