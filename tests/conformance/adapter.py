@@ -13,9 +13,10 @@ from flowcraft.engine.bus import FlowEvent
 from flowcraft.engine.context import CancelToken
 from flowcraft.errors import ExpressionError, FlowcraftError
 from flowcraft.testing import VirtualClock
-from tests.conformance.backends import EVALUATORS, OpenBackend, Outcome, Setup
+from tests.conformance.backends import OpenBackend
 from tests.conformance.behaviours import LIBRARY, World
 from tests.conformance.lint import lint_outcome
+from tests.conformance.outcomes import EVALUATORS, Outcome, Setup
 from tests.conformance.recorder import Recorder
 
 Case = Mapping[str, Any]

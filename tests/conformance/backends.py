@@ -9,57 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from flowcraft.core.expressions import Evaluator, PropertyEvaluator, SafeEvaluator
-from flowcraft.core.state import ErrorInfo
-from flowcraft.engine.bus import Listener
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.runtime import FlowRuntime
-from flowcraft.testing import VirtualClock
-
-EVALUATORS: Final[Mapping[str, Callable[[], Evaluator]]] = {
-    "property": PropertyEvaluator,
-    "unsafe": SafeEvaluator,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a backend needs to run one case.
-
-    Attributes:
-        blueprint: The blueprint of the case, as it is handed over.
-        blueprints: Further blueprints by id.
-        registry: The behaviours by name.
-        options: The ``options`` of the case.
-        listener: Takes the events of the engine.
-        clock: The time of all runs; it jumps to the next timer when nothing is at work.
-    """
-
-    blueprint: Mapping[str, Any]
-    blueprints: Mapping[str, Any]
-    registry: Mapping[str, Any]
-    options: Mapping[str, Any]
-    listener: Listener
-    clock: VirtualClock
-
-    @property
-    def evaluator(self) -> Evaluator:
-        """The evaluator that the case asks for."""
-        return EVALUATORS[self.options.get("evaluator", "property")]()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended or where it rests; ``saved`` is what a resume continues from."""
-
-    status: str
-    context: Mapping[str, Any]
-    errors: list[dict[str, Any]] = field(default_factory=list)
-    saved: Any = None
+from tests.conformance.durable import durable, in_memory
+from tests.conformance.outcomes import Outcome, Setup, error_data
 
 
 class Engine(Protocol):
@@ -127,21 +83,12 @@ async def memory(setup: Setup) -> AsyncIterator[Engine]:
 
 OpenBackend = Callable[[Setup], AbstractAsyncContextManager[Engine]]
 
-BACKENDS: Final[Mapping[str, OpenBackend]] = {"memory": memory}
+BACKENDS: Final[Mapping[str, OpenBackend]] = {
+    "memory": memory,
+    "durable": durable(in_memory),
+}
 
 
 def _outcome(result: RunResult) -> Outcome:
     errors = [error_data(error) for error in result.errors]
     return Outcome(str(result.status), dict(result.context), errors, result.state)
-
-
-def error_data(error: ErrorInfo) -> dict[str, Any]:
-    """An error of a run as the case files write it."""
-    return {
-        "message": error.message,
-        "nodeId": error.node_id,
-        "name": error.type,
-        "isFatal": error.is_fatal,
-        "originalIsFatal": error.is_fatal,
-        "causes": [message for _, message in error.causes],
-    }

@@ -28,7 +28,7 @@ from tests.conformance.compare import REQUIRED_LEVEL, check, plain
 from tests.conformance.rules import BY_RULE
 
 FOR_INFORMATION: Final = frozenset({"mermaid", "mermaid_run"})
-LONGEST_CASE_SECONDS: Final = 60.0
+LONGEST_CASE_SECONDS: Final = 5.0
 _SHOWN_DIFFERENCES: Final = 8
 _SHOWN_CHARACTERS: Final = 400
 _EXIT_FAILED: Final = 1

@@ -140,6 +140,8 @@ class PropertyEvaluator:
     """
 
     __slots__ = ()
+    paths_only = True
+    """The roots of its paths are context keys and nothing else."""
 
     def evaluate(self, expression: str, scope: Mapping[str, Any]) -> Any:
         """Follow a path from a name of the scope; see `Evaluator.evaluate`.

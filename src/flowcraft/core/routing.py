@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from flowcraft.core.blueprint import EdgeDefinition
 from flowcraft.core.context import Overlay
-from flowcraft.core.expressions import PropertyEvaluator, is_truthy
+from flowcraft.core.expressions import is_truthy
 from flowcraft.core.plan import Key, Kind, PlanNode
 from flowcraft.core.step import Step
 from flowcraft.core.values import snapshot
@@ -102,7 +102,7 @@ def truth_of(step: Step, condition: str, front: Mapping[str, Any]) -> tuple[bool
     for property paths, whose roots are keys and nothing else.
     """
     view = step.context
-    if not isinstance(step.plan.evaluator, PropertyEvaluator):
+    if not getattr(step.plan.evaluator, "paths_only", False):
         front = {**front, "context": view}
     try:
         return is_truthy(step.plan.evaluator.evaluate(condition, Overlay(front, view))), None

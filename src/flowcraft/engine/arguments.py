@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.graph import analyze_blueprint
 from flowcraft.core.values import snapshot
 from flowcraft.engine.json_text import read_deep
-from flowcraft.errors import FlowcraftError
+from flowcraft.errors import BlueprintError, FlowcraftError, Problem
 
 
 def initial_context(
@@ -58,6 +60,20 @@ def checked_run_id(run_id: str) -> str:
     if not run_id.isprintable() and any(map(_is_unfit, run_id)):
         raise ValueError(f"run_id holds control characters or lone surrogates: {run_id!a}.")
     return run_id
+
+
+def check_strict(blueprint: WorkflowBlueprint, strict: bool) -> None:
+    """Refuse a blueprint with cycles, where that is asked for.
+
+    Raises:
+        BlueprintError: It has a cycle; the message shows the first.
+    """
+    if strict and not (analysis := analyze_blueprint(blueprint)).is_dag:
+        cycle = " -> ".join(analysis.cycles[0])
+        raise BlueprintError(
+            [Problem("edges", f"cycles are refused in strict mode: {cycle}")],
+            blueprint_id=blueprint.id,
+        )
 
 
 def checked_choice(name: str, value: str, choices: tuple[str, ...]) -> str:

@@ -14,7 +14,12 @@ from flowcraft.core.plan import Key, index_of_key
 from flowcraft.core.state import CHILD, RunStatus
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
-from flowcraft.engine.arguments import checked_choice, checked_run_id, initial_context
+from flowcraft.engine.arguments import (
+    check_strict,
+    checked_choice,
+    checked_run_id,
+    initial_context,
+)
 from flowcraft.engine.attempt import checked_action
 from flowcraft.engine.blocking import BlockingClient
 from flowcraft.engine.carrying import child_run_id
@@ -166,6 +171,7 @@ class FlowClient:
         tags: Mapping[str, str] | None = None,
         start_at: datetime | None = None,
         on_failure: Literal["fail_fast", "continue"] | None = None,
+        cancelled: bool = False,
     ) -> Run:
         """Start a run; it is stored when this returns, and goes on whatever happens here.
 
@@ -180,6 +186,7 @@ class FlowClient:
             tags: Labels to find the run by.
             start_at: When it is to start; at once by default.
             on_failure: Whether a failure stops the run at once; overrides the blueprint.
+            cancelled: Store it as cancelled by the caller, so that nothing of it starts.
 
         Raises:
             FlowcraftError: Nobody knows the blueprint.
@@ -189,6 +196,7 @@ class FlowClient:
         """
         station = await self._opened()
         blueprint = await self._blueprint(station, flow)
+        check_strict(blueprint, self._options.strict)
         if on_failure is not None:
             checked_choice("on_failure", on_failure, ("fail_fast", "continue"))
         started = ev.RunStarted(
@@ -196,6 +204,7 @@ class FlowClient:
             context=initial_context(context, self._options.serializer.codec_for),
             fail_fast=None if on_failure is None else on_failure == "fail_fast",
             max_executions=self._options.max_executions,
+            cancelled="cancelled by the caller" if cancelled else None,
         )
         job = await begin_run(
             station,

@@ -10,12 +10,12 @@ from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.expressions import Evaluator, SafeEvaluator
-from flowcraft.core.graph import analyze_blueprint
 from flowcraft.core.plan import Plan
 from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, RunState
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
 from flowcraft.engine.arguments import (
+    check_strict,
     checked_choice,
     checked_concurrency,
     checked_run_id,
@@ -38,7 +38,7 @@ from flowcraft.engine.serializer import JsonSerializer, Serializer
 from flowcraft.engine.session import Session
 from flowcraft.engine.threads import DaemonThreads
 from flowcraft.engine.watch import WATCH
-from flowcraft.errors import BlueprintError, FlowcraftError, InvalidRunState, Problem
+from flowcraft.errors import FlowcraftError, InvalidRunState
 from flowcraft.ports.clock import Clock, Identifiers
 
 Timers = Literal["wait", "return"]
@@ -179,7 +179,7 @@ class FlowRuntime:
                 another type.
         """
         blueprint, known = self._resolve(flow)
-        self._check_strict(blueprint, self.options.strict if strict is None else strict)
+        check_strict(blueprint, self.options.strict if strict is None else strict)
         if on_failure is not None:
             checked_choice("on_failure", on_failure, ("fail_fast", "continue"))
         started = ev.RunStarted(
@@ -374,14 +374,6 @@ class FlowRuntime:
 
     def _as_blueprint(self, flow: WorkflowBlueprint | Mapping[str, Any]) -> WorkflowBlueprint:
         return flow if isinstance(flow, WorkflowBlueprint) else self.plans.read(flow)
-
-    def _check_strict(self, blueprint: WorkflowBlueprint, strict: bool) -> None:
-        if strict and not (analysis := analyze_blueprint(blueprint)).is_dag:
-            cycle = " -> ".join(analysis.cycles[0])
-            raise BlueprintError(
-                [Problem("edges", f"cycles are refused in strict mode: {cycle}")],
-                blueprint_id=blueprint.id,
-            )
 
 
 def _in_event_loop() -> bool:

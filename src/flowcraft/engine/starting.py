@@ -9,14 +9,16 @@ from typing import NamedTuple
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.decide import decide
-from flowcraft.core.plan import Key
+from flowcraft.core.plan import Key, Plan
 from flowcraft.core.state import RunState, apply
 from flowcraft.engine.facts import write_fact
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.saved import key_data, read_key
 from flowcraft.engine.station import Station
-from flowcraft.ports.runs import Entry, Head, Row
+from flowcraft.engine.tape import Tape
+from flowcraft.engine.telling import tell_decision
+from flowcraft.ports.runs import Entry, Fact, Head, Row
 
 
 class Parent(NamedTuple):
@@ -90,6 +92,8 @@ async def begin_run(
     )
     entry = Entry(write_fact(started, recording, station.options.serializer), now)
     stored = await station.runs.create(head, entry, thread)
+    if stored.epoch == epoch and station.bus.active:
+        _tell(station, stored, Fact(0, now, thread, entry.data), plan, tape)
     return Job(
         stored.run_id,
         stored.epoch,
@@ -97,3 +101,12 @@ async def begin_run(
         f"start/{stored.epoch}",
         due_at=due_at,
     )
+
+
+def _tell(station: Station, head: Head, fact: Fact, plan: Plan, tape: Tape) -> None:
+    """Tell listeners of the start, where it was stored."""
+    ledger = Ledger(station, head, plan, tape)
+    ledger.catch_up([fact])
+    found = ledger.decision_of(0)
+    if found is not None:
+        tell_decision(ledger, *found)

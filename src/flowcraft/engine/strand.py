@@ -103,8 +103,13 @@ class Strand:
     async def _claim_place(self, place: str) -> AttemptCommand | None:
         command = self.ledger.attempt_at(place)
         if command is None:
+            # It may have become ready since the run was last looked at here.
+            if not await self.station.refresh(self.ledger):
+                return None
+            command = self.ledger.attempt_at(place)
+        if command is None:
             return await self._resume()
-        if not self.worker.can_run(self.ledger, command) and not self._gave_up_waiting():
+        if not self.worker.can_run(self.ledger.plan, command) and not self._gave_up_waiting():
             raise PutOff(self._put_back_seconds(), self.job.put_off(self.station.clock.now()))
         return await self._claim(command)
 
@@ -304,7 +309,7 @@ class Strand:
         if self.worker.draining:
             return None
         for command in decision.commands:
-            if isinstance(command, ATTEMPTS) and self.worker.can_run(self.ledger, command):
+            if isinstance(command, ATTEMPTS) and self.worker.can_run(decision.plan, command):
                 return command
         return None
 
@@ -372,7 +377,7 @@ class Strand:
         for command in commands:
             if isinstance(command, ATTEMPTS):
                 free = in_hand is None and wanted is None and not self.worker.draining
-                if free and self.worker.can_run(self.ledger, command):
+                if free and self.worker.can_run(self.ledger.plan, command):
                     wanted = command
                 else:
                     carrier.send_attempt(command)

@@ -29,6 +29,7 @@ class Tape:
 
     def __init__(self, evaluator: Evaluator, registered: CodecLookup | None) -> None:
         self._evaluator = evaluator
+        self.paths_only = bool(getattr(evaluator, "paths_only", False))
         self._registered = registered
         self._recording: Recording = []
         self._playing: list[list[Any]] = []

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 
 from flowcraft.core import commands as cmd
 from flowcraft.core.builtins import BUILTIN_USES
+from flowcraft.core.plan import Plan
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.heartbeat import Beat, Heartbeat, OpenPorts
 from flowcraft.engine.jobs import Job, UnreadableJob, read_job
-from flowcraft.engine.ledger import Gap, Ledger
+from flowcraft.engine.ledger import Gap
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.places import AttemptCommand, node_index_of
 from flowcraft.engine.station import Station
@@ -229,12 +230,12 @@ class Worker:
         """Send the message anew: its visibility would count as a receive of a good message."""
         await self.station.send_later(job, max(0.0, seconds))
 
-    def can_run(self, ledger: Ledger, command: AttemptCommand) -> bool:
+    def can_run(self, plan: Plan, command: AttemptCommand) -> bool:
         """Whether there is something here to call for an attempt."""
         if isinstance(command, cmd.RunItem):
             uses = command.uses
         else:
-            uses = ledger.plan.nodes[node_index_of(command)].definition.uses
+            uses = plan.nodes[node_index_of(command)].definition.uses
         return self.station.find(uses) is not None or uses in BUILTIN_USES
 
     # -- leases -----------------------------------------------------------------------------

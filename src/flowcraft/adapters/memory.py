@@ -1,0 +1,370 @@
+"""The ports in the memory of one process: for tests, and for trying things out.
+
+What is kept here ends with the process. Each object is the storage itself: give the same one to
+everybody who is to see the same queue or the same runs. Event loops in several threads may share
+it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from flowcraft.adapters.waiting import Waiting
+from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.errors import RunNotFound
+from flowcraft.ports.clock import Clock
+from flowcraft.ports.queue import Delivery, Outgoing
+from flowcraft.ports.runs import (
+    Change,
+    Claim,
+    Entry,
+    Fact,
+    Head,
+    Held,
+    Holding,
+    Lease,
+    Query,
+    Record,
+    Renewed,
+    Row,
+    Verdict,
+    Written,
+)
+
+# --- texts ---------------------------------------------------------------------------------
+
+
+class MemoryBlobs:
+    """Texts by key, in a dict."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    async def put(self, key: str, text: str, *, replace: bool = False) -> None:
+        """Keep a text; one that is there already stays, unless it is to be replaced."""
+        with self._lock:
+            if replace or key not in self._texts:
+                self._texts[key] = text
+
+    async def get(self, key: str) -> str | None:
+        """The text kept under a key, or ``None``."""
+        with self._lock:
+            return self._texts.get(key)
+
+    async def delete(self, key: str) -> None:
+        """Forget a text; one that is not there is no error."""
+        with self._lock:
+            self._texts.pop(key, None)
+
+
+# --- messages ------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Message:
+    number: int
+    body: str
+    visible_at: float
+    receives: int = 0
+
+    @property
+    def handle(self) -> str:
+        return f"{self.number}/{self.receives}"
+
+
+class MemoryQueue:
+    """A queue in memory; who has been visible the longest is received first.
+
+    Args:
+        clock: Decides what is visible, and wakes those who wait.
+        visibility_seconds: How long a delivery is hidden from others; more than 0.
+    """
+
+    def __init__(self, clock: Clock, *, visibility_seconds: float = 30.0) -> None:
+        self._clock = clock
+        self._visibility_seconds = visibility_seconds
+        self._lock = threading.Lock()
+        self._waiting = Waiting(clock)
+        self._numbers = itertools.count(1)
+        self._messages: dict[int, _Message] = {}
+        # When each message gets visible, and its number. Hiding a message again adds an entry;
+        # the one before is dropped when its turn comes.
+        self._order: list[tuple[float, int]] = []
+
+    @property
+    def max_delay_seconds(self) -> float:
+        """Any delay will do."""
+        return float("inf")
+
+    @property
+    def visibility_seconds(self) -> float:
+        """How long a delivery is hidden from others, unless it is extended."""
+        return self._visibility_seconds
+
+    async def send(self, messages: Sequence[Outgoing]) -> None:
+        """Send messages."""
+        if not messages:
+            return
+        with self._lock:
+            now = self._clock.now()
+            for message in messages:
+                sent = _Message(next(self._numbers), message.body, 0.0)
+                self._messages[sent.number] = sent
+                self._show_at(sent, now + message.delay_seconds)
+        self._waiting.wake()
+
+    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Receive at most ``limit`` messages, waiting up to ``wait_seconds`` for the first."""
+        deadline = self._clock.now() + wait_seconds
+        while True:
+            place = self._waiting.place()
+            with self._lock:
+                now = self._clock.now()
+                taken = self._take(now, limit)
+                message = self._next()
+                due = deadline if message is None else min(message.visible_at, deadline)
+            if taken or limit < 1 or now >= deadline:
+                self._waiting.leave(place)
+                return taken
+            await self._waiting.wait(place, due)
+
+    async def delete(self, handles: Sequence[str]) -> None:
+        """Forget deliveries for good; one that is gone already is no error."""
+        with self._lock:
+            for handle in handles:
+                if (message := self._delivered(handle)) is not None:
+                    del self._messages[message.number]
+
+    async def extend(self, handles: Sequence[str]) -> None:
+        """Hide deliveries for another visibility timeout from now on."""
+        with self._lock:
+            until = self._clock.now() + self._visibility_seconds
+            for handle in handles:
+                if (message := self._delivered(handle)) is not None:
+                    self._show_at(message, until)
+
+    def _show_at(self, message: _Message, when: float) -> None:
+        message.visible_at = when
+        heapq.heappush(self._order, (when, message.number))
+
+    def _next(self) -> _Message | None:
+        """The message that is visible first; entries that do not hold any more are dropped."""
+        while self._order:
+            when, number = self._order[0]
+            message = self._messages.get(number)
+            if message is not None and message.visible_at == when:
+                return message
+            heapq.heappop(self._order)
+        return None
+
+    def _take(self, now: float, limit: int) -> list[Delivery]:
+        taken: list[Delivery] = []
+        while len(taken) < limit and (message := self._next()) and message.visible_at <= now:
+            heapq.heappop(self._order)
+            message.receives += 1
+            self._show_at(message, now + self._visibility_seconds)
+            id_, handle = str(message.number), message.handle
+            taken.append(Delivery(id_, handle, message.body, message.receives))
+        return taken
+
+    def _delivered(self, handle: str) -> _Message | None:
+        """The message of a delivery, unless it was received again since, or is gone."""
+        message = self._messages.get(int(handle.partition("/")[0]))
+        return message if message is not None and message.handle == handle else None
+
+
+# --- runs ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run's record. The number of facts in ``head`` is not kept up to date."""
+
+    head: Head
+    facts: list[Fact] = field(default_factory=list)
+    entry_ids: set[str] = field(default_factory=set)
+    leases: dict[str, Lease] = field(default_factory=dict)
+
+    def current_head(self) -> Head:
+        return replace(self.head, facts=len(self.facts))
+
+    def append(self, entries: Sequence[Entry], thread: str) -> None:
+        for entry in entries:
+            self.facts.append(Fact(len(self.facts), entry.at, thread, entry.data))
+            if entry.id is not None:
+                self.entry_ids.add(entry.id)
+
+    def holds(self, holding: Holding, now: float) -> bool:
+        lease = self.leases.get(holding.place)
+        if lease is None or lease.over or lease.token != holding.token:
+            return False
+        return not holding.expired or lease.expires_at <= now
+
+    def end(self, holding: Holding) -> None:
+        lease = self.leases.pop(holding.place)
+        if not holding.give_back:
+            self.leases[holding.place] = replace(lease, over=True)
+
+    def claim(self, claim: Claim, now: float, may_take: bool) -> tuple[bool, Lease | None]:
+        """Take a lease; if that is not to be, say which one stands in the way."""
+        lease = self.leases.get(claim.place)
+        if lease is not None and (lease.over or lease.token != claim.token):
+            return False, lease
+        if lease is None and not may_take:
+            return False, None
+        # A lease that is the claim's own is one whose grant was lost on the way.
+        expires_at = now + claim.seconds
+        self.leases[claim.place] = Lease(claim.place, claim.token, claim.thread, expires_at)
+        return True, None
+
+    def set_row(self, row: Row, now: float) -> bool:
+        status = self.head.row.status
+        if status in FINAL_STATUSES and row.status != status:
+            return False
+        self.head = replace(self.head, row=row, updated_at=now)
+        return True
+
+
+class MemoryRuns:
+    """The records of runs in memory.
+
+    Args:
+        clock: Decides when a lease has expired.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._runs: dict[str, _Run] = {}
+        self._keys: dict[str, str] = {}
+
+    async def create(self, head: Head, entry: Entry, thread: str) -> Head:
+        """Begin a record with its first fact, unless there is one of this run id or key.
+
+        Returns:
+            The run that is there now: the new one has the epoch of ``head``.
+        """
+        with self._lock:
+            there = self._runs.get(head.run_id)
+            if there is None and head.key is not None and head.key in self._keys:
+                there = self._runs[self._keys[head.key]]
+            if there is None:
+                there = _Run(replace(head, tags=dict(head.tags)))
+                there.append((entry,), thread)
+                self._runs[head.run_id] = there
+                if head.key is not None:
+                    self._keys[head.key] = head.run_id
+            return there.current_head()
+
+    async def read(self, run_id: str, since: int = 0) -> Record | None:
+        """A run, with its facts from number ``since`` on, and its leases."""
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is None:
+                return None
+            leases = tuple(lease for lease in run.leases.values() if not lease.over)
+            return Record(run.current_head(), tuple(run.facts[since:]), leases)
+
+    async def write(self, change: Change) -> Written:
+        """Do a conditional write."""
+        with self._lock:
+            run = self._runs.get(change.run_id)
+            if run is None or run.head.epoch != change.epoch:
+                return Written(Verdict.GONE)
+            now = self._clock.now()
+            is_current = change.seen == len(run.facts)
+            refusal = _refusal(run, change, is_current, now)
+            if refusal is not None:
+                return Written(refusal, tuple(run.facts[change.seen :]))
+            return _carry_out(run, change, is_current, now)
+
+    async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:
+        """Prolong leases from now on, and learn what became of them."""
+        with self._lock:
+            until = self._clock.now() + seconds
+            return [self._renew(held, until) for held in leases]
+
+    async def find(self, query: Query) -> Sequence[Head]:
+        """List runs.
+
+        Raises:
+            RunNotFound: There is no run any more that the list should go on behind.
+        """
+        with self._lock:
+            heads = [run.current_head() for run in self._runs.values()]
+            behind = self._runs.get(query.after or "")
+        if query.after is not None:
+            if behind is None:
+                raise RunNotFound(f"There is no run '{query.after}' to go on behind.")
+            heads = [head for head in heads if _place(head) < _place(behind.head)]
+        found = sorted((head for head in heads if _matches(head, query)), key=_place, reverse=True)
+        return found[: query.limit]
+
+    async def remove(self, run_id: str, epoch: str) -> None:
+        """Forget a run and everything that belongs to it."""
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is None or run.head.epoch != epoch:
+                return
+            del self._runs[run_id]
+            if run.head.key is not None:
+                del self._keys[run.head.key]
+
+    def _renew(self, held: Held, until: float) -> Renewed:
+        run = self._runs.get(held.run_id)
+        if run is None:
+            return Renewed(held=False, stopping=False)
+        lease = run.leases.get(held.place)
+        is_held = lease is not None and lease.token == held.token and not lease.over
+        if lease is not None and is_held:
+            run.leases[held.place] = replace(lease, expires_at=until)
+        return Renewed(is_held, run.head.row.stopping)
+
+
+def _refusal(run: _Run, change: Change, is_current: bool, now: float) -> Verdict | None:
+    """Why nothing is written, if so. The first reason counts."""
+    if change.exact and not is_current:
+        return Verdict.STALE
+    ids = [entry.id for entry in change.entries if entry.id is not None]
+    if len(set(ids)) < len(ids) or not run.entry_ids.isdisjoint(ids):
+        return Verdict.KNOWN
+    if change.holding is not None and not run.holds(change.holding, now):
+        return Verdict.LOST
+    return None
+
+
+def _carry_out(run: _Run, change: Change, is_current: bool, now: float) -> Written:
+    if change.holding is not None:
+        run.end(change.holding)
+    granted, lease = False, None
+    if change.claim is not None:
+        may_take = is_current or not change.entries
+        granted, lease = run.claim(change.claim, now, may_take)
+    first = len(run.facts) if change.entries else -1
+    run.append(change.entries, change.thread)
+    row_written = change.row is not None and is_current and run.set_row(change.row, now)
+    facts = tuple(run.facts[change.seen :])
+    return Written(Verdict.DONE, facts, first, granted, lease, row_written)
+
+
+def _place(head: Head) -> tuple[float, str]:
+    """Where a run stands in lists, read backwards."""
+    return head.created_at, head.run_id
+
+
+def _matches(head: Head, query: Query) -> bool:
+    due_at = head.row.due_at
+    return (
+        query.status in (None, head.row.status)
+        and query.blueprint_id in (None, head.blueprint_id)
+        and query.tags.items() <= head.tags.items()
+        and (query.created_from is None or head.created_at >= query.created_from)
+        and (query.created_until is None or head.created_at < query.created_until)
+        and (query.due_before is None or (due_at is not None and due_at < query.due_before))
+        and (query.updated_before is None or head.updated_at < query.updated_before)
+    )

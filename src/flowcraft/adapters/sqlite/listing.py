@@ -1,0 +1,89 @@
+"""Runs as rows: reading them back, and finding them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flowcraft.adapters.sqlite.connection import Execute
+from flowcraft.errors import RunNotFound
+from flowcraft.ports.runs import Head, Query, Row
+
+_COLUMNS = """
+    SELECT run_id, epoch, blueprint_id, blueprint_hash,
+           (SELECT max(number) + 1 FROM facts WHERE run_id = runs.run_id),
+           status, stopping, due_at, created_at, updated_at, parent, tags, key
+"""
+
+HEADS = f"{_COLUMNS} FROM runs"
+"""The rows of runs, for :func:`head_of`."""
+
+# Without statistics SQLite would take the order by time to be worth more than the index of the
+# few runs that have a timer.
+_DUE_HEADS = f"{_COLUMNS} FROM runs INDEXED BY runs_by_due"
+
+_PLACE = "SELECT created_at, run_id FROM runs WHERE run_id = ?"
+_ORDER = "ORDER BY created_at DESC, run_id DESC LIMIT ?"
+_HAS_TAG = "run_id IN (SELECT run_id FROM tags WHERE name = ? AND value = ?)"
+
+_CONDITIONS = {
+    "status": "status = ?",
+    "blueprint_id": "blueprint_id = ?",
+    "created_from": "created_at >= ?",
+    "created_until": "created_at < ?",
+    "due_before": "due_at < ?",
+    "updated_before": "updated_at < ?",
+}
+
+
+def list_runs(execute: Execute, query: Query) -> list[Head]:
+    """The runs that a query asks for.
+
+    Raises:
+        RunNotFound: There is no run any more that the list should go on behind.
+    """
+    terms = list(_terms(execute, query))
+    where = "WHERE " + " AND ".join(text for text, _ in terms) if terms else ""
+    source = HEADS if query.due_before is None else _DUE_HEADS
+    values = [value for _, given in terms for value in given]
+    return [head_of(row) for row in execute(f"{source} {where} {_ORDER}", (*values, query.limit))]
+
+
+def head_of(row: tuple[Any, ...]) -> Head:
+    """The run of a row of ``HEADS``."""
+    run_id, epoch, blueprint_id, blueprint_hash, facts, status, stopping, due_at, *rest = row
+    created_at, updated_at, parent, tags, key = rest
+    return Head(
+        run_id=run_id,
+        epoch=epoch,
+        blueprint_id=blueprint_id,
+        blueprint_hash=blueprint_hash,
+        facts=facts,
+        row=Row(status, bool(stopping), due_at),
+        created_at=created_at,
+        updated_at=updated_at,
+        parent=parent,
+        tags=json.loads(tags) if tags else {},
+        key=key,
+    )
+
+
+def tags_text(tags: Mapping[str, str]) -> str:
+    """Tags as the text that :func:`head_of` reads."""
+    return json.dumps(dict(tags)) if tags else ""
+
+
+def _terms(execute: Execute, query: Query) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Conditions on a row, with their values."""
+    for name, text in _CONDITIONS.items():
+        value = getattr(query, name)
+        if value is not None:
+            yield text, (value,)
+    for tag in query.tags.items():
+        yield _HAS_TAG, tag
+    if query.after is not None:
+        place = execute(_PLACE, (query.after,)).fetchone()
+        if place is None:
+            raise RunNotFound(f"There is no run '{query.after}' to go on behind.")
+        yield "(created_at, run_id) < (?, ?)", place

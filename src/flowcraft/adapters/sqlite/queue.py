@@ -1,0 +1,123 @@
+"""A queue in a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from flowcraft.adapters.sqlite.connection import Database
+from flowcraft.ports.queue import Delivery, Outgoing
+
+POLL_SECONDS = (0.02, 0.2)
+"""How long a waiting receiver leaves the database alone: at first, and at most.
+
+A message from the same process wakes it at once.
+"""
+
+_POLL_GROWTH = 1.5
+
+_SEND = "INSERT INTO messages (body, visible_at, receives) VALUES (?, ?, 0)"
+_NEXT = "SELECT visible_at FROM messages ORDER BY visible_at LIMIT 1"
+_RECEIVE = """
+    UPDATE messages SET visible_at = ?, receives = receives + 1
+    WHERE id IN (SELECT id FROM messages WHERE visible_at <= ? ORDER BY visible_at, id LIMIT ?)
+    RETURNING id, receives, body
+"""
+_EXTEND = "UPDATE messages SET visible_at = ? WHERE id = ? AND receives = ?"
+_DELETE = "DELETE FROM messages WHERE id = ? AND receives = ?"
+
+
+class SqliteQueue:
+    """A queue in a table; who has been visible the longest is received first.
+
+    Each method raises a ``StorageError`` if the database cannot be used.
+
+    Args:
+        database: Where the messages are.
+        visibility_seconds: How long a delivery is hidden from others; more than 0.
+    """
+
+    def __init__(self, database: Database, *, visibility_seconds: float = 30.0) -> None:
+        self._database = database
+        self._clock = database.clock
+        self._visibility_seconds = visibility_seconds
+
+    @property
+    def max_delay_seconds(self) -> float:
+        """Any delay will do."""
+        return math.inf
+
+    @property
+    def visibility_seconds(self) -> float:
+        """How long a delivery is hidden from others, unless it is extended."""
+        return self._visibility_seconds
+
+    async def send(self, messages: Sequence[Outgoing]) -> None:
+        """Send messages, all or none; see ``Database`` for what they outlive then."""
+        if not messages:
+            return
+        now = self._clock.now()
+        with self._database.transaction as execute:
+            for message in messages:
+                execute(_SEND, (message.body, now + message.delay_seconds))
+        self._database.waiting.wake()
+
+    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Receive at most ``limit`` messages, waiting up to ``wait_seconds`` for the first."""
+        if limit < 1:
+            return ()
+        deadline = self._clock.now() + wait_seconds
+        waiting = self._database.waiting
+        pause, longest = POLL_SECONDS
+        while True:
+            now = self._clock.now()
+            due = self._due()
+            if due <= now:
+                if taken := self._take(limit, now):
+                    return taken
+                # Another process was faster.
+                continue
+            if now >= deadline:
+                return ()
+            # Nobody in this loop has a turn between the look and the wait: nothing is missed.
+            await waiting.wait(waiting.place(), min(deadline, now + pause, due))
+            pause = min(pause * _POLL_GROWTH, longest)
+
+    async def delete(self, handles: Sequence[str]) -> None:
+        """Forget deliveries for good; one that is gone already is no error."""
+        if not handles:
+            return
+        with self._database.transaction as execute:
+            for handle in handles:
+                execute(_DELETE, _delivery(handle))
+
+    async def extend(self, handles: Sequence[str]) -> None:
+        """Hide deliveries for another visibility timeout from now on."""
+        if not handles:
+            return
+        until = self._clock.now() + self._visibility_seconds
+        with self._database.transaction as execute:
+            for handle in handles:
+                execute(_EXTEND, (until, *_delivery(handle)))
+
+    def _due(self) -> float:
+        """When the next message gets visible, or did.
+
+        Looking first lets those who poll an empty queue stay out of the way of those who write.
+        """
+        with self._database.snapshot as execute:
+            row = execute(_NEXT).fetchone()
+        return math.inf if row is None else row[0]
+
+    def _take(self, limit: int, now: float) -> list[Delivery]:
+        with self._database.transaction as execute:
+            rows = execute(_RECEIVE, (now + self._visibility_seconds, now, limit)).fetchall()
+        # RETURNING promises no order; the oldest are taken, and handed out by age.
+        rows.sort()
+        return [Delivery(str(id_), f"{id_}/{n}", body, n) for id_, n, body in rows]
+
+
+def _delivery(handle: str) -> tuple[int, int]:
+    """The number of a message, and which time of receiving it this was."""
+    id_, _, receives = handle.partition("/")
+    return int(id_), int(receives)

@@ -1,0 +1,146 @@
+"""The corpus on durable backends: workers and a client on queue and stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
+
+from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
+from flowcraft.adapters.system import SystemClock, SystemIdentifiers
+from flowcraft.core.state import RunStatus
+from flowcraft.engine.adapter import Adapter
+from flowcraft.engine.client import StoredRun
+from flowcraft.engine.context import CancelToken
+from flowcraft.engine.heartbeat import OpenPorts
+from flowcraft.engine.runtime import FlowRuntime
+from flowcraft.engine.station import Ports
+from flowcraft.engine.view import runs_below
+from flowcraft.errors import InvalidRunState
+from tests.conformance.outcomes import Outcome, Setup, error_data
+
+WORKERS = 2
+LOOK_SECONDS = 0.002
+
+
+class DurableEngine:
+    """Runs a case by two workers that share a queue and a store."""
+
+    def __init__(self, setup: Setup, open_ports: OpenPorts) -> None:
+        self._setup = setup
+        runtime = FlowRuntime(
+            blueprints=setup.blueprints,
+            registry=setup.registry,
+            evaluator=setup.evaluator,
+            listeners=[setup.listener],
+            strict=bool(setup.options.get("strict")),
+        )
+        # Behaviours sleep in virtual time; the engine itself goes by the machine's.
+        setup.clock.attach(runtime)
+        concurrency = setup.options.get("concurrency") or 0
+        self._adapters = [
+            Adapter(
+                open_ports,
+                runtime.options,
+                clock=SystemClock(),
+                identifiers=SystemIdentifiers(),
+                poll_seconds=0.05,
+                concurrency=concurrency if concurrency > 0 else 10,
+                heartbeat=False,
+                # Nobody else will come who has what is missing.
+                implementation_timeout_seconds=0.0,
+            )
+            for _ in range(1 if concurrency == 1 else WORKERS)
+        ]
+        self._runtime = runtime
+
+    async def start(self) -> None:
+        for adapter in self._adapters:
+            await adapter.start()
+
+    async def stop(self) -> None:
+        for adapter in self._adapters:
+            await adapter.stop()
+
+    async def run(self, initial: Any, *, run_id: str, cancel: CancelToken | None) -> Outcome:
+        """Run the blueprint of the case until it is over or rests."""
+        client = self._adapters[0]
+        run = await client.start_run(
+            self._setup.blueprint, initial, run_id=run_id, cancelled=bool(cancel)
+        )
+        return await self._settled(str(run), cancel)
+
+    async def resume(
+        self, saved: Any, step: Mapping[str, Any], *, cancel: CancelToken | None
+    ) -> Outcome:
+        """Give the waiting node its answer."""
+        client = self._adapters[0]
+        facts = await self._facts(saved)
+        await client.resume_with_action(
+            saved, step.get("action"), step.get("output"), node_id=step.get("node")
+        )
+        if cancel:
+            await client.cancel_run(saved)
+        while await self._facts(saved) == facts:
+            await asyncio.sleep(LOOK_SECONDS)
+        return await self._settled(saved, cancel)
+
+    async def _facts(self, run_id: str) -> int:
+        """How much has happened in a run and its children."""
+        ledger = await self._adapters[0]._read(run_id)
+        return sum(each.number for each in runs_below(ledger))
+
+    async def _settled(self, run_id: str, cancel: CancelToken | None) -> Outcome:
+        client, asked = self._adapters[0], False
+        while True:
+            if cancel and not asked:
+                asked = True
+                with suppress(InvalidRunState):
+                    await client.cancel_run(run_id, reason="cancelled by the caller")
+            head = await client._head(run_id)
+            if head.row.status != RunStatus.RUNNING and not await self._is_moving():
+                return _outcome(await client.get_run(run_id))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _is_moving(self) -> bool:
+        """Whether messages are being worked on; one that rests has none, but for timers."""
+        workers = [adapter.worker for adapter in self._adapters]
+        return any(worker is not None and worker.busy for worker in workers)
+
+
+def _outcome(run: StoredRun) -> Outcome:
+    errors = [error_data(error) for error in run.errors]
+    return Outcome(str(run.status), dict(run.context), errors, run.run_id)
+
+
+OpenStorage = Callable[[], AbstractAsyncContextManager[OpenPorts]]
+
+
+@asynccontextmanager
+async def in_memory() -> AsyncIterator[OpenPorts]:
+    """Queue and stores in memory."""
+    clock = SystemClock()
+    ports = Ports(MemoryQueue(clock), MemoryRuns(clock), MemoryBlobs())
+
+    @asynccontextmanager
+    async def open_ports() -> AsyncIterator[Ports]:
+        yield ports
+
+    yield open_ports
+
+
+def durable(storage: OpenStorage) -> Callable[[Setup], AbstractAsyncContextManager[DurableEngine]]:
+    """A backend on a storage."""
+
+    @asynccontextmanager
+    async def opened(setup: Setup) -> AsyncIterator[DurableEngine]:
+        async with storage() as open_ports:
+            engine = DurableEngine(setup, open_ports)
+            await engine.start()
+            try:
+                yield engine
+            finally:
+                await engine.stop()
+
+    return opened

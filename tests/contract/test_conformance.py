@@ -1,0 +1,235 @@
+"""The contract suite is able to fail: an adapter with a mistake does not pass it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
+from flowcraft.ports.queue import Delivery, Outgoing
+from flowcraft.ports.runs import (
+    Change,
+    Claim,
+    Entry,
+    Head,
+    Held,
+    Query,
+    Record,
+    Renewed,
+    Written,
+)
+from flowcraft.testing import VirtualClock
+from flowcraft.testing.conformance import CASES, Connect, Ports, check
+
+
+class ForgetsDelays(MemoryQueue):
+    """Messages can be received at once."""
+
+    async def send(self, messages: Sequence[Outgoing]) -> None:
+        await super().send([Outgoing(message.body) for message in messages])
+
+
+class DoesNotWait(MemoryQueue):
+    """An empty queue is left at once."""
+
+    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        return await super().receive(limit, 0)
+
+
+class IgnoresTheLimit(MemoryQueue):
+    """More is received than was asked for."""
+
+    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        return await super().receive(limit + 1, wait_seconds)
+
+
+class HearsLateHandles(MemoryQueue):
+    """A handle means the message, not one delivery of it."""
+
+    async def delete(self, handles: Sequence[str]) -> None:
+        await super().delete([self._latest(handle) for handle in handles])
+
+    async def extend(self, handles: Sequence[str]) -> None:
+        await super().extend([self._latest(handle) for handle in handles])
+
+    def _latest(self, handle: str) -> str:
+        message = self._messages.get(int(handle.partition("/")[0]))
+        return handle if message is None else message.handle
+
+
+class CreatesTwice(MemoryRuns):
+    """An idempotency key is not looked at."""
+
+    async def create(self, head: Head, entry: Entry, thread: str) -> Head:
+        return replace(await super().create(replace(head, key=None), entry, thread), key=head.key)
+
+
+class ReadsEverything(MemoryRuns):
+    """Facts are read from the first on, whatever was asked for."""
+
+    async def read(self, run_id: str, since: int = 0) -> Record | None:
+        return await super().read(run_id)
+
+
+def with_changes(alter: Callable[[Change], Change]) -> type[MemoryRuns]:
+    """A store that does something else than it is told."""
+
+    class Altered(MemoryRuns):
+        async def write(self, change: Change) -> Written:
+            return await super().write(alter(change))
+
+    return Altered
+
+
+def without_expiry(change: Change) -> Change:
+    """Take over leases whether or not they have expired."""
+    holding = change.holding and replace(change.holding, expired=False)
+    return replace(change, holding=holding)
+
+
+def without_giving_back(change: Change) -> Change:
+    """End leases that were to be given back."""
+    holding = change.holding and replace(change.holding, give_back=False)
+    return replace(change, holding=holding)
+
+
+def with_short_leases(change: Change) -> Change:
+    """Grant leases for half of their time."""
+    claim = change.claim
+    if claim is None:
+        return change
+    short = Claim(claim.place, claim.token, claim.thread, claim.seconds / 2)
+    return replace(change, claim=short)
+
+
+class AnswersOwnFactsOnly(MemoryRuns):
+    """A writer is not told what it missed."""
+
+    async def write(self, change: Change) -> Written:
+        written = await super().write(change)
+        own = [fact for fact in written.facts if fact.number >= written.first >= 0]
+        return replace(written, facts=own)
+
+
+class RenewsNothing(MemoryRuns):
+    """Leases are said to be held, and not prolonged."""
+
+    async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:
+        return [replace(renewed) for renewed in await super().renew(leases, 0.0)]
+
+
+class RemovesAnyEpoch(MemoryRuns):
+    """A run is removed although an earlier one was meant."""
+
+    async def remove(self, run_id: str, epoch: str) -> None:
+        record = await self.read(run_id)
+        await super().remove(run_id, record.head.epoch if record else epoch)
+
+
+class ListsOldestFirst(MemoryRuns):
+    """The order of lists is the wrong one."""
+
+    async def find(self, query: Query) -> Sequence[Head]:
+        return list(reversed(await super().find(query)))
+
+
+class ReplacesTexts(MemoryBlobs):
+    """The last text stays instead of the first."""
+
+    async def put(self, key: str, text: str, *, replace: bool = False) -> None:
+        await super().put(key, text, replace=True)
+
+
+class KeepsTexts(MemoryBlobs):
+    """Nothing is ever deleted."""
+
+    async def delete(self, key: str) -> None:
+        return
+
+
+def failures(
+    queue: type[MemoryQueue] = MemoryQueue,
+    runs: type[MemoryRuns] = MemoryRuns,
+    blobs: type[MemoryBlobs] = MemoryBlobs,
+) -> set[str]:
+    """The cases that adapters do not pass."""
+
+    @asynccontextmanager
+    async def open_storage(clock: VirtualClock) -> AsyncIterator[Connect]:
+        ports = Ports(queue(clock), runs(clock), blobs())
+
+        async def connect() -> Ports:
+            return ports
+
+        yield connect
+
+    failed = set()
+    for case in CASES:
+        try:
+            check(case, open_storage)
+        except AssertionError:
+            failed.add(case.__name__)
+    return failed
+
+
+def test_a_faultless_adapter_passes() -> None:
+    """The adapters that the broken ones are made of pass every case."""
+    assert failures() == set()
+
+
+@pytest.mark.parametrize(
+    ("queue", "case"),
+    [
+        (ForgetsDelays, "a_delayed_message_comes_later"),
+        (DoesNotWait, "waiting_ends_when_the_time_is_over"),
+        (IgnoresTheLimit, "no_more_than_the_limit_is_received"),
+        (HearsLateHandles, "a_late_delete_is_no_longer_heard"),
+        (HearsLateHandles, "a_late_extension_is_no_longer_heard"),
+    ],
+)
+def test_a_broken_queue_is_found(queue: type[MemoryQueue], case: str) -> None:
+    """Each mistake of a queue fails the case that is about it."""
+    assert case in failures(queue=queue)
+
+
+@pytest.mark.parametrize(
+    ("runs", "case"),
+    [
+        (CreatesTwice, "a_second_run_of_the_same_key_does_not_begin"),
+        (ReadsEverything, "facts_are_read_from_a_number_on"),
+        (
+            with_changes(lambda c: replace(c, exact=False)),
+            "an_exact_write_refuses_what_it_does_not_know",
+        ),
+        (with_changes(lambda c: replace(c, holding=None)), "the_token_must_fit"),
+        (with_changes(lambda c: replace(c, row=None)), "the_row_is_written_with_its_time"),
+        (with_changes(without_expiry), "nobody_is_taken_over_before_time"),
+        (with_changes(without_giving_back), "what_is_given_back_is_free"),
+        (with_changes(with_short_leases), "a_free_place_is_taken"),
+        (AnswersOwnFactsOnly, "who_lags_behind_is_told"),
+        (RenewsNothing, "a_lease_is_prolonged_from_now_on"),
+        (RemovesAnyEpoch, "another_epoch_is_left_alone"),
+        (ListsOldestFirst, "the_newest_run_comes_first"),
+    ],
+)
+def test_a_broken_store_of_runs_is_found(runs: type[MemoryRuns], case: str) -> None:
+    """Each mistake of a store of runs fails the case that is about it."""
+    assert case in failures(runs=runs)
+
+
+@pytest.mark.parametrize(
+    ("blobs", "case"),
+    [(ReplacesTexts, "the_first_text_stays"), (KeepsTexts, "a_deleted_text_is_gone")],
+)
+def test_a_broken_store_of_texts_is_found(blobs: type[MemoryBlobs], case: str) -> None:
+    """Each mistake of a store of texts fails the case that is about it."""
+    assert case in failures(blobs=blobs)
+
+
+def test_every_case_says_what_it_shows() -> None:
+    """Every case has a sentence, and a name of its own."""
+    assert all((case.__doc__ or "").strip().endswith(".") for case in CASES)
+    assert len({case.__name__ for case in CASES}) == len(CASES)
