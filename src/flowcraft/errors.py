@@ -15,6 +15,12 @@
     ├── WorkerLost                  a node's workers died too often
     ├── SubflowFailed               a child run ended without success
     ├── LimitExceeded               a run hit a bound that keeps it from running for ever
+    ├── StorageError                a queue or store could not do what it was asked for
+    │   ├── StorageBusy             it was locked by others for too long
+    │   ├── StorageFull             there is no space left
+    │   ├── StorageUnavailable      it cannot be opened, read or written here
+    │   ├── StorageCorrupt          it is damaged, or not what it should be
+    │   └── StorageTooNew           a newer version of this package wrote it
     └── RunError                    a request about a run makes no sense, or its result is asked for
         ├── RunNotFound             no run has this id
         ├── InvalidRunState         the run is not in a state in which this can be done
@@ -139,6 +145,36 @@ class SubflowFailed(FlowcraftError):
 
 class LimitExceeded(FlowcraftError):
     """A run hit a bound, such as the number of node executions (rule S10)."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class StorageError(FlowcraftError):
+    """The database could not do what it was asked for; nothing of it was done."""
+
+
+class StorageBusy(StorageError):
+    """Another process kept the database locked for too long."""
+
+
+class StorageFull(StorageError):
+    """There is no space left for the database."""
+
+
+class StorageUnavailable(StorageError):
+    """The database cannot be opened, read or written here."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class StorageCorrupt(StorageError):
+    """The file is damaged, or is no database of this package."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class StorageTooNew(StorageError):
+    """The database was written by a newer version of this package."""
 
     disposition: ClassVar[Disposition] = "fail"
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.runtime import FlowRuntime
-from tests.conformance.durable import durable, in_memory
+from tests.conformance.durable import durable, in_a_file, in_memory
 from tests.conformance.outcomes import Outcome, Setup, error_data
 
 
@@ -86,6 +86,7 @@ OpenBackend = Callable[[Setup], AbstractAsyncContextManager[Engine]]
 BACKENDS: Final[Mapping[str, OpenBackend]] = {
     "memory": memory,
     "durable": durable(in_memory),
+    "sqlite": durable(in_a_file),
 }
 
 

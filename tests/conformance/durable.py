@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
+from flowcraft.adapters.sqlite import Database, SqliteBlobs, SqliteQueue, SqliteRuns
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.client import StoredRun
 from flowcraft.engine.context import CancelToken
-from flowcraft.engine.heartbeat import OpenPorts
 from flowcraft.engine.runtime import FlowRuntime
-from flowcraft.engine.station import Ports
 from flowcraft.engine.view import runs_below
 from flowcraft.errors import InvalidRunState
+from flowcraft.ports.together import OpenPorts, Ports
 from tests.conformance.outcomes import Outcome, Setup, error_data
 
 WORKERS = 2
@@ -112,6 +114,20 @@ class DurableEngine:
 def _outcome(run: StoredRun) -> Outcome:
     errors = [error_data(error) for error in run.errors]
     return Outcome(str(run.status), dict(run.context), errors, run.run_id)
+
+
+@asynccontextmanager
+async def in_a_file() -> AsyncIterator[OpenPorts]:
+    """Queue and stores in an SQLite file, each worker with a connection of its own."""
+    clock = SystemClock()
+    with TemporaryDirectory() as directory:
+
+        @asynccontextmanager
+        async def open_ports() -> AsyncIterator[Ports]:
+            with Database(Path(directory) / "runs.db", clock) as database:
+                yield Ports(SqliteQueue(database), SqliteRuns(database), SqliteBlobs(database))
+
+        yield open_ports
 
 
 OpenStorage = Callable[[], AbstractAsyncContextManager[OpenPorts]]

@@ -20,3 +20,21 @@ class Ruled(NamedTuple):
 MOST: Final = 20
 
 BY_RULE: Final[Mapping[str, Ruled]] = {}
+
+BY_RULE_DURABLY: Final[Mapping[str, Ruled]] = {
+    "sleep--zero": Ruled("S12", "a sleep ends by itself: nobody takes it over at once, or ever"),
+}
+"""The same for runs that are stored, which nobody has to take over while they sleep."""
+
+_CAP = "it goes on until it reaches the limit of 10,000 executions"
+ONLY_IN_PROCESS: Final[Mapping[str, str]] = {
+    "cycles--entered_from_outside": _CAP,
+    "cycles--ring_with_exit": _CAP,
+    "cycles--self_edge_with_start": _CAP,
+}
+
+
+def rule_for(name: str, backend: str) -> Ruled | None:
+    """The rule that decides a run on a backend, if one does."""
+    rule = BY_RULE.get(name)
+    return rule if rule is not None or backend == "memory" else BY_RULE_DURABLY.get(name)

@@ -1,4 +1,4 @@
-"""The whole corpus on the in-process engine."""
+"""The whole corpus on the in-process engine, and on the durable one with two workers."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.check import check_folder, print_reports
-from tests.conformance.rules import BY_RULE, MOST
+from tests.conformance.rules import BY_RULE, BY_RULE_DURABLY, MOST, ONLY_IN_PROCESS
 
 CASES = Path(__file__).parent / "cases"
 
 
 @pytest.mark.slow
-def test_every_recorded_case_conforms() -> None:
+@pytest.mark.parametrize("backend", ["memory", "sqlite"])
+def test_every_recorded_case_conforms(backend: str) -> None:
     """No case of the corpus fails, apart from those that a rule decides."""
     printed = io.StringIO()
-    failed = print_reports(check_folder(CASES, "memory"), printed)
+    failed = print_reports(check_folder(CASES, backend), printed)
     assert failed == 0, printed.getvalue()
 
 
 def test_few_cases_are_decided_by_a_rule() -> None:
     """The list of overruled runs stays short, and names only cases that exist."""
-    assert len(BY_RULE) <= MOST
-    assert [name for name in BY_RULE if not (CASES / f"{name}.json").exists()] == []
+    ruled = {**BY_RULE, **BY_RULE_DURABLY}
+    assert len(ruled) <= MOST
+    assert [
+        name for name in (*ruled, *ONLY_IN_PROCESS) if not (CASES / f"{name}.json").exists()
+    ] == []

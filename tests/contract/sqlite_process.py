@@ -7,8 +7,9 @@ import os
 import sys
 from collections.abc import Callable
 
-from flowcraft.adapters.sqlite import Database, SqliteQueue, SqliteRuns, StorageError
+from flowcraft.adapters.sqlite import Database, SqliteQueue, SqliteRuns
 from flowcraft.adapters.system import SystemClock
+from flowcraft.errors import StorageError
 from flowcraft.testing.conformance.helpers import claim, done, holding, write
 from flowcraft.testing.conformance.writing import write_many
 

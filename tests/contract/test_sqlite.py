@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flowcraft.adapters.sqlite import Database, SqliteBlobs, SqliteQueue, SqliteRuns, StorageError
+from flowcraft.adapters.sqlite import Database, SqliteBlobs, SqliteQueue, SqliteRuns
+from flowcraft.errors import StorageError
 from flowcraft.ports.queue import Outgoing
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.conformance import CASES, Case, Connect, Ports, check

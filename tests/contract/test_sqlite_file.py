@@ -22,18 +22,20 @@ from flowcraft.adapters.sqlite import (
     SqliteBlobs,
     SqliteQueue,
     SqliteRuns,
+    schema,
+)
+from flowcraft.adapters.sqlite import connection as connection_module
+from flowcraft.adapters.sqlite.connection import Execute
+from flowcraft.adapters.system import SystemClock
+from flowcraft.errors import (
+    FlowcraftError,
     StorageBusy,
     StorageCorrupt,
     StorageError,
     StorageFull,
     StorageTooNew,
     StorageUnavailable,
-    schema,
 )
-from flowcraft.adapters.sqlite import connection as connection_module
-from flowcraft.adapters.sqlite.connection import Execute
-from flowcraft.adapters.system import SystemClock
-from flowcraft.errors import FlowcraftError
 from flowcraft.ports.queue import Outgoing
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.conformance.helpers import create, done, log

@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Any
 
 from flowcraft.engine.client import FlowClient
-from flowcraft.engine.heartbeat import OpenPorts
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.worker import Worker
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.together import OpenPorts
 
 
 class Adapter(FlowClient):

@@ -16,7 +16,6 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.places import AttemptCommand, key_text, node_index_of, place_of
 from flowcraft.engine.starting import Parent, begin_run
 from flowcraft.engine.station import Station
-from flowcraft.ports.runs import Row
 
 MAX_DEPTH = 50
 """Subflows within subflows; a blueprint that calls itself without an end fails here."""
@@ -176,11 +175,11 @@ class Carrier:
             )
         )
 
-    async def tell_parent_of_rest(self, before: Row | None) -> None:
-        """Let the parent know when a child has nothing left but waiting, or goes on."""
+    def tell_parent_of_rest(self) -> None:
+        """Let the parent know whether a child has nothing left but waiting, or goes on."""
         parent = Parent.read(self._ledger.head.parent)
         status = self._ledger.state.status
-        if parent is None or status.is_final or before is None or before.status == str(status):
+        if parent is None or status.is_final:
             return
         resting = status is not RunStatus.RUNNING
         event = ev.ChildRests(parent.key, parent.attempt, resting)

@@ -23,7 +23,6 @@ from flowcraft.engine.arguments import (
 from flowcraft.engine.attempt import checked_action
 from flowcraft.engine.blocking import BlockingClient
 from flowcraft.engine.carrying import child_run_id
-from flowcraft.engine.heartbeat import OpenPorts
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.options import RuntimeOptions
@@ -33,6 +32,7 @@ from flowcraft.engine.station import Station
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunNotFound, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.runs import Head, Query
+from flowcraft.ports.together import OpenPorts
 
 FIRST_LOOK_SECONDS = 0.01
 LONGEST_LOOK_SECONDS = 1.0

@@ -10,17 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from flowcraft.engine.station import Ports
 from flowcraft.ports.runs import Held
+from flowcraft.ports.together import OpenPorts, Ports
 
 logger = logging.getLogger("flowcraft.worker")
-
-OpenPorts = Callable[[], AbstractAsyncContextManager[Ports]]
-"""Opens queue and stores, for the thread that calls it."""
 
 
 class Beat(NamedTuple):

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from typing import NamedTuple
 
 from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.plan import Plan, build_plan
@@ -19,21 +18,12 @@ from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.tape import Tape
 from flowcraft.engine.threads import DaemonThreads
 from flowcraft.errors import FlowcraftError
-from flowcraft.ports.blobs import BlobStore
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.queue import Outgoing, Queue
-from flowcraft.ports.runs import RunStore
+from flowcraft.ports.queue import Outgoing
+from flowcraft.ports.together import Ports
 
 OPEN_RUNS = 256
 """Runs that are kept open after their last use, so that their next message needs no reading."""
-
-
-class Ports(NamedTuple):
-    """The outside of a durable backend."""
-
-    queue: Queue
-    runs: RunStore
-    blobs: BlobStore
 
 
 class Station:

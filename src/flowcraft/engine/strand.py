@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
+from flowcraft.core.state import RunStatus
 from flowcraft.core.step import Decision
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.carrying import Carrier
@@ -66,6 +67,7 @@ class Strand:
         self.attempt: Attempt | None = None
         self._ledger: Ledger | None = None
         self._claimed: Holding | None = None
+        self._status_before = RunStatus.RUNNING
         self._looking: set[asyncio.Future[None]] = set()
 
     @property
@@ -96,6 +98,8 @@ class Strand:
             return await self._happen(self.job.event)
         if self.job.place is not None:
             return await self._claim_place(self.job.place)
+        if self.ledger.state.status is not RunStatus.RUNNING:
+            self._carrier.tell_parent_of_rest()  # it had nothing but waiting to do from the start
         return await self._resume()
 
     # -- claiming ---------------------------------------------------------------------------
@@ -157,6 +161,7 @@ class Strand:
         commands = self.ledger.work_of(self.thread)
         if commands:
             return await self._carry_out(commands)
+        await self._carrier.flush()
         mine = [each for each in self.ledger.leases.values() if each.thread == self.thread]
         now = self.station.clock.now()
         for lease in mine:
@@ -289,6 +294,7 @@ class Strand:
 
     async def _append(self, foreseen: Foreseen, *, exact: bool = False) -> Written:
         """Write a fact; in the same step the lease of a lone successor is taken."""
+        self._status_before = self.ledger.state.status
         successor = self._successor(foreseen.decision)
         claim = None if successor is None else self._new_claim(successor)
         row = self.ledger.row_after(foreseen.decision)
@@ -315,7 +321,7 @@ class Strand:
 
     async def _follow(self, written: Written, count: int) -> AttemptCommand | None:
         """Carry out what follows from the facts that were written."""
-        ledger, before = self.ledger, self.ledger.row
+        ledger = self.ledger
         commands: list[cmd.Command] = []
         for number in range(written.first, written.first + count):
             found = ledger.decision_of(number)
@@ -328,7 +334,8 @@ class Strand:
                 tell_decision(ledger, event, decision)
             commands.extend(decision.commands)
         await self._bring_row_up_to_date(written)
-        await self._carrier.tell_parent_of_rest(before)
+        if ledger.state.status is not self._status_before:
+            self._carrier.tell_parent_of_rest()
         in_hand = None
         claimed, self._claimed = self._claimed, None
         if claimed is not None:

@@ -12,7 +12,7 @@ from flowcraft.core import commands as cmd
 from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.plan import Plan
 from flowcraft.engine.attempt import Attempt
-from flowcraft.engine.heartbeat import Beat, Heartbeat, OpenPorts
+from flowcraft.engine.heartbeat import Beat, Heartbeat
 from flowcraft.engine.jobs import Job, UnreadableJob, read_job
 from flowcraft.engine.ledger import Gap
 from flowcraft.engine.options import RuntimeOptions
@@ -23,6 +23,7 @@ from flowcraft.engine.watch import WATCH
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.queue import Delivery
 from flowcraft.ports.runs import Held
+from flowcraft.ports.together import OpenPorts
 
 logger = logging.getLogger("flowcraft.worker")
 

@@ -8,14 +8,6 @@ Each process, and each event loop, opens the file for itself::
 
 from flowcraft.adapters.sqlite.blobs import SqliteBlobs
 from flowcraft.adapters.sqlite.connection import Database, Durability
-from flowcraft.adapters.sqlite.failures import (
-    StorageBusy,
-    StorageCorrupt,
-    StorageError,
-    StorageFull,
-    StorageTooNew,
-    StorageUnavailable,
-)
 from flowcraft.adapters.sqlite.queue import SqliteQueue
 from flowcraft.adapters.sqlite.runs import SqliteRuns
 
@@ -25,10 +17,4 @@ __all__ = [
     "SqliteBlobs",
     "SqliteQueue",
     "SqliteRuns",
-    "StorageBusy",
-    "StorageCorrupt",
-    "StorageError",
-    "StorageFull",
-    "StorageTooNew",
-    "StorageUnavailable",
 ]

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from flowcraft.adapters.sqlite.failures import StorageError, StorageUnavailable, explained
+from flowcraft.adapters.sqlite.failures import explained
 from flowcraft.adapters.sqlite.schema import migrate
 from flowcraft.adapters.waiting import Waiting
+from flowcraft.errors import StorageError, StorageUnavailable
 from flowcraft.ports.clock import Clock
 
 Durability = Literal["normal", "full"]

@@ -1,14 +1,4 @@
-"""What can be wrong with a database file, said so that somebody can do something about it.
-
-::
-
-    StorageError                the database could not do what it was asked for
-    ├── StorageBusy             another process kept it locked for too long
-    ├── StorageFull             the disk, or the size it is limited to, is full
-    ├── StorageUnavailable      it cannot be opened, read or written here
-    ├── StorageCorrupt          it is damaged, or no database at all
-    └── StorageTooNew           a newer version of this package wrote it
-"""
+"""What can be wrong with a database file, said so that somebody can do something about it."""
 
 from __future__ import annotations
 
@@ -16,39 +6,14 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
-from flowcraft.errors import Disposition, FlowcraftError
-
-
-class StorageError(FlowcraftError):
-    """The database could not do what it was asked for; nothing of it was done."""
-
-
-class StorageBusy(StorageError):
-    """Another process kept the database locked for too long."""
-
-
-class StorageFull(StorageError):
-    """There is no space left for the database."""
-
-
-class StorageUnavailable(StorageError):
-    """The database cannot be opened, read or written here."""
-
-    disposition: ClassVar[Disposition] = "fail"
-
-
-class StorageCorrupt(StorageError):
-    """The file is damaged, or is no database of this package."""
-
-    disposition: ClassVar[Disposition] = "fail"
-
-
-class StorageTooNew(StorageError):
-    """The database was written by a newer version of this package."""
-
-    disposition: ClassVar[Disposition] = "fail"
+from flowcraft.errors import (
+    StorageBusy,
+    StorageCorrupt,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+)
 
 
 def explained(error: sqlite3.Error, path: Path) -> StorageError:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flowcraft.adapters.sqlite.failures import StorageCorrupt, StorageTooNew
+from flowcraft.errors import StorageCorrupt, StorageTooNew
 
 APPLICATION_ID = 0x466C_6F77
 """Marks a file as one of ours, for SQLite and the ``file`` command; the letters ``Flow``."""

@@ -28,6 +28,7 @@ ports only run the cases of these, such as ``QUEUE_CASES``, and give ``Ports`` s
 the rest.
 """
 
+from flowcraft.ports.together import Ports
 from flowcraft.testing.conformance.blobs import cases as _blob_cases
 from flowcraft.testing.conformance.leases import cases as _lease_cases
 from flowcraft.testing.conformance.listing import cases as _listing_cases
@@ -37,7 +38,6 @@ from flowcraft.testing.conformance.stage import (
     Case,
     Connect,
     OpenStorage,
-    Ports,
     Stage,
     check,
 )

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from flowcraft.ports.blobs import BlobStore
-from flowcraft.ports.queue import Queue
-from flowcraft.ports.runs import RunStore
+from flowcraft.ports.together import Ports
 from flowcraft.testing.clock import VirtualClock
 
 T = TypeVar("T")
@@ -19,14 +17,6 @@ PATIENCE_SECONDS = 60.0
 
 # How often an adapter that works in threads, or over the network, is looked at meanwhile.
 _LOOK_SECONDS = 0.001
-
-
-class Ports(NamedTuple):
-    """A client of a storage: what a worker in a process of its own would open."""
-
-    queue: Queue
-    runs: RunStore
-    blobs: BlobStore
 
 
 Connect = Callable[[], Awaitable[Ports]]

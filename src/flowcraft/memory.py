@@ -1,0 +1,73 @@
+"""The durable engine on memory: for tests of an application, and for trying things out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
+from flowcraft.adapters.system import SystemClock, SystemIdentifiers
+from flowcraft.engine.adapter import Adapter
+from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.worker import DEFAULT_LEASE_SECONDS
+from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.together import Ports
+
+__all__ = ["MemoryAdapter", "MemoryStorage"]
+
+
+class MemoryStorage:
+    """What several adapters in one process share; without one, each has its own.
+
+    Args:
+        clock: The time.
+        visibility_seconds: How long a message that is being worked on is hidden from others.
+    """
+
+    def __init__(
+        self, clock: Clock | None = None, visibility_seconds: float = DEFAULT_LEASE_SECONDS
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self._ports = Ports(
+            MemoryQueue(self.clock, visibility_seconds=visibility_seconds),
+            MemoryRuns(self.clock),
+            MemoryBlobs(),
+        )
+
+    @asynccontextmanager
+    async def open_ports(self) -> AsyncIterator[Ports]:
+        """The ports."""
+        yield self._ports
+
+
+class MemoryAdapter(Adapter):
+    """The same as the durable adapters, with everything in memory.
+
+    Args:
+        runtime_options: ``FlowRuntime.options``: implementations, blueprints and the rest.
+        storage: What it shares with other adapters.
+        clock: Another source of time, for tests.
+        identifiers: Another source of ids, for tests.
+        worker_options: ``concurrency`` (10), ``lease_seconds`` (30), ``drain_timeout_seconds``
+            (25) and what else a :class:`Worker` takes.
+    """
+
+    def __init__(
+        self,
+        runtime_options: RuntimeOptions,
+        *,
+        storage: MemoryStorage | None = None,
+        clock: Clock | None = None,
+        identifiers: Identifiers | None = None,
+        **worker_options: Any,
+    ) -> None:
+        if storage is None:
+            storage = MemoryStorage(clock, worker_options.get("lease_seconds", 30.0))
+        super().__init__(
+            storage.open_ports,
+            runtime_options,
+            clock=clock or storage.clock,
+            identifiers=identifiers or SystemIdentifiers(),
+            **worker_options,
+        )

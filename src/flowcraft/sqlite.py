@@ -1,0 +1,102 @@
+"""Durable runs on one machine: queue and record in one SQLite file, nothing to install."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from os import PathLike
+from typing import Any
+
+from flowcraft.adapters.sqlite import (
+    Database,
+    Durability,
+    SqliteBlobs,
+    SqliteQueue,
+    SqliteRuns,
+)
+from flowcraft.adapters.system import SystemClock, SystemIdentifiers
+from flowcraft.engine.adapter import Adapter
+from flowcraft.engine.client import FlowClient
+from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.worker import DEFAULT_LEASE_SECONDS
+from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.together import OpenPorts, Ports
+
+__all__ = ["SqliteAdapter", "sqlite_client"]
+
+
+class SqliteAdapter(Adapter):
+    """Durable runs on one machine, in one file; any number of processes may work on it.
+
+    Args:
+        path: The file; it is created if there is none. Two more are kept beside it.
+        runtime_options: ``FlowRuntime.options``: implementations, blueprints and the rest.
+        durability: With ``"normal"`` what is written outlives the process, however it ends;
+            with ``"full"`` a loss of power too, at the price of a wait for the disk each time.
+        lease_seconds: How long a worker that is gone keeps others from what it was doing.
+        clock: Another source of time, for tests.
+        identifiers: Another source of ids, for tests.
+        worker_options: ``concurrency`` (10), ``drain_timeout_seconds`` (25) and what else a
+            :class:`Worker` takes.
+
+    Raises:
+        StorageError: The file cannot be used; raised by ``start`` and by the first verb.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        runtime_options: RuntimeOptions,
+        *,
+        durability: Durability = "normal",
+        lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        clock: Clock | None = None,
+        identifiers: Identifiers | None = None,
+        **worker_options: Any,
+    ) -> None:
+        clock = clock or SystemClock()
+        super().__init__(
+            _opener(path, clock, durability, lease_seconds),
+            runtime_options,
+            clock=clock,
+            identifiers=identifiers or SystemIdentifiers(),
+            lease_seconds=lease_seconds,
+            **worker_options,
+        )
+
+
+def sqlite_client(
+    path: str | PathLike[str],
+    runtime_options: RuntimeOptions | None = None,
+    *,
+    durability: Durability = "normal",
+) -> FlowClient:
+    """A client of the runs in a file: it starts and steers them, and runs no node.
+
+    Args:
+        path: The file.
+        runtime_options: Needed only for types that were registered with the serializer.
+        durability: As for :class:`SqliteAdapter`.
+    """
+    clock = SystemClock()
+    return FlowClient(
+        _opener(path, clock, durability, DEFAULT_LEASE_SECONDS),
+        runtime_options or RuntimeOptions(),
+        clock=clock,
+        identifiers=SystemIdentifiers(),
+    )
+
+
+def _opener(
+    path: str | PathLike[str], clock: Clock, durability: Durability, visibility_seconds: float
+) -> OpenPorts:
+    @asynccontextmanager
+    async def open_ports() -> AsyncIterator[Ports]:
+        with Database(path, clock, durability=durability) as database:
+            yield Ports(
+                SqliteQueue(database, visibility_seconds=visibility_seconds),
+                SqliteRuns(database),
+                SqliteBlobs(database),
+            )
+
+    return open_ports
