@@ -1,12 +1,20 @@
-"""``make demo``: the order workflow, run in this process, with a timeline of what happened."""
+"""``make demo``: orders on SQLite with two worker processes, one of which is killed midway."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
 
-from examples.order_workflow import Shop, order
-from flowcraft import FlowEvent, FlowRuntime, RunResult, generate_mermaid, lint_blueprint
+from examples.order_worker import LEASE_SECONDS, adapter_for
+from examples.order_workflow import order
+from examples.shop import Shop
+from flowcraft import generate_mermaid
+from flowcraft.engine.client import StoredRun
+from flowcraft.sqlite import SqliteAdapter
 
 ORDER = {
     "customer": "Ada",
@@ -16,96 +24,143 @@ ORDER = {
         {"sku": "pot", "quantity": 1},
     ],
 }
+PAUSE_SECONDS = 0.15
+ROOT = Path(__file__).resolve().parents[1]
 
 
-class Timeline:
-    """Prints events as they happen, one line each."""
+class Workers:
+    """The worker processes of the demo."""
 
-    def __init__(self) -> None:
-        self._began: float | None = None
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._processes: list[asyncio.subprocess.Process] = []
 
-    def __call__(self, event: FlowEvent) -> None:
-        """Print an event, if a person wants to know of it."""
-        if self._began is None:
-            self._began = event.timestamp
-        text = describe(event)
-        if text:
-            indent = "    " if event.blueprint_id == "delivery" else ""
-            print(f"  {event.timestamp - self._began:6.2f} s  {indent}{text}")
+    async def start(self, count: int) -> None:
+        """Start some."""
+        for _ in range(count):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "examples.order_worker", str(self._directory)),
+                *("--pause", str(PAUSE_SECONDS)),
+                cwd=ROOT,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            self._processes.append(process)
+            print(f"  worker {process.pid} started")
+
+    async def kill_the_one_at(self, node_id: str) -> None:
+        """Wait until a worker executes a node, and kill it in the middle of that."""
+        while True:
+            for pid, key in self._under_way():
+                if key.endswith(f":{node_id}") and pid in self.pids:
+                    victim = next(each for each in self._processes if each.pid == pid)
+                    victim.kill()
+                    await victim.wait()
+                    self._processes.remove(victim)
+                    print(f"  worker {pid} was killed with SIGKILL in the middle of '{node_id}'")
+                    return
+            await asyncio.sleep(0.01)
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of those that live."""
+        return [process.pid for process in self._processes]
+
+    def _under_way(self) -> list[tuple[int, str]]:
+        journal = self._directory / "journal.tsv"
+        lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+        begun: dict[tuple[int, str], None] = {}
+        for line in lines:
+            what, pid, key, _ = line.split("\t")
+            if what == "begin":
+                begun[int(pid), key] = None
+            else:
+                begun.pop((int(pid), key), None)
+        return list(begun)
+
+    async def stop(self) -> None:
+        """Let all of them drain and end."""
+        for process in self._processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            await process.wait()
+        print(f"\nWorkers {', '.join(map(str, self.pids))} drained and ended after SIGTERM.")
 
 
-def describe(event: FlowEvent) -> str | None:
-    """One line for a person."""
-    node, data = data_name(event), event.payload
-    match event.type:
-        case "node:finish":
-            action = f" → {data['action']}" if data.get("action") else ""
-            return f"✓ {node}{action}{shown(data.get('output'))}"
-        case "node:retry":
-            return f"↻ {node}: {data['message']} (attempt {event.attempt} follows)"
-        case "node:error":
-            return f"✗ {node}: {data['type']}: {data['message']}"
-        case "node:skipped":
-            return f"- {node} ({data['reason']})"
-        case "node:awaiting":
-            return f"… {node} waits for {'time' if data['reason'] == 'timer' else 'an answer'}"
-        case "batch:start":
-            return f"▸ {node}: {data['items']} items"
-        case "compensation:finish" | "compensation:error":
-            mark = "✓" if event.type.endswith("finish") else "✗"
-            return f"{mark} compensation of {node}: {data['node']}"
-        case "workflow:finish":
-            return f"■ {event.blueprint_id} {data['status']}"
-    return None
+async def approve(client: SqliteAdapter, run_id: str) -> None:
+    """Wait until somebody is asked, and approve."""
+    while True:
+        run = await client.get_run(run_id)
+        waits = [wait for wait in run.awaiting if wait.reason == "external_event"]
+        if waits:
+            break
+        await asyncio.sleep(0.05)
+    print(f"  it waits: {waits[0].title} ({', '.join(waits[0].actions)}); Grace approves")
+    await client.resume_with_action(run_id, "approve", {"by": "Grace"})
 
 
-def data_name(event: FlowEvent) -> str:
-    """The node's name, or a batch item's."""
-    return str(event.payload.get("name", event.node_id))
-
-
-def shown(output: object) -> str:
-    """An output, shortened."""
-    text = "" if output is None else f"  {output}"
-    return text if len(text) <= 70 else f"{text[:69]}…"
-
-
-async def run_order(runtime: FlowRuntime, title: str) -> RunResult:
-    """One run up to the approval, then the rest of it from its saved state."""
-    print(f"\n{title}\n")
-    listener = Timeline()
-    stop = runtime.subscribe(listener)
-    result = await runtime.run("order", {"order": ORDER})
-    if result.awaiting:
-        wait = result.awaiting[0]
-        print(f"\n  awaiting: {wait.title} ({', '.join(wait.actions)})")
-        print(f"  saved as {len(result.state)} characters; a person approves, the run goes on\n")
-        result = await runtime.resume(
-            "order", result.state, node_id=wait.path, output={"by": "Grace"}, action="approve"
-        )
-    stop()
-    return result
+def show_timeline(run: StoredRun) -> None:
+    """What happened in a run, as its record has it."""
+    for step in run.timeline:
+        at = (step.started_at or step.ended_at or run.created_at) - run.created_at
+        took = "" if step.seconds is None else f"{step.seconds:5.2f} s"
+        notes = [f"attempt {step.attempt}"] if step.attempt > 1 else []
+        if step.lost:
+            notes.append(f"{step.lost} lost with its worker")
+        notes += [f"{error.type}: {error.message}" for error in step.errors]
+        text = f"  ({'; '.join(notes)})" if notes else ""
+        print(f"  {at / timedelta(seconds=1):6.2f} s {took:>8}  {step.name:16} {step.status}{text}")
 
 
 async def main() -> int:
-    """Run the example twice: once to its end, once into a failure that is compensated."""
-    flow, shop = order(), Shop()
-    runtime = FlowRuntime(flows=[flow], dependencies={Shop: shop})
-    blueprint = flow.to_blueprint()
-    issues = lint_blueprint(blueprint, registry=runtime.registry, blueprints=runtime.blueprints)
-    print(f"order: {len(blueprint.nodes)} nodes, {len(issues.issues)} lint findings")
+    """One order that survives the death of its worker, and one that is undone."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        client, workers, shop = (
+            adapter_for(directory),
+            Workers(directory),
+            Shop(directory / "shop.json"),
+        )
+        print("Two worker processes on one SQLite file:\n")
+        await workers.start(2)
 
-    first = await run_order(runtime, "First run: the payment service fails twice, then works")
-    shop.courier_is_there = False
-    second = await run_order(runtime, "Second run: no courier, so what was done is undone")
+        print("\nFirst order: a worker is killed, the payment service fails twice\n")
+        first_id = await client.start_run("order", {"order": ORDER}, tags={"customer": "Ada"})
+        await workers.kill_the_one_at("total")
+        print(f"  its lease runs out after {LEASE_SECONDS:g} s, then the other one takes over")
+        await approve(client, first_id)
+        first = await client.wait_for_run(first_id, timeout=40)
+        print(f"\n  {first.status}: {first.outputs['deliver']}\n")
+        show_timeline(first)
 
-    print("\nThe second run, drawn as Mermaid (paste it into any Mermaid viewer):\n")
-    print(generate_mermaid(blueprint, states=second.states))
-    print(f"first run: {first.status}; second run: {second.status}")
-    print(f"stock after both: {shop.stock}, charged: {list(shop.charges.values())}")
+        shop.lose_courier()
+        print("\nSecond order: no courier, so what was done is undone\n")
+        second_id = await client.start_run("order", {"order": ORDER}, tags={"customer": "Ada"})
+        await approve(client, second_id)
+        second = await client.wait_for_run(second_id, timeout=40)
+        print(f"\n  {second.status}: {second.errors[0].message}\n")
+        show_timeline(second)
+
+        print("\nThe second order, drawn as Mermaid (paste it into any Mermaid viewer):\n")
+        print(generate_mermaid(order().to_blueprint(), states=second.states))
+        runs = await client.list_runs(tags={"customer": "Ada"})
+        print("All orders of Ada: " + ", ".join(f"{r.status}" for r in runs.runs))
+        books = shop.books()
+        print(f"stock: {books['stock']}, payments: {payments(books)}")
+        await workers.stop()
+        await client.aclose()
     undone = [node for node, error in second.compensations if error is None]
-    expected = ("completed", "failed", ["refund", "put_back"])
-    return 0 if (first.status, second.status, undone) == expected else 1
+    lost = sum(step.lost for step in first.timeline)
+    result = (first.status, second.status, undone, books["stock"], payments(books), lost)
+    stock = {"cup": 36, "tea": 90, "pot": 1}
+    expected = ("completed", "failed", ["refund", "put_back"], stock, [113.0, 113.0, -113.0], 1)
+    return 0 if result == expected else 1
+
+
+def payments(books: dict[str, object]) -> list[float]:
+    """What was charged and refunded."""
+    done = books["done"]
+    assert isinstance(done, dict)
+    return [amount for amount in done.values() if isinstance(amount, float)]
 
 
 if __name__ == "__main__":

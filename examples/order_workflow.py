@@ -9,18 +9,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypedDict
 
+from examples.shop import Item, Shop
 from flowcraft import NodeContext, NodeResult, RetryPolicy, SyncNodeContext, create_flow
 from flowcraft.core.builder import FlowBuilder
-
-
-class Item(TypedDict):
-    """One line of an order."""
-
-    sku: str
-    quantity: int
 
 
 @dataclass
@@ -31,25 +25,9 @@ class Order:
     items: list[Item]
 
 
-@dataclass
-class Shop:
-    """The outside world of the example: stock, prices, and a payment service with hiccups."""
-
-    stock: dict[str, int] = field(default_factory=lambda: {"cup": 40, "tea": 100, "pot": 2})
-    prices: dict[str, float] = field(default_factory=lambda: {"cup": 8.5, "tea": 4.0, "pot": 39.0})
-    failures_left: int = 2
-    charges: dict[str, float] = field(default_factory=dict)
-    courier_is_there: bool = True
-
-
-class CourierError(Exception):
-    """Nobody can deliver."""
-
-
 async def validate(ctx: NodeContext[Order]) -> NodeResult[Order]:
     """Choose a branch: is everything in stock?"""
-    shop = ctx.dependency(Shop)
-    missing = [i["sku"] for i in ctx.input.items if shop.stock.get(i["sku"], 0) < i["quantity"]]
+    missing = ctx.dependency(Shop).missing(ctx.input.items)
     await ctx.context.set("missing", missing)
     return NodeResult(ctx.input, action="reject" if missing else "accept")
 
@@ -62,13 +40,12 @@ async def reject(ctx: NodeContext[Order]) -> str:
 
 async def reserve(ctx: NodeContext[Order]) -> list[Item]:
     """Take the items off the stock."""
-    for item in ctx.input.items:
-        ctx.dependency(Shop).stock[item["sku"]] -= item["quantity"]
+    ctx.dependency(Shop).take(ctx.idempotency_key, ctx.input.items)
     return ctx.input.items
 
 
 class Undo(TypedDict):
-    """What a compensation is given: the input and output of the node it undoes."""
+    """What the compensation of ``reserve`` is given: its input and output."""
 
     input: object
     output: list[Item]
@@ -76,14 +53,13 @@ class Undo(TypedDict):
 
 async def put_back(ctx: NodeContext[Undo]) -> str:
     """Undo ``reserve``."""
-    for item in ctx.input["output"]:
-        ctx.dependency(Shop).stock[item["sku"]] += item["quantity"]
+    ctx.dependency(Shop).put_back(ctx.idempotency_key, ctx.input["output"])
     return f"{len(ctx.input['output'])} items put back"
 
 
 def price(ctx: SyncNodeContext[Item]) -> float:
     """Work out one line; runs once for each item, in a thread."""
-    return ctx.dependency(Shop).prices[ctx.input["sku"]] * ctx.input["quantity"]
+    return ctx.dependency(Shop).price(ctx.input["sku"]) * ctx.input["quantity"]
 
 
 async def total(ctx: NodeContext[list[float]]) -> float:
@@ -91,20 +67,31 @@ async def total(ctx: NodeContext[list[float]]) -> float:
     return round(sum(ctx.input), 2)
 
 
-async def charge(ctx: NodeContext[float]) -> dict[str, object]:
+class Payment(TypedDict):
+    """What ``charge`` gives."""
+
+    amount: float
+    attempts: int
+
+
+async def charge(ctx: NodeContext[float]) -> Payment:
     """Charge the customer; the payment service is down twice before it answers."""
-    shop = ctx.dependency(Shop)
-    if shop.failures_left:
-        shop.failures_left -= 1
-        raise ConnectionError("the payment service does not answer")
-    # The same key for every attempt: a payment service charges it once.
-    shop.charges[ctx.idempotency_key] = ctx.input
+    ctx.dependency(Shop).charge(ctx.idempotency_key, ctx.input)
     return {"amount": ctx.input, "attempts": ctx.attempt}
 
 
-async def refund(ctx: NodeContext[object]) -> str:
+class UndoPayment(TypedDict):
+    """What the compensation of ``charge`` is given: its input and output."""
+
+    input: float
+    output: Payment
+
+
+async def refund(ctx: NodeContext[UndoPayment]) -> str:
     """Undo ``charge``."""
-    return f"refunded {ctx.dependency(Shop).charges.popitem()[1]:.2f}"
+    amount = ctx.input["output"]["amount"]
+    ctx.dependency(Shop).refund(ctx.idempotency_key, amount)
+    return f"refunded {amount:.2f}"
 
 
 async def pack(ctx: NodeContext[dict[str, str]]) -> str:
@@ -114,8 +101,7 @@ async def pack(ctx: NodeContext[dict[str, str]]) -> str:
 
 async def ship(ctx: NodeContext[str]) -> str:
     """Second step of the delivery."""
-    if not ctx.dependency(Shop).courier_is_there:
-        raise CourierError("the courier did not come")
+    ctx.dependency(Shop).send_courier()
     return f"{ctx.input}, on its way"
 
 

@@ -237,7 +237,7 @@ class Strand:
     async def _look(self) -> None:
         await self.station.refresh(self.ledger)
         if self.ledger.state.stopping is not None and self.attempt is not None:
-            self.attempt.stop("stopped")
+            stop_unless_undoing(self.attempt)
 
     def hand_back(self) -> None:
         """Stop the attempt, and let another worker have it; a thread cannot be stopped."""
@@ -424,7 +424,7 @@ class Strand:
         """The run is to stop: close what nobody has begun, and tell those who run something."""
         self._carrier.to_stop = False
         for attempt in tuple(self.ledger.running):
-            attempt.stop("stopped")
+            stop_unless_undoing(attempt)
         if not await self.station.refresh(self.ledger):
             return None
         waiting = [c for c in self.ledger.attempts() if place_of(c) not in self.ledger.leases]
@@ -440,6 +440,12 @@ class Strand:
             if following is not None:
                 return following
         return None
+
+
+def stop_unless_undoing(attempt: Attempt) -> None:
+    """Stop an attempt of a run that ends; what undoes its work is what the run ends with."""
+    if not isinstance(attempt.command, cmd.RunUndo):
+        attempt.stop("stopped")
 
 
 def attempt_place(attempt: Attempt) -> str:
