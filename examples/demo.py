@@ -13,7 +13,7 @@ from examples.order_worker import LEASE_SECONDS, adapter_for
 from examples.order_workflow import order
 from examples.shop import Shop
 from flowcraft import generate_mermaid
-from flowcraft.engine.client import StoredRun
+from flowcraft.engine.stored import StoredRun
 from flowcraft.sqlite import SqliteAdapter
 
 ORDER = {

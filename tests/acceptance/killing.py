@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from examples.order_worker import adapter_for
-from flowcraft.engine.client import StoredRun
+from flowcraft.engine.stored import StoredRun
 from flowcraft.sqlite import SqliteAdapter
 
 ROOT: Final = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ from flowcraft.adapters.sqlite import Database, SqliteBlobs, SqliteQueue, Sqlite
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.adapter import Adapter
-from flowcraft.engine.client import StoredRun
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.runtime import FlowRuntime
+from flowcraft.engine.stored import StoredRun
 from flowcraft.engine.view import runs_below
 from flowcraft.errors import InvalidRunState
 from flowcraft.ports.together import OpenPorts, Ports

@@ -58,7 +58,7 @@ class Chance:
         started, row = START + self.number(5), self.row()
         head = Head(self.run_id(), self.epoch(), "b", "h", 0, row, started, started, **more)
         entry = Entry("begin", START, self.entry_id())
-        return lambda runs: runs.create(head, entry, "t")
+        return lambda runs: runs.create(head, [entry], "t")
 
     def read(self) -> Call:
         run_id, since = self.run_id(), self.number(6)

@@ -63,8 +63,8 @@ class HearsLateHandles(MemoryQueue):
 class CreatesTwice(MemoryRuns):
     """An idempotency key is not looked at."""
 
-    async def create(self, head: Head, entry: Entry, thread: str) -> Head:
-        return replace(await super().create(replace(head, key=None), entry, thread), key=head.key)
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Head:
+        return replace(await super().create(replace(head, key=None), entries, thread), key=head.key)
 
 
 class ReadsEverything(MemoryRuns):

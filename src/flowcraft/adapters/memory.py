@@ -243,8 +243,8 @@ class MemoryRuns:
         self._runs: dict[str, _Run] = {}
         self._keys: dict[str, str] = {}
 
-    async def create(self, head: Head, entry: Entry, thread: str) -> Head:
-        """Begin a record with its first fact, unless there is one of this run id or key.
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Head:
+        """Begin a record with its first facts, unless there is one of this run id or key.
 
         Returns:
             The run that is there now: the new one has the epoch of ``head``.
@@ -255,7 +255,7 @@ class MemoryRuns:
                 there = self._runs[self._keys[head.key]]
             if there is None:
                 there = _Run(replace(head, tags=dict(head.tags)))
-                there.append((entry,), thread)
+                there.append(entries, thread)
                 self._runs[head.run_id] = there
                 if head.key is not None:
                     self._keys[head.key] = head.run_id

@@ -34,10 +34,11 @@ class Carrier:
         self._jobs: list[Job] = []
         self.to_stop = False
 
-    async def flush(self) -> None:
-        """Send what is to be sent."""
+    async def flush(self) -> int:
+        """Send what is to be sent; gives the number of messages."""
         jobs, self._jobs = self._jobs, []
         await self._station.send(jobs)
+        return len(jobs)
 
     def send_attempt(self, command: AttemptCommand) -> None:
         """Let any worker carry out an attempt."""

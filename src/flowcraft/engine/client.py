@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.core.plan import Key, index_of_key, iteration_of_key
-from flowcraft.core.state import CHILD, ErrorInfo, Record, RunStatus
+from flowcraft.core.plan import Key, index_of_key
+from flowcraft.core.state import CANCELLED, CHILD, FAILED, RunStatus
 from flowcraft.core.values import snapshot
-from flowcraft.engine import answering
+from flowcraft.engine import answering, rerun
 from flowcraft.engine.arguments import (
     check_strict,
     checked_choice,
@@ -26,9 +25,15 @@ from flowcraft.engine.carrying import child_run_id
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.reconcile import (
+    DEFAULT_STALLED_SECONDS,
+    Reconciler,
+    ReconciliationStats,
+)
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
+from flowcraft.engine.stored import RunPage, StoredRun, summary_of
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunNotFound, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.runs import Head, Query
@@ -57,130 +62,6 @@ class Run(str):
     async def get(self) -> StoredRun:
         """The run as it is now."""
         return await self._client.get_run(self)
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineStep:
-    """What happened to one instance of a node.
-
-    Attributes:
-        name: The node; in a loop with its iteration, as in ``work@2``.
-        node_id: The node.
-        iteration: The iteration of each loop around it, outermost first.
-        status: Its status.
-        attempt: The number of its last attempt; 0 for one that never started.
-        lost: How many attempts ended because their worker died.
-        started_at: When its first attempt that is still known began.
-        ended_at: When it was settled.
-        errors: The errors of its attempts, the last ones.
-    """
-
-    name: str
-    node_id: str
-    iteration: tuple[int, ...]
-    status: str
-    attempt: int
-    lost: int
-    started_at: datetime | None
-    ended_at: datetime | None
-    errors: tuple[ErrorInfo, ...]
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it took, waiting between attempts included; ``None`` while it is not over."""
-        if self.started_at is None or self.ended_at is None:
-            return None
-        return (self.ended_at - self.started_at).total_seconds()
-
-
-class StoredRun(RunResult):
-    """A durable run as it was when it was read; it does not change any more."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        super().__init__(ledger)
-        self._head = ledger.head
-
-    @property
-    def created_at(self) -> datetime:
-        """When it was started."""
-        return datetime.fromtimestamp(self._head.created_at, UTC)
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """The labels it was started with."""
-        return dict(self._head.tags)
-
-    @property
-    def timeline(self) -> tuple[TimelineStep, ...]:
-        """What happened to each node, in the order in which they began."""
-        nodes = self._run.plan.nodes
-        steps = [
-            _timeline_step(nodes[index_of_key(key)].id, key, record)
-            for key, record in self._run.state.records.items()
-        ]
-        return tuple(sorted(steps, key=_began))
-
-
-def _timeline_step(node_id: str, key: Key, record: Record) -> TimelineStep:
-    iteration = iteration_of_key(key)
-    begun = [each.started_at for each in record.earlier] + [record.started_at]
-    started = next((each for each in begun if each is not None), None)
-    errors = [each.error for each in record.earlier]
-    if record.error is not None and record.error not in errors:
-        errors.append(record.error)
-    return TimelineStep(
-        name=f"{node_id}@{'.'.join(map(str, iteration))}" if iteration else node_id,
-        node_id=node_id,
-        iteration=iteration,
-        status=str(record.status),
-        attempt=record.attempt,
-        lost=record.lost,
-        started_at=_time(started),
-        ended_at=_time(record.ended_at),
-        errors=tuple(errors),
-    )
-
-
-def _began(step: TimelineStep) -> float:
-    moment = step.started_at or step.ended_at
-    return 0.0 if moment is None else moment.timestamp()
-
-
-def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """A run in a list.
-
-    Attributes:
-        run_id: The run.
-        blueprint_id: Its blueprint.
-        status: Its status.
-        created_at: When it was started.
-        updated_at: When its status was last written.
-        due_at: When its next timer is due, if one is armed.
-        tags: The labels it was started with.
-        is_child: Whether a subflow of another run started it.
-    """
-
-    run_id: str
-    blueprint_id: str
-    status: RunStatus
-    created_at: datetime
-    updated_at: datetime
-    due_at: datetime | None
-    tags: Mapping[str, str]
-    is_child: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunPage:
-    """A page of a list; ``after`` asks for the next one, ``None`` on the last."""
-
-    runs: Sequence[RunSummary]
-    after: str | None
 
 
 class FlowClient:
@@ -289,7 +170,10 @@ class FlowClient:
             due_at=None if start_at is None else start_at.timestamp(),
         )
         await station.send([job])
-        run = Run(job.run_id)
+        return self._run(job.run_id)
+
+    def _run(self, run_id: str) -> Run:
+        run = Run(run_id)
         run._client = self
         return run
 
@@ -384,7 +268,7 @@ class FlowClient:
             )
         )
         last = heads[-1].run_id if len(heads) == limit else None
-        return RunPage(tuple(map(_summary, heads)), last)
+        return RunPage(tuple(map(summary_of, heads)), last)
 
     async def _head(self, run_id: str) -> Head:
         station = await self._opened()
@@ -488,14 +372,76 @@ class FlowClient:
         key = _key_of(ledger, node_id, tuple(iteration))
         await self._ask(ledger, ev.SkipRequested(key, value))
 
-    async def retry_failed(self, run_id: str) -> None:
-        """Try the failed nodes of a live run again, where nothing behind them is settled.
+    async def retry_failed(self, run_id: str) -> Run:
+        """Try failed nodes again.
+
+        In a live run they are tried again where nothing behind them is settled. For a run that
+        is over a new one is started, which takes over what the old one achieved.
+
+        Returns:
+            The run in which they are tried: the same one, or the new one.
 
         Raises:
             RunNotFound: There is no such run.
-            InvalidRunState: It is over, nothing has failed, or something behind is settled.
+            InvalidRunState: Nothing has failed, or something behind is settled.
         """
-        await self._ask(await self._live(run_id), ev.RetryRequested())
+        ledger = await self._read(run_id)
+        if not ledger.state.status.is_final:
+            await self._ask(ledger, ev.RetryRequested())
+            return self._run(run_id)
+        nodes = ledger.plan.nodes
+        failed = {
+            nodes[index_of_key(key)].id
+            for key, record in ledger.state.records.items()
+            if record.status in (FAILED, CANCELLED)
+        }
+        if not failed:
+            raise InvalidRunState(f"Run '{run_id}' has no failed node to retry.")
+        return await self._start_over(ledger, failed, {})
+
+    async def rerun_from(
+        self,
+        run_id: str,
+        node_id: str,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        new_run_id: str | None = None,
+    ) -> Run:
+        """Start a new run that takes over what an earlier one achieved, up to a node.
+
+        The node and everything that can follow it run anew; other outputs are taken over.
+
+        Args:
+            run_id: The earlier run, over or not; it stays as it is.
+            node_id: The node to run from.
+            inputs: Inputs by node id that nodes are given instead of what leads to them.
+            new_run_id: The id of the new run; a fresh one by default.
+
+        Raises:
+            RunNotFound: There is no such run.
+            FlowcraftError: Its blueprint has no such node.
+            SerializationError: An input cannot be stored.
+        """
+        codecs = self._options.serializer.codec_for
+        given = snapshot(dict(inputs or {}), registered=codecs, where="inputs")
+        ledger = await self._read(run_id)
+        return await self._start_over(ledger, {node_id, *given}, given, new_run_id)
+
+    async def _start_over(
+        self,
+        ledger: Ledger,
+        node_ids: set[str],
+        inputs: Mapping[str, Any],
+        new_run_id: str | None = None,
+    ) -> Run:
+        job = await rerun.start_over(
+            await self._opened(),
+            ledger,
+            node_ids,
+            inputs,
+            checked_run_id(new_run_id or self._identifiers.new_run_id()),
+        )
+        return self._run(job.run_id)
 
     async def patch_context(
         self,
@@ -517,6 +463,16 @@ class FlowClient:
         writes = [ev.Write("set", key, value) for key, value in stored.items()]
         writes += [ev.Write("delete", key) for key in delete]
         await self._ask(ledger, ev.ContextPatched(tuple(writes)))
+
+    async def reconcile(
+        self, *, stalled_threshold_seconds: float = DEFAULT_STALLED_SECONDS
+    ) -> ReconciliationStats:
+        """Get runs going again that have something to do which nobody does.
+
+        Args:
+            stalled_threshold_seconds: How long nothing may have happened in such a run.
+        """
+        return await Reconciler(await self._opened(), stalled_threshold_seconds).run()
 
     async def delete_run(self, run_id: str) -> None:
         """Forget a run that is over, with its child runs.
@@ -570,17 +526,3 @@ def _key_of(ledger: Ledger, node_id: str, iteration: tuple[int, ...]) -> Key:
         if keys:
             return keys[-1]
     return ledger.plan.key(ledger.plan.nodes[index], iteration)
-
-
-def _summary(head: Head) -> RunSummary:
-    due_at = head.row.due_at
-    return RunSummary(
-        head.run_id,
-        head.blueprint_id,
-        RunStatus(head.row.status),
-        datetime.fromtimestamp(head.created_at, UTC),
-        datetime.fromtimestamp(head.updated_at, UTC),
-        _time(due_at),
-        dict(head.tags),
-        head.parent is not None,
-    )

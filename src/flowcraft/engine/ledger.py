@@ -68,6 +68,7 @@ class Ledger(RunView):
     Attributes:
         head: The run as it was when it was read.
         number: How many facts are folded into the state.
+        last_at: When the last of them was written.
         outstanding: What is to be done, by what it is about.
         leases: Leases that are not over, as of the last time that the record was read.
         row: The row as it was last written, as far as is known.
@@ -79,6 +80,7 @@ class Ledger(RunView):
         self.run_id = head.run_id
         self.epoch = head.epoch
         self.number = 0
+        self.last_at = head.created_at
         self.outstanding: dict[Subject, Work] = {}
         self.leases: dict[str, Lease] = {}
         self.row: Row | None = None
@@ -118,17 +120,19 @@ class Ledger(RunView):
         """The row that goes with a decision."""
         scalars = decision.changes.scalars or {}
         dues = dict(self._dues)
-        for subject in _subjects(decision):
-            dues.pop(subject, None)
+        if dues:
+            for subject in _subjects(decision):
+                dues.pop(subject, None)
         for command in decision.commands:
             _note_due(dues, command)
         status = scalars.get("status", self.state.status)
         stopping = scalars.get("stopping", self.state.stopping) is not None
         return Row(str(status), stopping, min(dues.values(), default=None))
 
-    def next_due(self) -> float | None:
-        """When the next timer or retry is due."""
-        return min(self._dues.values(), default=None)
+    def row_now(self) -> Row:
+        """The row that goes with the state as it is."""
+        stopping = self.state.stopping is not None
+        return Row(str(self.state.status), stopping, min(self._dues.values(), default=None))
 
     # -- folding ----------------------------------------------------------------------------
 
@@ -153,6 +157,7 @@ class Ledger(RunView):
         self._foreseen = None
         self.write(decision)
         self.number = fact.number + 1
+        self.last_at = fact.at
         self._note_outstanding(decision, fact.thread)
         self._recent[fact.number] = (event, decision)
         if len(self._recent) > KEPT_DECISIONS:
@@ -176,12 +181,16 @@ class Ledger(RunView):
             self._forget(subject)
         for command in decision.commands:
             subject = subject_of(command)
-            work = self.outstanding.setdefault(subject, Work(thread, []))
-            work.thread = thread
-            work.commands.append(command)
-            _note_due(self._dues, command)
+            work = self.outstanding.get(subject)
+            if work is None:
+                self.outstanding[subject] = Work(thread, [command])
+            else:
+                work.thread = thread
+                work.commands.append(command)
             if isinstance(command, ATTEMPTS):
                 self._places[place_of(command)] = command
+            else:
+                _note_due(self._dues, command)
         if self.state.status.is_final:
             for subject in tuple(self.outstanding):
                 if subject != ("finish",):
@@ -228,7 +237,7 @@ def _subjects(decision: Decision) -> Iterator[Subject]:
 
 
 def _note_due(dues: dict[Subject, float], command: cmd.Command) -> None:
-    due_at = getattr(command, "due_at", None)
+    due_at = None if isinstance(command, ATTEMPTS) else getattr(command, "due_at", None)
     if due_at is not None:
         subject = subject_of(command)
         dues[subject] = min(due_at, dues.get(subject, due_at))

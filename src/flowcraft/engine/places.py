@@ -40,7 +40,9 @@ def subject_of(command: cmd.Command) -> Subject:
 def place_of(command: AttemptCommand) -> str:
     """The name under which an attempt is leased: the same in every process."""
     if isinstance(command, cmd.RunNode):
-        return f"{key_text(command.key)}/{command.attempt}"
+        key = command.key
+        text = str(key) if isinstance(key, int) else key_text(key)
+        return f"{text}/{command.attempt}"
     if isinstance(command, cmd.RunItem):
         return f"{key_text(command.key)}#{command.item}/{command.attempt}"
     return f"{key_text(command.target)}~/{command.attempt}"

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.core.graph import reach
-from flowcraft.core.plan import Key, Plan, index_of_key
+from flowcraft.core.plan import Key, index_of_key
 from flowcraft.core.state import CHILD, RETRYING, RUNNING, ErrorInfo, RunState
 from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.bus import EventBus, FlowEvent
 from flowcraft.engine.known import Known
 from flowcraft.engine.local import LocalRun, execute
+from flowcraft.engine.rerun import behind
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.session import Session
 from flowcraft.engine.view import runs_below
@@ -76,7 +76,9 @@ async def replay_events(
 ) -> RunResult:
     """Replay recorded events; with ``from_node``, execute that node and what follows anew."""
     plan = runtime.plan_of(blueprint)
-    affected = _behind(plan, from_node) if from_node is not None else frozenset()
+    affected: frozenset[str] = frozenset()
+    if from_node is not None:
+        affected = frozenset(plan.nodes[index].id for index in behind(plan, [from_node]))
     session = Session(runtime, known, execute, runtime.options.concurrency, wait_for_timers=True)
     recorded = _RecordedTime()
     gate = _Gate(affected)
@@ -91,18 +93,6 @@ async def replay_events(
         live.rearm()
     await session.finish()
     return RunResult(run)
-
-
-def _behind(plan: Plan, node_id: str) -> frozenset[str]:
-    """A node and everything that can follow it."""
-    if node_id not in plan.index_of:
-        raise FlowcraftError(f"Blueprint '{plan.blueprint.id}' has no node '{node_id}'.")
-    following = [
-        [link.target for link in node.out] + ([node.fallback] if node.fallback >= 0 else [])
-        for node in plan.nodes
-    ]
-    reached = reach(following, [plan.index_of[node_id]])
-    return frozenset(node.id for node in plan.nodes if reached[node.index])
 
 
 class _Replay:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.core.decide import decide
-from flowcraft.core.plan import Key, Plan
-from flowcraft.core.state import RunState, apply
-from flowcraft.engine.facts import write_fact
+from flowcraft.core.plan import Key
+from flowcraft.core.state import RunStatus
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.saved import key_data, read_key
 from flowcraft.engine.station import Station
-from flowcraft.engine.tape import Tape
 from flowcraft.engine.telling import tell_decision
 from flowcraft.ports.runs import Entry, Fact, Head, Row
 
@@ -63,50 +61,58 @@ async def begin_run(
     tags: Mapping[str, str] | None = None,
     key: str | None = None,
     due_at: float | None = None,
+    taken_over: Sequence[Entry] | None = None,
 ) -> Job:
     """Store a run, unless it is there already; gives the message that gets it going.
 
     A run that is there already is told to go on once more: who stored it may have died before
     it could send the message.
+
+    Args:
+        station: Ports and plans.
+        blueprint: Its blueprint.
+        started: How it starts.
+        epoch: Tells this start from others under the same id.
+        parent: The subflow node it belongs to, if it is a child run.
+        tags: The user's labels.
+        key: The idempotency key.
+        due_at: When it is to start; at once by default.
+        taken_over: The facts it begins with, its start included, where it is to take over what
+            an earlier run achieved.
     """
     hash_ = await station.keep(blueprint, latest=False)
     now = station.clock.now()
-    plan, tape = await station.plan(hash_)
-    recording = tape.record()
-    decision = decide(plan, RunState(), started, now)
-    state = RunState()
-    apply(state, decision.changes)
-    thread = f"start/{epoch}"
     head = Head(
         run_id=started.run_id,
         epoch=epoch,
         blueprint_id=blueprint.id,
         blueprint_hash=hash_,
-        facts=1,
-        row=Row(str(state.status), state.stopping is not None),
+        facts=0,
+        row=Row(str(RunStatus.RUNNING)),
         created_at=now,
         updated_at=now,
         parent=None if parent is None else parent.text(),
         tags=dict(tags or {}),
         key=key,
     )
-    entry = Entry(write_fact(started, recording, station.options.serializer), now)
-    stored = await station.runs.create(head, entry, thread)
-    if stored.epoch == epoch and station.bus.active:
-        _tell(station, stored, Fact(0, now, thread, entry.data), plan, tape)
+    ledger = Ledger(station, head, *await station.plan(hash_))
+    entries = taken_over or [ledger.entry(ledger.foresee(started, now))]
+    thread = f"start/{epoch}"
+    ledger.catch_up(
+        [Fact(number, entry.at, thread, entry.data) for number, entry in enumerate(entries)]
+    )
+    head = replace(head, facts=ledger.number, row=ledger.row_now())
+    stored = await station.runs.create(head, entries, thread)
+    if stored.epoch == epoch:
+        _tell(ledger)
     return Job(
-        stored.run_id,
-        stored.epoch,
-        stored.blueprint_id,
-        f"start/{stored.epoch}",
-        due_at=due_at,
+        stored.run_id, stored.epoch, stored.blueprint_id, f"start/{stored.epoch}", due_at=due_at
     )
 
 
-def _tell(station: Station, head: Head, fact: Fact, plan: Plan, tape: Tape) -> None:
+def _tell(ledger: Ledger) -> None:
     """Tell listeners of the start, where it was stored."""
-    ledger = Ledger(station, head, plan, tape)
-    ledger.catch_up([fact])
-    found = ledger.decision_of(0)
-    if found is not None:
-        tell_decision(ledger, *found)
+    for number in range(ledger.number):
+        found = ledger.decision_of(number)
+        if found is not None and ledger.host.bus.active:
+            tell_decision(ledger, *found)

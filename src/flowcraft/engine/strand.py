@@ -23,7 +23,7 @@ from flowcraft.engine.ledger import Foreseen, Ledger
 from flowcraft.engine.places import ATTEMPTS, AttemptCommand, place_of
 from flowcraft.engine.telling import log_notes, tell_decision, tell_start
 from flowcraft.errors import InvalidRunState
-from flowcraft.ports.runs import Change, Claim, Holding, Lease, Row, Verdict, Written
+from flowcraft.ports.runs import Change, Claim, Holding, Lease, Verdict, Written
 
 if TYPE_CHECKING:
     from flowcraft.engine.worker import Worker
@@ -347,17 +347,12 @@ class Strand:
     async def _bring_row_up_to_date(self, written: Written) -> None:
         """Write the row again where the one that was foreseen is not what came of it."""
         while True:
-            row = self._row_now()
+            row = self.ledger.row_now()
             if row == self.ledger.row:
                 return
             written = await self._write(self._change(row=row))
             if written.verdict is not Verdict.DONE:
                 return
-
-    def _row_now(self) -> Row:
-        state = self.ledger.state
-        stopping = state.stopping is not None
-        return Row(str(state.status), stopping, self.ledger.next_due())
 
     def _change(self, **more: Any) -> Change:
         ledger = self.ledger

@@ -238,8 +238,13 @@ class Query:
 class RunStore(Protocol):
     """Keeps the records of runs."""
 
-    async def create(self, head: Head, entry: Entry, thread: str) -> Head:
-        """Begin a record with its first fact, unless there is one of this run id or key.
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Head:
+        """Begin a record with its first facts, unless there is one of this run id or key.
+
+        Args:
+            head: The run; its ``facts`` says how many there are.
+            entries: What happened so far: that it started, and whatever it takes over.
+            thread: The message it is begun by.
 
         Returns:
             The run that is there now: the new one has the epoch of ``head``.

@@ -94,8 +94,8 @@ class SqliteRuns:
         self._database = database
         self._clock = database.clock
 
-    async def create(self, head: Head, entry: Entry, thread: str) -> Head:
-        """Begin a record with its first fact, unless there is one of this run id or key.
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Head:
+        """Begin a record with its first facts, unless there is one of this run id or key.
 
         Returns:
             The run that is there now: the new one has the epoch of ``head``.
@@ -106,7 +106,7 @@ class SqliteRuns:
                 there = execute(_HEAD_BY_KEY, (head.key,)).fetchone()
             if there is None:
                 _insert(execute, head)
-                _append(execute, head.run_id, 0, (entry,), thread)
+                _append(execute, head.run_id, 0, entries, thread)
                 there = execute(_HEAD, (head.run_id,)).fetchone()
         return head_of(there)
 

@@ -129,7 +129,7 @@ async def a_fact_is_taken_once(stage: Stage) -> None:
 async def the_id_of_the_first_fact_is_known(stage: Stage) -> None:
     """The fact that a run began with may have an id, too."""
     entry = Entry("begin", START, "id")
-    await stage.runs.create(head(), entry, "thread")
+    await stage.runs.create(head(), [entry], "thread")
     answer = await write(stage.runs, 1, entries=(entry,))
     equal(answer.verdict, Verdict.KNOWN, "the verdict")
 
