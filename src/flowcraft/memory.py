@@ -17,6 +17,10 @@ from flowcraft.ports.together import Ports
 __all__ = ["MemoryAdapter", "MemoryStorage"]
 
 
+LOOK_SECONDS = 0.05
+"""The longest pause between two looks at a run that somebody waits for: looks are cheap here."""
+
+
 class MemoryStorage:
     """What several adapters in one process share; without one, each has its own.
 
@@ -69,5 +73,6 @@ class MemoryAdapter(Adapter):
             runtime_options,
             clock=clock or storage.clock,
             identifiers=identifiers or SystemIdentifiers(),
+            longest_look_seconds=LOOK_SECONDS,
             **worker_options,
         )

@@ -25,6 +25,10 @@ from flowcraft.ports.together import OpenPorts, Ports
 __all__ = ["SqliteAdapter", "sqlite_client"]
 
 
+LOOK_SECONDS = 0.05
+"""The longest pause between two looks at a run that somebody waits for: looks are cheap here."""
+
+
 class SqliteAdapter(Adapter):
     """Durable runs on one machine, in one file; any number of processes may work on it.
 
@@ -60,6 +64,7 @@ class SqliteAdapter(Adapter):
             runtime_options,
             clock=clock,
             identifiers=identifiers or SystemIdentifiers(),
+            longest_look_seconds=LOOK_SECONDS,
             lease_seconds=lease_seconds,
             **worker_options,
         )
@@ -84,6 +89,7 @@ def sqlite_client(
         runtime_options or RuntimeOptions(),
         clock=clock,
         identifiers=SystemIdentifiers(),
+        longest_look_seconds=LOOK_SECONDS,
     )
 
 

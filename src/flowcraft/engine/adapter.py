@@ -6,7 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import Any
 
-from flowcraft.engine.client import FlowClient
+from flowcraft.engine.client import LONGEST_LOOK_SECONDS, FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.worker import Worker
 from flowcraft.ports.clock import Clock, Identifiers
@@ -21,6 +21,7 @@ class Adapter(FlowClient):
         runtime_options: ``FlowRuntime.options``: implementations, blueprints and the rest.
         clock: The time.
         identifiers: Where fresh ids come from.
+        longest_look_seconds: Between two looks at a run that somebody waits for.
         worker_options: What :class:`Worker` takes: ``concurrency``, ``lease_seconds``,
             ``drain_timeout_seconds`` and so on.
     """
@@ -32,9 +33,16 @@ class Adapter(FlowClient):
         *,
         clock: Clock,
         identifiers: Identifiers,
+        longest_look_seconds: float = LONGEST_LOOK_SECONDS,
         **worker_options: Any,
     ) -> None:
-        super().__init__(open_ports, runtime_options, clock=clock, identifiers=identifiers)
+        super().__init__(
+            open_ports,
+            runtime_options,
+            clock=clock,
+            identifiers=identifiers,
+            longest_look_seconds=longest_look_seconds,
+        )
         self._worker_options = worker_options
         self._worker: Worker | None = None
 

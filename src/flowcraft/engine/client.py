@@ -72,6 +72,7 @@ class FlowClient:
         options: Serializer, blueprints and the rest of what a runtime was given.
         clock: The time.
         identifiers: Where fresh ids come from.
+        longest_look_seconds: Between two looks at a run that somebody waits for.
     """
 
     def __init__(
@@ -81,7 +82,9 @@ class FlowClient:
         *,
         clock: Clock,
         identifiers: Identifiers,
+        longest_look_seconds: float = LONGEST_LOOK_SECONDS,
     ) -> None:
+        self._longest_look_seconds = longest_look_seconds
         self._open_ports = open_ports
         self._options = options
         self._clock = clock
@@ -100,6 +103,7 @@ class FlowClient:
             self._options,
             clock=self._clock,
             identifiers=self._identifiers,
+            longest_look_seconds=self._longest_look_seconds,
         )
 
     async def aclose(self) -> None:
@@ -229,7 +233,7 @@ class FlowClient:
                 )
             until = now + pause if end is None else min(end, now + pause)
             await station.sleep_until(until)
-            pause = min(LONGEST_LOOK_SECONDS, pause * 1.5)
+            pause = min(self._longest_look_seconds, pause * 1.5)
 
     async def list_runs(
         self,

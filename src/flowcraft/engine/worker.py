@@ -85,6 +85,8 @@ class Worker:
         self._heartbeat: Heartbeat | None = None
         self._free = asyncio.Event()
         self._reported: set[str] = set()
+        self._to_delete: list[str] = []
+        self._deleting: asyncio.Task[None] | None = None
 
     @property
     def station(self) -> Station:
@@ -105,7 +107,7 @@ class Worker:
     @property
     def busy(self) -> bool:
         """Whether anything is being worked on."""
-        return bool(self._strands)
+        return bool(self._strands or self._to_delete)
 
     # -- starting and stopping --------------------------------------------------------------
 
@@ -133,6 +135,8 @@ class Worker:
         if self._strands:
             await asyncio.wait(tuple(self._strands), timeout=self._drain_timeout_seconds)
         await self._hand_back()
+        if self._deleting is not None:
+            await self._deleting
         if self._heartbeat is not None:
             await asyncio.to_thread(self._heartbeat.stop)
         WATCH.remove(self)
@@ -225,7 +229,22 @@ class Worker:
             # Trouble with a store or the queue never fails a run: the message comes again.
             logger.exception("Run '%s': trouble; the message comes again", strand.job.run_id)
             return
-        await self.station.queue.delete([delivery.handle])
+        self._delete_soon(delivery.handle)
+
+    def _delete_soon(self, handle: str) -> None:
+        """Delete a message, together with those that others are done with by then."""
+        self._to_delete.append(handle)
+        if self._deleting is None or self._deleting.done():
+            self._deleting = asyncio.create_task(self._delete())
+
+    async def _delete(self) -> None:
+        while self._to_delete:
+            handles, self._to_delete = self._to_delete, []
+            try:
+                await self.station.queue.delete(handles)
+            except Exception:
+                # They come again, and there is nothing left to do for them.
+                logger.exception("%d messages could not be deleted", len(handles))
 
     async def _put_off(self, job: Job, seconds: float) -> None:
         """Send the message anew: its visibility would count as a receive of a good message."""
