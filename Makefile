@@ -11,6 +11,9 @@ PYTEST_ARGS ?=
 BACKEND ?= memory
 # `make bench BENCH_ARGS='--quick'`
 BENCH_ARGS ?=
+# `make kill ROUNDS=20 SEED=7`
+ROUNDS ?= 200
+SEED ?= 1
 
 # Directories with Python in them; those that are not there yet are left out.
 CODE := $(foreach dir,src tests benchmarks examples,$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
@@ -18,7 +21,7 @@ CODE := $(foreach dir,src tests benchmarks examples,$(if $(shell find $(dir) -na
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test conformance check lint types imports bench format clean
+.PHONY: help install demo test conformance check lint types imports bench bench-durable kill format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,8 +51,14 @@ types: $(STAMP) ## Check types, strictly
 imports: $(STAMP) ## Check the direction of imports
 	@$(VENV)/bin/lint-imports > $(VENV)/imports.log 2>&1 || { cat $(VENV)/imports.log; exit 1; }
 
-bench: $(STAMP) ## Run the benchmarks
+bench: $(STAMP) ## Run the benchmarks in process
 	@$(PY) -m benchmarks $(BENCH_ARGS)
+
+bench-durable: $(STAMP) ## Run the benchmarks of durable runs on SQLite, about a minute
+	@$(PY) -m benchmarks.durable
+
+kill: $(STAMP) ## Kill workers of the demo at seeded moments (ROUNDS=200 SEED=1)
+	@$(PY) -m tests.acceptance.killing --rounds $(ROUNDS) --seed $(SEED)
 
 format: $(STAMP) ## Rewrite the code in the common format and mend what can be mended
 	@$(VENV)/bin/ruff check --quiet --fix-only $(CODE)
