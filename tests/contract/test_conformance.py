@@ -12,6 +12,7 @@ from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
 from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import (
     Change,
+    Created,
     Claim,
     Entry,
     Head,
@@ -63,8 +64,9 @@ class HearsLateHandles(MemoryQueue):
 class CreatesTwice(MemoryRuns):
     """An idempotency key is not looked at."""
 
-    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Head:
-        return replace(await super().create(replace(head, key=None), entries, thread), key=head.key)
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
+        created = await super().create(replace(head, key=None), entries, thread)
+        return created._replace(head=replace(created.head, key=head.key))
 
 
 class ReadsEverything(MemoryRuns):

@@ -21,6 +21,7 @@ from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import (
     Change,
     Claim,
+    Created,
     Entry,
     Fact,
     Head,
@@ -243,23 +244,24 @@ class MemoryRuns:
         self._runs: dict[str, _Run] = {}
         self._keys: dict[str, str] = {}
 
-    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Head:
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
         """Begin a record with its first facts, unless there is one of this run id or key.
 
         Returns:
-            The run that is there now: the new one has the epoch of ``head``.
+            The run that is there now, and whether it is the new one.
         """
         with self._lock:
             there = self._runs.get(head.run_id)
             if there is None and head.key is not None and head.key in self._keys:
                 there = self._runs[self._keys[head.key]]
+            is_new = there is None
             if there is None:
                 there = _Run(replace(head, tags=dict(head.tags)))
                 there.append(entries, thread)
                 self._runs[head.run_id] = there
                 if head.key is not None:
                     self._keys[head.key] = head.run_id
-            return there.current_head()
+            return Created(there.current_head(), is_new)
 
     async def read(self, run_id: str, since: int = 0) -> Record | None:
         """A run, with its facts from number ``since`` on, and its leases."""

@@ -156,6 +156,7 @@ class Plan:
     evaluator: Evaluator
     has_compensation: bool = False
     codecs: CodecLookup | None = None
+    has_expressions: bool = False
 
     def key(self, node: PlanNode, iteration: Iteration) -> Key:
         """The key of a node's instance in the iteration of its enclosing loops."""
@@ -223,6 +224,7 @@ def build_plan(
         evaluator=evaluator or SafeEvaluator(),
         codecs=codecs,
         has_compensation=any(node.compensate >= 0 for node in nodes),
+        has_expressions=any(not node.plain or node.kind is Kind.LOOP for node in nodes),
     )
 
 
@@ -249,6 +251,7 @@ def extend_plan(plan: Plan, definitions: Sequence[NodeDefinition], loops: Iterat
         evaluator=plan.evaluator,
         codecs=plan.codecs,
         has_compensation=plan.has_compensation,
+        has_expressions=plan.has_expressions,
     )
 
 

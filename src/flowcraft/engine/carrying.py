@@ -66,7 +66,7 @@ class Carrier:
         elif isinstance(command, cmd.StopChild):
             self._cancel_child(command.key, command.attempt, command.reason)
         elif isinstance(command, cmd.StopWork):
-            self._stop_children(command.reason)
+            await self._stop_children(command.reason)
             self.to_stop = True
         elif isinstance(command, cmd.FinishRun):
             self._tell_parent()
@@ -84,7 +84,8 @@ class Carrier:
     def _child_id(self, key: Key, attempt: int) -> str:
         return child_run_id(self._ledger, key, attempt)
 
-    async def _start_child(self, command: cmd.StartChild) -> None:
+    async def _start_child(self, command: cmd.StartChild, cancelled: str | None = None) -> None:
+        """Store a child run, unless it is there; ``cancelled`` where its parent is to stop."""
         ledger, station = self._ledger, self._station
         node_id = ledger.plan.nodes[index_of_key(command.key)].id
         blueprint = await station.latest(command.blueprint_id)
@@ -116,11 +117,22 @@ class Carrier:
                 input=command.input,
                 has_input=command.context is None,
                 max_executions=ledger.state.max_executions,
+                cancelled=cancelled,
             ),
             epoch=ledger.epoch,
             parent=parent,
         )
         self._jobs.append(job)
+        if cancelled is None and await self._is_unwanted(command):
+            self._cancel_child(command.key, command.attempt, "its parent does not wait for it")
+
+    async def _is_unwanted(self, command: cmd.StartChild) -> bool:
+        """Whether the parent was stopped, or gave up on the child, while it was stored."""
+        if not await self._station.refresh(self._ledger):
+            return True
+        record = self._ledger.state.records.get(command.key)
+        waits = record is not None and record.status is CHILD and record.attempt == command.attempt
+        return not waits or self._ledger.state.stopping is not None
 
     def _cancel_child(self, key: Key, attempt: int, reason: str) -> None:
         child = self._child_id(key, attempt)
@@ -131,9 +143,16 @@ class Carrier:
         event = ev.CancelRequested(reason)
         self._jobs.append(Job(child, self._ledger.epoch, blueprint_id, thread, event=event))
 
-    def _stop_children(self, reason: str) -> None:
-        for key, record in self._ledger.state.records.items():
+    async def _stop_children(self, reason: str) -> None:
+        """Cancel the child runs; one that was not stored yet is stored as cancelled.
+
+        So whoever is about to store it finds it there, and the parent hears of its end.
+        """
+        for key, record in tuple(self._ledger.state.records.items()):
             if record.status is CHILD:
+                for command in self._ledger.commands_of(key):
+                    if isinstance(command, cmd.StartChild):
+                        await self._start_child(command, cancelled=reason)
                 self._cancel_child(key, record.attempt, reason)
 
     # -- the parent -------------------------------------------------------------------------

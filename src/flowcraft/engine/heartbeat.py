@@ -34,10 +34,10 @@ class Keeper(Protocol):
         """What is to be kept now."""
         ...
 
-    def lost(self, strand: Any) -> None:
+    def lost(self, beat: Beat) -> None:
         """Somebody else holds the lease."""
 
-    def stopping(self, strand: Any) -> None:
+    def stopping(self, beat: Beat) -> None:
         """The run is to stop."""
 
 
@@ -93,6 +93,6 @@ class Heartbeat:
             leased, await ports.runs.renew(held, self._lease_seconds), strict=True
         ):
             if not renewed.held:
-                self._keeper.lost(beat.strand)
+                self._keeper.lost(beat)
             elif renewed.stopping:
-                self._keeper.stopping(beat.strand)
+                self._keeper.stopping(beat)

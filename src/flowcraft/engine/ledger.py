@@ -9,7 +9,7 @@ from typing import NamedTuple
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.decide import decide
-from flowcraft.core.plan import Plan
+from flowcraft.core.plan import Key, Plan
 from flowcraft.core.state import DELETED, RunState
 from flowcraft.core.step import Decision, Step
 from flowcraft.engine.facts import read_fact, write_fact
@@ -167,7 +167,8 @@ class Ledger(RunView):
         if self._foreseen is not None:
             # Most facts are those that were foreseen a moment ago, with nothing in between.
             foreseen, text = self._foreseen
-            if foreseen.number == fact.number and text == fact.data:
+            same = (foreseen.number, foreseen.now, text) == (fact.number, fact.at, fact.data)
+            if same:
                 return foreseen.event, foreseen.decision
         event, tape = read_fact(fact.data, self.host.options.serializer)
         self._tape.play(tape)
@@ -219,6 +220,11 @@ class Ledger(RunView):
     def attempt_at(self, place: str) -> AttemptCommand | None:
         """The attempt that is outstanding under a place, if it still is."""
         return self._places.get(place)
+
+    def commands_of(self, key: Key) -> Sequence[cmd.Command]:
+        """What is outstanding for a node instance."""
+        work = self.outstanding.get(node_subject(key))
+        return () if work is None else tuple(work.commands)
 
     def attempts(self) -> Collection[AttemptCommand]:
         """All attempts that are outstanding."""

@@ -96,14 +96,19 @@ async def begin_run(
         key=key,
     )
     ledger = Ledger(station, head, *await station.plan(hash_))
-    entries = taken_over or [ledger.entry(ledger.foresee(started, now))]
+    # One that starts later begins to sleep, or to wait, when it starts.
+    begins = now if due_at is None else max(now, due_at)
+    entries = taken_over or [ledger.entry(ledger.foresee(started, begins))]
     thread = f"start/{epoch}"
     ledger.catch_up(
         [Fact(number, entry.at, thread, entry.data) for number, entry in enumerate(entries)]
     )
-    head = replace(head, facts=ledger.number, row=ledger.row_now())
-    stored = await station.runs.create(head, entries, thread)
-    if stored.epoch == epoch:
+    row = ledger.row_now()
+    if due_at is not None and not RunStatus(row.status).is_final:
+        row = replace(row, due_at=due_at)
+    head = replace(head, facts=ledger.number, row=row)
+    stored, is_new = await station.runs.create(head, entries, thread)
+    if is_new:
         _tell(ledger)
     return Job(
         stored.run_id, stored.epoch, stored.blueprint_id, f"start/{stored.epoch}", due_at=due_at

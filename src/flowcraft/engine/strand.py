@@ -83,6 +83,9 @@ class Strand:
             PutOff: It has to come again later.
             Leave: It must not be deleted.
         """
+        due_at, now = self.job.due_at, self.station.clock.now()
+        if due_at is not None and due_at > now:
+            raise PutOff(due_at - now)
         self._ledger = await self.station.open(self.job.run_id, self.job.epoch)
         if self._ledger is None:
             logger.debug("A message for run '%s', which is not there", self.job.run_id)
@@ -90,8 +93,15 @@ class Strand:
         self._carrier = Carrier(self.station, self._ledger)
         command = await self._begin()
         while command is not None:
-            event = await self._execute(command)
-            command = await self._commit(event)
+            if self._is_too_late(command):
+                command = await self._commit(stopped(command))
+            else:
+                command = await self._commit(await self._execute(command))
+
+    def _is_too_late(self, command: AttemptCommand) -> bool:
+        """Whether the run is to stop, so that nothing of it may begin but undoing."""
+        stopping = self.ledger.state.stopping is not None
+        return stopping and not isinstance(command, cmd.RunUndo)
 
     async def _begin(self) -> AttemptCommand | None:
         if self.job.event is not None:
@@ -140,8 +150,6 @@ class Strand:
         if current is None:
             await self._give_back()
             return None
-        if self.ledger.state.stopping is not None and not isinstance(current, cmd.RunUndo):
-            return await self._commit(stopped(current))
         return current
 
     def _new_claim(self, command: AttemptCommand) -> Claim:
@@ -223,9 +231,10 @@ class Strand:
         await self._give_back()
         raise PutOff(0.0, replace(self.job, place=attempt_place(attempt), event=None))
 
-    def lose(self) -> None:
+    def lose(self, token: str) -> None:
         """Another worker holds the lease: what is under way can no longer be committed."""
-        if self.attempt is not None:
+        # By the time that this is heard of, the lease may be given up and another one in hand.
+        if self.attempt is not None and self.holding is not None and self.holding.token == token:
             self.attempt.stop("lost")
 
     def look(self) -> None:
@@ -249,9 +258,6 @@ class Strand:
 
     async def _happen(self, event: ev.Event) -> AttemptCommand | None:
         """Let something happen that the message brings: once, and when it is due."""
-        due_at, now = self.job.due_at, self.station.clock.now()
-        if due_at is not None and due_at > now:
-            raise PutOff(due_at - now)
         if not await self.station.refresh(self.ledger):
             return None
         while True:
@@ -262,7 +268,7 @@ class Strand:
                 return None
             if foreseen.is_nothing:
                 return await self._resume()
-            written = await self._append(foreseen, exact=True)
+            written = await self._append(foreseen, self.job.event_id, exact=True)
             if written.verdict is Verdict.KNOWN:
                 return await self._resume()
             if written.verdict is Verdict.GONE:
@@ -272,13 +278,17 @@ class Strand:
 
     async def _commit(self, event: ev.Event) -> AttemptCommand | None:
         """Write how an attempt ended, and go on with what that makes ready."""
-        foreseen = self.ledger.foresee(event, self.station.clock.now())
-        if foreseen.is_nothing:
-            # The attempt is over in the record already, by a verb for example.
-            await self._write(self._change(holding=self.holding))
-            self.holding = None
-            return await self._resume()
-        written = await self._append(foreseen)
+        while True:
+            foreseen = self.ledger.foresee(event, self.station.clock.now())
+            if foreseen.is_nothing:
+                # The attempt is over in the record already, by a verb for example.
+                await self._write(self._change(holding=self.holding))
+                self.holding = None
+                return await self._resume()
+            # What expressions give goes with the fact: they must have seen what it follows.
+            written = await self._append(foreseen, exact=self.ledger.plan.has_expressions)
+            if written.verdict is not Verdict.STALE:
+                break
         if written.verdict is Verdict.GONE:
             return None
         if written.verdict is Verdict.LOST:
@@ -292,7 +302,9 @@ class Strand:
         self.holding = None
         return await self._follow(written, 1)
 
-    async def _append(self, foreseen: Foreseen, *, exact: bool = False) -> Written:
+    async def _append(
+        self, foreseen: Foreseen, id_: str | None = None, *, exact: bool = False
+    ) -> Written:
         """Write a fact; in the same step the lease of a lone successor is taken."""
         self._status_before = self.ledger.state.status
         successor = self._successor(foreseen.decision)
@@ -300,7 +312,7 @@ class Strand:
         row = self.ledger.row_after(foreseen.decision)
         written = await self._write(
             self._change(
-                entries=(self.ledger.entry(foreseen, self.job.event_id if exact else None),),
+                entries=(self.ledger.entry(foreseen, id_),),
                 holding=self.holding,
                 claim=claim,
                 row=None if row == self.ledger.row else row,

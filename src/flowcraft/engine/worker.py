@@ -271,10 +271,13 @@ class Worker:
             beats.append(Beat(handle, lease, strand))
         return beats
 
-    def lost(self, strand: Strand) -> None:
-        """Somebody else holds a strand's lease; called from the heartbeat's thread."""
-        self.station.in_loop(strand.lose)
+    def lost(self, beat: Beat) -> None:
+        """Somebody else holds a lease; called from the heartbeat's thread."""
+        strand, lease = beat.strand, beat.lease
+        if strand is not None and lease is not None:
+            self.station.in_loop(lambda: strand.lose(lease.token))
 
-    def stopping(self, strand: Strand) -> None:
-        """A strand's run is to stop; called from the heartbeat's thread."""
-        self.station.in_loop(strand.look)
+    def stopping(self, beat: Beat) -> None:
+        """The run of a lease is to stop; called from the heartbeat's thread."""
+        if beat.strand is not None:
+            self.station.in_loop(beat.strand.look)

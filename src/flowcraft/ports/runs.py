@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,13 @@ class Head:
     key: str | None = None
 
 
+class Created(NamedTuple):
+    """The run that is there after ``create``, and whether it was made just now."""
+
+    head: Head
+    is_new: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A run with some of its facts, and the leases that are not over."""
@@ -238,7 +245,7 @@ class Query:
 class RunStore(Protocol):
     """Keeps the records of runs."""
 
-    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Head:
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
         """Begin a record with its first facts, unless there is one of this run id or key.
 
         Args:
@@ -247,7 +254,7 @@ class RunStore(Protocol):
             thread: The message it is begun by.
 
         Returns:
-            The run that is there now: the new one has the epoch of ``head``.
+            The run that is there now, and whether it is the new one.
         """
         ...
 

@@ -12,6 +12,7 @@ from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.ports.runs import (
     Change,
     Claim,
+    Created,
     Entry,
     Fact,
     Head,
@@ -94,21 +95,22 @@ class SqliteRuns:
         self._database = database
         self._clock = database.clock
 
-    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Head:
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
         """Begin a record with its first facts, unless there is one of this run id or key.
 
         Returns:
-            The run that is there now: the new one has the epoch of ``head``.
+            The run that is there now, and whether it is the new one.
         """
         with self._database.transaction as execute:
             there = execute(_HEAD, (head.run_id,)).fetchone()
             if there is None and head.key is not None:
                 there = execute(_HEAD_BY_KEY, (head.key,)).fetchone()
-            if there is None:
+            is_new = there is None
+            if is_new:
                 _insert(execute, head)
                 _append(execute, head.run_id, 0, entries, thread)
                 there = execute(_HEAD, (head.run_id,)).fetchone()
-        return head_of(there)
+        return Created(head_of(there), is_new)
 
     async def read(self, run_id: str, since: int = 0) -> Record | None:
         """A run, with its facts from number ``since`` on, and its leases."""

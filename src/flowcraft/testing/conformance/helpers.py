@@ -45,7 +45,8 @@ def head(
 
 async def create(runs: RunStore, run_id: str = "run", **more: Any) -> Head:
     """Begin a run with the fact ``begin``."""
-    return await runs.create(head(run_id, **more), [Entry("begin", START)], "thread 0")
+    created = await runs.create(head(run_id, **more), [Entry("begin", START)], "thread 0")
+    return created.head
 
 
 async def write(runs: RunStore, seen: int, *data: str, **more: Any) -> Written:
