@@ -142,9 +142,8 @@ class Strand:
         if written.verdict is Verdict.GONE:
             return None
         if not written.granted:
-            lease = written.lease
-            # Under another thread: this message is a copy without duty.
-            return await self._resume() if lease and lease.thread == self.thread else None
+            # Under another thread there is no duty here; there may be others of this thread.
+            return await self._resume()
         self.holding = Holding(claim.place, claim.token)
         current = self.ledger.attempt_at(claim.place)
         if current is None:
@@ -167,17 +166,16 @@ class Strand:
         if not await self.station.refresh(self.ledger):
             return None
         commands = self.ledger.work_of(self.thread)
-        if commands:
-            return await self._carry_out(commands)
-        await self._carrier.flush()
         mine = [each for each in self.ledger.leases.values() if each.thread == self.thread]
+        if not mine:
+            return await self._carry_out(commands)
+        # The hands are full with what the thread holds: others may have the rest.
+        await self._carry_out(commands, keep=False)
         now = self.station.clock.now()
         for lease in mine:
             if lease.expires_at <= now:
                 return await self._take_over(lease)
-        if mine:
-            raise PutOff(min(lease.expires_at for lease in mine) - now)
-        return None
+        raise PutOff(min(lease.expires_at for lease in mine) - now)
 
     async def _take_over(self, lease: Lease) -> AttemptCommand | None:
         """Go on where a worker that is gone held an attempt."""
@@ -382,20 +380,25 @@ class Strand:
     # -- carrying out -----------------------------------------------------------------------
 
     async def _carry_out(
-        self, commands: Sequence[cmd.Command], in_hand: AttemptCommand | None = None
+        self,
+        commands: Sequence[cmd.Command],
+        in_hand: AttemptCommand | None = None,
+        *,
+        keep: bool = True,
     ) -> AttemptCommand | None:
-        """Carry out commands; gives the attempt to go on with."""
+        """Carry out commands; gives the attempt to go on with, unless none is to be kept."""
+        free_hand = keep and in_hand is None and not self.worker.draining
         carrier = self._carrier
         wanted: AttemptCommand | None = None
         soon: cmd.Command | None = None
         for command in commands:
             if isinstance(command, ATTEMPTS):
-                free = in_hand is None and wanted is None and not self.worker.draining
-                if free and self.worker.can_run(self.ledger.plan, command):
+                may_keep = free_hand and wanted is None
+                if may_keep and self.worker.can_run(self.ledger.plan, command):
                     wanted = command
                 else:
                     carrier.send_attempt(command)
-            elif in_hand is None and soon is None and self._is_soon(command):
+            elif free_hand and soon is None and self._is_soon(command):
                 soon = command
             else:
                 await carrier.carry_out(command)
@@ -404,7 +407,9 @@ class Strand:
             soon = None
         await carrier.flush()
         if carrier.to_stop:
-            return await self._stop_work()
+            following = await self._stop_work()
+            if following is not None:
+                return following
         if wanted is not None:
             return await self._claim(wanted)
         if soon is not None:
