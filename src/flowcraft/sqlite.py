@@ -22,7 +22,7 @@ from flowcraft.engine.worker import DEFAULT_LEASE_SECONDS
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.together import OpenPorts, Ports
 
-__all__ = ["SqliteAdapter", "sqlite_client"]
+__all__ = ["Durability", "SqliteAdapter"]
 
 
 LOOK_SECONDS = 0.05
@@ -69,28 +69,22 @@ class SqliteAdapter(Adapter):
             **worker_options,
         )
 
-
-def sqlite_client(
-    path: str | PathLike[str],
-    runtime_options: RuntimeOptions | None = None,
-    *,
-    durability: Durability = "normal",
-) -> FlowClient:
-    """A client of the runs in a file: it starts and steers them, and runs no node.
-
-    Args:
-        path: The file.
-        runtime_options: Needed only for types that were registered with the serializer.
-        durability: As for :class:`SqliteAdapter`.
-    """
-    clock = SystemClock()
-    return FlowClient(
-        _opener(path, clock, durability, DEFAULT_LEASE_SECONDS),
-        runtime_options or RuntimeOptions(),
-        clock=clock,
-        identifiers=SystemIdentifiers(),
-        longest_look_seconds=LOOK_SECONDS,
-    )
+    @staticmethod
+    def client_of(
+        path: str | PathLike[str],
+        runtime_options: RuntimeOptions | None = None,
+        *,
+        durability: Durability = "normal",
+    ) -> FlowClient:
+        """A client of the runs in a file, which runs no node: ``FlowClient.sqlite`` gives it."""
+        clock = SystemClock()
+        return FlowClient(
+            _opener(path, clock, durability, DEFAULT_LEASE_SECONDS),
+            runtime_options or RuntimeOptions(),
+            clock=clock,
+            identifiers=SystemIdentifiers(),
+            longest_look_seconds=LOOK_SECONDS,
+        )
 
 
 def _opener(

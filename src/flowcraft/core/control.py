@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowcraft.core.batches import hand_out_more
-from flowcraft.core.events import ContextPatched, SkipRequested
+from flowcraft.core.events import ContextPatched, NodeHeldBack, SkipRequested
 from flowcraft.core.joins import recall, recall_hold
 from flowcraft.core.launch import launch, run_again
 from flowcraft.core.outcomes import stop, succeed
@@ -99,6 +99,18 @@ def pause(step: Step) -> None:
     step.note("workflow:pause")
 
 
+def hold_back(step: Step, event: NodeHeldBack) -> None:
+    """Put an instance aside that was to run and has not begun; it goes on with the run."""
+    record = step.state.records.get(event.key)
+    if record is None or record.status is not RUNNING or record.attempt != event.attempt:
+        return
+    if not step.state.paused or step.stopping is not None:
+        return
+    step.changes.records[event.key] = record._replace(status=READY, attempt=record.attempt - 1)
+    step.changes.working -= 1
+    step.held_back.append(event.key)
+
+
 def resume_run(step: Step) -> None:
     """Go on with a paused run."""
     if not step.state.paused:
@@ -109,7 +121,10 @@ def resume_run(step: Step) -> None:
     step.set("ready", ())
     for key in ready:
         record = step.state.records[key]
-        launch(step, step.node(key), key, record.fired, record.origin)
+        if record.started_at is None:
+            launch(step, step.node(key), key, record.fired, record.origin)
+        else:
+            run_again(step, step.node(key), key, record)  # it was about to begin
     hand_out_more(step)
 
 

@@ -280,6 +280,7 @@ HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
     ev.NodeSucceeded: _succeeded,
     ev.NodeFailed: _failed,
     ev.NodeStopped: lambda step, e: control.stop_instance(step, e.key, e.attempt),
+    ev.NodeHeldBack: control.hold_back,
     ev.NodeLost: _lost,
     ev.ItemLost: batches.item_lost,
     ev.RetryDue: _retry_due,

@@ -89,6 +89,13 @@ class NodeStopped(NamedTuple):
     attempt: int
 
 
+class NodeHeldBack(NamedTuple):
+    """An attempt that was to begin has not, because the run is paused."""
+
+    key: Key
+    attempt: int
+
+
 class RetryDue(NamedTuple):
     """The delay before an attempt is over and the attempt begins."""
 
@@ -241,6 +248,7 @@ Event = (
     | NodeFailed
     | NodeLost
     | NodeStopped
+    | NodeHeldBack
     | RetryDue
     | TimerFired
     | AnswerReceived

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
+from flowcraft.engine.arguments import in_event_loop
 from flowcraft.engine.client import LONGEST_LOOK_SECONDS, FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.worker import Worker
+from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.together import OpenPorts
 
@@ -45,6 +47,7 @@ class Adapter(FlowClient):
         )
         self._worker_options = worker_options
         self._worker: Worker | None = None
+        self._new_worker()  # what is wrong with the options is said now
 
     @property
     def worker(self) -> Worker | None:
@@ -66,6 +69,11 @@ class Adapter(FlowClient):
 
     def run(self) -> None:
         """Be a worker process: work until SIGTERM or SIGINT, then drain."""
+        if in_event_loop():
+            raise FlowcraftError(
+                "run() is for a process of its own, and was called inside a running event loop; "
+                "use 'await adapter.start()' there."
+            )
         asyncio.run(self._new_worker().run())
 
     def _new_worker(self) -> Worker:
@@ -77,7 +85,7 @@ class Adapter(FlowClient):
             **self._worker_options,
         )
 
-    async def __aenter__(self) -> Adapter:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from flowcraft.engine.arguments import in_event_loop
+from flowcraft.errors import FlowcraftError
+
 if TYPE_CHECKING:
     from flowcraft.engine.client import FlowClient
 
@@ -29,6 +32,11 @@ class BlockingClient:
 
         @wraps(method)
         def call(*arguments: Any, **options: Any) -> Any:
+            if in_event_loop():
+                raise FlowcraftError(
+                    f"'sync.{name}' would block the event loop it was called in; use "
+                    f"'await client.{name}(…)' there."
+                )
             return asyncio.run(self._call(name, *arguments, **options))
 
         return call

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.core.plan import Key, index_of_key
+from flowcraft.core.plan import Key, Kind, index_of_key
 from flowcraft.core.state import CANCELLED, CHILD, FAILED, RunStatus
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering, rerun
@@ -36,11 +37,13 @@ from flowcraft.engine.station import Station
 from flowcraft.engine.stored import RunPage, StoredRun, summary_of
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunNotFound, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.runs import Head, Query
+from flowcraft.ports.runs import Change, Head, Query, Verdict
 from flowcraft.ports.together import OpenPorts
 
 FIRST_LOOK_SECONDS = 0.01
 LONGEST_LOOK_SECONDS = 1.0
+WRITE_ATTEMPTS = 20
+"""How often a client tries to write a wish into a run that others are writing to."""
 
 
 class Run(str):
@@ -105,6 +108,18 @@ class FlowClient:
             identifiers=self._identifiers,
             longest_look_seconds=self._longest_look_seconds,
         )
+
+    async def __aenter__(self) -> Self:
+        await self._opened()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -256,9 +271,15 @@ class FlowClient:
             created_until: Only those started before this time.
             after: Goes on behind another page.
             limit: How many, at most.
+
+        Raises:
+            ValueError: There is no such status, or the limit is not positive.
+            RunNotFound: The run that ``after`` names was deleted meanwhile.
         """
         if status is not None:
-            checked_choice("status", status, tuple(RunStatus))
+            checked_choice("status", status, tuple(map(str, RunStatus)))
+        if limit < 1:
+            raise ValueError(f"limit is at least 1, not {limit}.")
         station = await self._opened()
         heads = await station.runs.find(
             Query(
@@ -401,7 +422,8 @@ class FlowClient:
         }
         if not failed:
             raise InvalidRunState(f"Run '{run_id}' has no failed node to retry.")
-        return await self._start_over(ledger, failed, {})
+        # Asked twice, it is one new run.
+        return await self._start_over(ledger, failed, {}, f"{run_id}~retry")
 
     async def rerun_from(
         self,
@@ -423,12 +445,16 @@ class FlowClient:
 
         Raises:
             RunNotFound: There is no such run.
+            InvalidRunState: There is a run of the new id already.
             FlowcraftError: Its blueprint has no such node.
             SerializationError: An input cannot be stored.
         """
         codecs = self._options.serializer.codec_for
         given = snapshot(dict(inputs or {}), registered=codecs, where="inputs")
         ledger = await self._read(run_id)
+        station = await self._opened()
+        if new_run_id is not None and await station.runs.read(new_run_id, 1 << 60) is not None:
+            raise InvalidRunState(f"There is a run '{new_run_id}' already; choose another id.")
         return await self._start_over(ledger, {node_id, *given}, given, new_run_id)
 
     async def _start_over(
@@ -462,6 +488,10 @@ class FlowClient:
             SerializationError: A value cannot be stored.
         """
         ledger = await self._live(run_id)
+        engine_keys = [key for key in (*(values or {}), *delete) if key.startswith("_")]
+        if engine_keys or not (values or delete):
+            what = ", ".join(map(repr, engine_keys)) or "nothing"
+            raise ValueError(f"patch_context changes keys of your own; it was given {what}.")
         codecs = self._options.serializer.codec_for
         stored = snapshot(dict(values or {}), registered=codecs, where="values")
         writes = [ev.Write("set", key, value) for key, value in stored.items()]
@@ -492,7 +522,18 @@ class FlowClient:
                 f"Run '{run_id}' is {head.row.status}: only a run that is over can be deleted. "
                 "Cancel it first."
             )
-        await station.runs.remove(run_id, head.epoch)
+        await self._remove(station, await self._read(run_id))
+
+    async def _remove(self, station: Station, ledger: Ledger) -> None:
+        """Forget a run, its children first: without it nobody would find them."""
+        for key, record in ledger.state.records.items():
+            if ledger.plan.nodes[index_of_key(key)].kind is Kind.SUBFLOW:
+                for attempt in range(1, record.attempt + 1):
+                    child_id = child_run_id(ledger, key, attempt)
+                    child = await station.read(child_id, ledger.epoch)
+                    if child is not None:
+                        await self._remove(station, child)
+        await station.runs.remove(ledger.run_id, ledger.epoch)
 
     async def _live(self, run_id: str) -> Ledger:
         ledger = await self._read(run_id)
@@ -519,6 +560,36 @@ class FlowClient:
             event_id=f"verb/{thread}",
         )
         await station.send([job])
+        if isinstance(event, ev.CancelRequested | ev.PauseRequested):
+            await self._write_at_once(station, ledger, job)
+
+    async def _write_at_once(self, station: Station, ledger: Ledger, job: Job) -> None:
+        """Write a wish that nothing may overtake, however much is queued before its message.
+
+        The message is sent first: it carries out what follows, also if this process dies now.
+        """
+        assert job.event is not None
+        for _ in range(WRITE_ATTEMPTS):
+            try:
+                foreseen = ledger.foresee(job.event, self._clock.now())
+            except InvalidRunState:
+                return
+            if foreseen.is_nothing:
+                return
+            written = await station.runs.write(
+                Change(
+                    ledger.run_id,
+                    ledger.epoch,
+                    ledger.number,
+                    job.thread,
+                    entries=(ledger.entry(foreseen, job.event_id),),
+                    row=ledger.row_after(foreseen.decision),
+                    exact=True,
+                )
+            )
+            if written.verdict is not Verdict.STALE:
+                return
+            ledger.catch_up(written.facts)
 
 
 def _key_of(ledger: Ledger, node_id: str, iteration: tuple[int, ...]) -> Key:

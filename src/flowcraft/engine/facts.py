@@ -23,6 +23,7 @@ _TYPES: Final[Mapping[str, type[Any]]] = {
         ev.NodeFailed,
         ev.NodeLost,
         ev.NodeStopped,
+        ev.NodeHeldBack,
         ev.RetryDue,
         ev.TimerFired,
         ev.AnswerReceived,

@@ -114,9 +114,20 @@ def read_job(text: str, serializer: Serializer) -> Job:
     if missing:
         raise UnreadableJob(f"The message lacks {', '.join(missing)}.")
     fields["put_back"] = fields["put_back"] or 0
+    wrong = [_NAMES[name] for name, value in fields.items() if not _fits(name, value)]
+    if wrong:
+        raise UnreadableJob(f"The message has something else than expected as {', '.join(wrong)}.")
     event = data.get("event")
     try:
         fields["event"] = None if event is None else read_event(serializer.loads(event))
         return Job(**fields)
     except (SerializationError, TypeError) as error:
         raise UnreadableJob(f"The message's event cannot be read: {error}") from error
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name in ("due_at", "first_at"):
+        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    if name in ("attempt", "put_back"):
+        return value is None or (isinstance(value, int) and not isinstance(value, bool))
+    return value is None or isinstance(value, str)

@@ -19,6 +19,7 @@ from flowcraft.engine.arguments import (
     checked_choice,
     checked_concurrency,
     checked_run_id,
+    in_event_loop,
     initial_context,
 )
 from flowcraft.engine.attempt import checked_action
@@ -200,7 +201,7 @@ class FlowRuntime:
         Raises:
             RuntimeError: Called where an event loop is running; ``await runtime.run(…)`` there.
         """
-        if _in_event_loop():
+        if in_event_loop():
             raise RuntimeError(
                 "run_sync() was called inside a running event loop; use 'await runtime.run(…)'."
             )
@@ -374,11 +375,3 @@ class FlowRuntime:
 
     def _as_blueprint(self, flow: WorkflowBlueprint | Mapping[str, Any]) -> WorkflowBlueprint:
         return flow if isinstance(flow, WorkflowBlueprint) else self.plans.read(flow)
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

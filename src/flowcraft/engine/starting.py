@@ -110,6 +110,8 @@ async def begin_run(
     stored, is_new = await station.runs.create(head, entries, thread)
     if is_new:
         _tell(ledger)
+    elif stored.facts == 1 and stored.updated_at == stored.created_at:
+        due_at = stored.row.due_at  # it keeps the time it was to start at
     return Job(
         stored.run_id, stored.epoch, stored.blueprint_id, f"start/{stored.epoch}", due_at=due_at
     )

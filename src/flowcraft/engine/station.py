@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from typing import cast
 
 from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.plan import Plan, build_plan
@@ -15,6 +16,7 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Implementation
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.patience import Patient
 from flowcraft.engine.tape import Tape
 from flowcraft.engine.threads import DaemonThreads
 from flowcraft.errors import FlowcraftError
@@ -70,6 +72,15 @@ class Station:
         """Call something in the worker's event loop."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback)
+
+    def be_patient(self, seconds: float) -> None:
+        """Repeat calls of the ports, for so long, while their trouble may pass."""
+        queue, runs, blobs = (
+            Patient(port, self.clock, self.sleep_until, seconds)
+            for port in (self.queue, self.runs, self.blobs)
+        )
+        # They have every method of what is behind them.
+        self.queue, self.runs, self.blobs = cast("Ports", (queue, runs, blobs))
 
     def attach(self) -> None:
         """Remember the running event loop."""

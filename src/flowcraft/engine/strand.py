@@ -95,8 +95,22 @@ class Strand:
         while command is not None:
             if self._is_too_late(command):
                 command = await self._commit(stopped(command))
+            elif self.ledger.state.paused and isinstance(command, cmd.RunNode):
+                command = await self._hold_back(command)
             else:
                 command = await self._commit(await self._execute(command))
+
+    async def _hold_back(self, command: cmd.RunNode) -> AttemptCommand | None:
+        """Put a node aside that has not begun, because the run is paused."""
+        foreseen = self.ledger.foresee(
+            ev.NodeHeldBack(command.key, command.attempt), self.station.clock.now()
+        )
+        free = self.holding and replace(self.holding, give_back=True)
+        written = await self._append(foreseen, holding=free)
+        self.holding = None
+        if written.verdict is not Verdict.DONE:
+            return await self._resume()
+        return await self._follow(written, 1)
 
     def _is_too_late(self, command: AttemptCommand) -> bool:
         """Whether the run is to stop, so that nothing of it may begin but undoing."""
@@ -108,8 +122,6 @@ class Strand:
             return await self._happen(self.job.event)
         if self.job.place is not None:
             return await self._claim_place(self.job.place)
-        if self.ledger.state.status is not RunStatus.RUNNING:
-            self._carrier.tell_parent_of_rest()  # it had nothing but waiting to do from the start
         return await self._resume()
 
     # -- claiming ---------------------------------------------------------------------------
@@ -124,6 +136,13 @@ class Strand:
         if command is None:
             return await self._resume()
         if not self.worker.can_run(self.ledger.plan, command) and not self._gave_up_waiting():
+            if self.job.put_back == 0:
+                logger.warning(
+                    "Run '%s': nothing is registered here for node '%s'; it waits for a worker "
+                    "that has it",
+                    self.ledger.run_id,
+                    self.job.node_id,
+                )
             raise PutOff(self._put_back_seconds(), self.job.put_off(self.station.clock.now()))
         return await self._claim(command)
 
@@ -165,12 +184,17 @@ class Strand:
         """Carry on with the thread, wherever it was left."""
         if not await self.station.refresh(self.ledger):
             return None
+        if self.ledger.state.status is not RunStatus.RUNNING:
+            # Whoever brought it to rest may not have come to say so.
+            self._carrier.tell_parent_of_rest()
         commands = self.ledger.work_of(self.thread)
         mine = [each for each in self.ledger.leases.values() if each.thread == self.thread]
         if not mine:
             return await self._carry_out(commands)
         # The hands are full with what the thread holds: others may have the rest.
-        await self._carry_out(commands, keep=False)
+        following = await self._carry_out(commands, keep=False)
+        if following is not None:
+            return following
         now = self.station.clock.now()
         for lease in mine:
             if lease.expires_at <= now:
@@ -216,7 +240,7 @@ class Strand:
         if attempt.stop_reason == "lost":
             self.holding = None
             raise Leave
-        if attempt.stop_reason == "handed back":
+        if attempt.stop_reason == "handed back" and _was_stopped(event):
             await self._hand_over(attempt)
         return event
 
@@ -242,7 +266,11 @@ class Strand:
         task.add_done_callback(self._looking.discard)
 
     async def _look(self) -> None:
-        await self.station.refresh(self.ledger)
+        try:
+            await self.station.refresh(self.ledger)
+        except Exception:
+            logger.exception("Run '%s' could not be looked at", self.job.run_id)
+            return
         if self.ledger.state.stopping is not None and self.attempt is not None:
             stop_unless_undoing(self.attempt)
 
@@ -284,7 +312,8 @@ class Strand:
                 self.holding = None
                 return await self._resume()
             # What expressions give goes with the fact: they must have seen what it follows.
-            written = await self._append(foreseen, exact=self.ledger.plan.has_expressions)
+            exact = self.ledger.plan.has_expressions
+            written = await self._append(foreseen, exact=exact, holding=self.holding)
             if written.verdict is not Verdict.STALE:
                 break
         if written.verdict is Verdict.GONE:
@@ -301,7 +330,12 @@ class Strand:
         return await self._follow(written, 1)
 
     async def _append(
-        self, foreseen: Foreseen, id_: str | None = None, *, exact: bool = False
+        self,
+        foreseen: Foreseen,
+        id_: str | None = None,
+        *,
+        exact: bool = False,
+        holding: Holding | None = None,
     ) -> Written:
         """Write a fact; in the same step the lease of a lone successor is taken."""
         self._status_before = self.ledger.state.status
@@ -311,7 +345,7 @@ class Strand:
         written = await self._write(
             self._change(
                 entries=(self.ledger.entry(foreseen, id_),),
-                holding=self.holding,
+                holding=holding,
                 claim=claim,
                 row=None if row == self.ledger.row else row,
                 exact=exact,
@@ -458,6 +492,13 @@ def stop_unless_undoing(attempt: Attempt) -> None:
     """Stop an attempt of a run that ends; what undoes its work is what the run ends with."""
     if not isinstance(attempt.command, cmd.RunUndo):
         attempt.stop("stopped")
+
+
+def _was_stopped(event: ev.Event) -> bool:
+    """Whether an attempt that was asked to stop did; it may have come to its end all the same."""
+    if isinstance(event, ev.UndoSettled):
+        return event.error is not None
+    return isinstance(event, ev.NodeStopped | ev.ItemStopped)
 
 
 def attempt_place(attempt: Attempt) -> str:

@@ -51,6 +51,9 @@ class Worker:
         drain_timeout_seconds: How long nodes may go on once the worker is to stop.
         implementation_timeout_seconds: How long a node waits for a worker that can run it.
         heartbeat: Whether leases are prolonged; tests in virtual time do without.
+
+    Raises:
+        ValueError: A number that must be positive is not.
     """
 
     def __init__(
@@ -67,6 +70,13 @@ class Worker:
         implementation_timeout_seconds: float = DEFAULT_IMPLEMENTATION_SECONDS,
         heartbeat: bool = True,
     ) -> None:
+        for name, value in (
+            ("concurrency", concurrency),
+            ("lease_seconds", lease_seconds),
+            ("poll_seconds", poll_seconds),
+        ):
+            if not value > 0:
+                raise ValueError(f"{name} is a positive number, not {value!r}.")
         self._open_ports = open_ports
         self._options = options
         self._clock = clock
@@ -117,6 +127,7 @@ class Worker:
         ports = await self._stack.enter_async_context(self._open_ports())
         station = Station(ports, self._options, self._clock, self._identifiers)
         station.attach()
+        station.be_patient(self.lease_seconds)
         self._station = station
         for blueprint in tuple(self._options.blueprints.values()):
             await station.keep(blueprint)

@@ -1,0 +1,36 @@
+"""A client for durable runs, wherever they are kept."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from flowcraft.engine import client as engine
+from flowcraft.engine.options import RuntimeOptions
+from flowcraft.sqlite import Durability, SqliteAdapter
+
+__all__ = ["FlowClient"]
+
+
+class FlowClient(engine.FlowClient):
+    """Starts and steers durable runs; it runs no node and needs no registry.
+
+    Made by :meth:`sqlite`. Close it with :meth:`aclose`, or use it as ``async with``.
+    """
+
+    @classmethod
+    def sqlite(
+        cls,
+        path: str | PathLike[str],
+        runtime_options: RuntimeOptions | None = None,
+        *,
+        durability: Durability = "normal",
+    ) -> engine.FlowClient:
+        """A client of the runs in an SQLite file.
+
+        Args:
+            path: The file that the workers use.
+            runtime_options: Needed only for blueprints that no worker knows yet, and for types
+                that were registered with the serializer.
+            durability: As for :class:`SqliteAdapter`.
+        """
+        return SqliteAdapter.client_of(path, runtime_options, durability=durability)
