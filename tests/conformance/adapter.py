@@ -64,6 +64,7 @@ class _CaseRun:
             self._case["options"],
             self._listen,
             self._clock,
+            self._world,
         )
         results = []
         async with open_backend(setup) as engine:

@@ -16,6 +16,7 @@ from flowcraft.engine.results import RunResult
 from flowcraft.engine.runtime import FlowRuntime
 from tests.conformance.durable import durable, in_a_file, in_memory
 from tests.conformance.outcomes import Outcome, Setup, error_data
+from tests.conformance.processes import in_processes
 
 
 class Engine(Protocol):
@@ -86,7 +87,8 @@ OpenBackend = Callable[[Setup], AbstractAsyncContextManager[Engine]]
 BACKENDS: Final[Mapping[str, OpenBackend]] = {
     "memory": memory,
     "durable": durable(in_memory),
-    "sqlite": durable(in_a_file),
+    "sqlite": in_processes,
+    "sqlite-one-process": durable(in_a_file),
 }
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +19,7 @@ from flowcraft.adapters.sqlite import Database, SqliteBlobs, SqliteQueue, Sqlite
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.adapter import Adapter
+from flowcraft.engine.client import FlowClient
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.runtime import FlowRuntime
 from flowcraft.engine.stored import StoredRun
@@ -26,49 +32,48 @@ WORKERS = 2
 LOOK_SECONDS = 0.002
 
 
+def runtime_of(setup: Setup) -> FlowRuntime:
+    """The runtime of a case, whose behaviours sleep in virtual time."""
+    runtime = FlowRuntime(
+        blueprints=setup.blueprints,
+        registry=setup.registry,
+        evaluator=setup.evaluator,
+        listeners=[setup.listener],
+        strict=bool(setup.options.get("strict")),
+    )
+    setup.clock.attach(runtime)
+    return runtime
+
+
+def worker_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How workers work on a case."""
+    concurrency = options.get("concurrency") or 0
+    return {
+        "poll_seconds": 0.05,
+        "concurrency": concurrency if concurrency > 0 else 10,
+        "heartbeat": False,
+        # Nobody else will come who has what is missing.
+        "implementation_timeout_seconds": 0.0,
+    }
+
+
 class DurableEngine:
-    """Runs a case by two workers that share a queue and a store."""
+    """Runs a case by workers elsewhere.
 
-    def __init__(self, setup: Setup, open_ports: OpenPorts) -> None:
+    Args:
+        setup: The case.
+        client: Starts and steers its runs.
+        is_moving: Whether messages are being worked on; a run that rests has none but timers.
+    """
+
+    def __init__(self, setup: Setup, client: FlowClient, is_moving: Callable[[], bool]) -> None:
         self._setup = setup
-        runtime = FlowRuntime(
-            blueprints=setup.blueprints,
-            registry=setup.registry,
-            evaluator=setup.evaluator,
-            listeners=[setup.listener],
-            strict=bool(setup.options.get("strict")),
-        )
-        # Behaviours sleep in virtual time; the engine itself goes by the machine's.
-        setup.clock.attach(runtime)
-        concurrency = setup.options.get("concurrency") or 0
-        self._adapters = [
-            Adapter(
-                open_ports,
-                runtime.options,
-                clock=SystemClock(),
-                identifiers=SystemIdentifiers(),
-                poll_seconds=0.05,
-                concurrency=concurrency if concurrency > 0 else 10,
-                heartbeat=False,
-                # Nobody else will come who has what is missing.
-                implementation_timeout_seconds=0.0,
-            )
-            for _ in range(1 if concurrency == 1 else WORKERS)
-        ]
-        self._runtime = runtime
-
-    async def start(self) -> None:
-        for adapter in self._adapters:
-            await adapter.start()
-
-    async def stop(self) -> None:
-        for adapter in self._adapters:
-            await adapter.stop()
+        self._client = client
+        self._is_moving = is_moving
 
     async def run(self, initial: Any, *, run_id: str, cancel: CancelToken | None) -> Outcome:
         """Run the blueprint of the case until it is over or rests."""
-        client = self._adapters[0]
-        run = await client.start_run(
+        run = await self._client.start_run(
             self._setup.blueprint, initial, run_id=run_id, cancelled=bool(cancel)
         )
         return await self._settled(str(run), cancel)
@@ -77,7 +82,7 @@ class DurableEngine:
         self, saved: Any, step: Mapping[str, Any], *, cancel: CancelToken | None
     ) -> Outcome:
         """Give the waiting node its answer."""
-        client = self._adapters[0]
+        client = self._client
         facts = await self._facts(saved)
         await client.resume_with_action(
             saved, step.get("action"), step.get("output"), node_id=step.get("node")
@@ -90,25 +95,20 @@ class DurableEngine:
 
     async def _facts(self, run_id: str) -> int:
         """How much has happened in a run and its children."""
-        ledger = await self._adapters[0]._read(run_id)
+        ledger = await self._client._read(run_id)
         return sum(each.number for each in runs_below(ledger))
 
     async def _settled(self, run_id: str, cancel: CancelToken | None) -> Outcome:
-        client, asked = self._adapters[0], False
+        client, asked = self._client, False
         while True:
             if cancel and not asked:
                 asked = True
                 with suppress(InvalidRunState):
                     await client.cancel_run(run_id, reason="cancelled by the caller")
             head = await client._head(run_id)
-            if head.row.status != RunStatus.RUNNING and not await self._is_moving():
+            if head.row.status != RunStatus.RUNNING and not self._is_moving():
                 return _outcome(await client.get_run(run_id))
             await asyncio.sleep(LOOK_SECONDS)
-
-    async def _is_moving(self) -> bool:
-        """Whether messages are being worked on; one that rests has none, but for timers."""
-        workers = [adapter.worker for adapter in self._adapters]
-        return any(worker is not None and worker.busy for worker in workers)
 
 
 def _outcome(run: StoredRun) -> Outcome:
@@ -151,12 +151,25 @@ def durable(storage: OpenStorage) -> Callable[[Setup], AbstractAsyncContextManag
 
     @asynccontextmanager
     async def opened(setup: Setup) -> AsyncIterator[DurableEngine]:
-        async with storage() as open_ports:
-            engine = DurableEngine(setup, open_ports)
-            await engine.start()
-            try:
-                yield engine
-            finally:
-                await engine.stop()
+        options = runtime_of(setup).options
+        async with storage() as open_ports, AsyncExitStack() as stack:
+            count = 1 if setup.options.get("concurrency") == 1 else WORKERS
+            adapters = [
+                await stack.enter_async_context(
+                    Adapter(
+                        open_ports,
+                        options,
+                        clock=SystemClock(),
+                        identifiers=SystemIdentifiers(),
+                        **worker_options(setup.options),
+                    )
+                )
+                for _ in range(count)
+            ]
+
+            def is_moving() -> bool:
+                return any(each.worker is not None and each.worker.busy for each in adapters)
+
+            yield DurableEngine(setup, adapters[0], is_moving)
 
     return opened

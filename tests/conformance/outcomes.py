@@ -10,6 +10,7 @@ from flowcraft.core.expressions import Evaluator, PropertyEvaluator, SafeEvaluat
 from flowcraft.core.state import ErrorInfo
 from flowcraft.engine.bus import Listener
 from flowcraft.testing import VirtualClock
+from tests.conformance.behaviours import World
 
 EVALUATORS: Final[Mapping[str, Callable[[], Evaluator]]] = {
     "property": PropertyEvaluator,
@@ -28,6 +29,7 @@ class Setup:
         options: The ``options`` of the case.
         listener: Takes the events of the engine.
         clock: The time of all runs; it jumps to the next timer when nothing is at work.
+        world: What the behaviours share.
     """
 
     blueprint: Mapping[str, Any]
@@ -36,6 +38,7 @@ class Setup:
     options: Mapping[str, Any]
     listener: Listener
     clock: VirtualClock
+    world: World
 
     @property
     def evaluator(self) -> Evaluator:
