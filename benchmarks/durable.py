@@ -127,7 +127,8 @@ async def measure(adapter: Adapter) -> dict[str, float]:
             "batch of 5,000": await rate(lambda: run_all(adapter, "batch", 1, items), 5_000),
         }
         hops.clear()
-        await rate(lambda: run_all(adapter, "hop", 20, {}), 20)
+        for _ in range(50):
+            await run_all(adapter, "hop", 1, {})
         found["hop"] = statistics.median(hops) * 1_000
     return found
 
