@@ -11,6 +11,7 @@
     ├── InputError                  a value does not fit the annotated type of a node
     ├── ImplementationMissing       no callable is registered for a node's ``uses``
     ├── NodeTimeout                 an attempt took longer than the node's ``timeout``
+    ├── ProcessDied                 the process that a node had to itself ended before the node
     ├── NodeCancelled               a node was stopped because its run was cancelled
     ├── WorkerLost                  a node's workers died too often
     ├── SubflowFailed               a child run ended without success
@@ -125,6 +126,10 @@ class ImplementationMissing(FlowcraftError):
 
 class NodeTimeout(FlowcraftError, TimeoutError):
     """An attempt took longer than the node's ``timeout``."""
+
+
+class ProcessDied(FlowcraftError):
+    """The process of a node with ``isolation: process`` ended by itself, or was killed (S9)."""
 
 
 class NodeCancelled(FlowcraftError):

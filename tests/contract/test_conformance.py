@@ -12,8 +12,8 @@ from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
 from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import (
     Change,
-    Created,
     Claim,
+    Created,
     Entry,
     Head,
     Held,

@@ -308,3 +308,31 @@ async def test_a_finished_run_leaves_no_garbage() -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+@in_loop
+async def test_a_caller_that_is_cancelled_twice_hears_of_that_and_nothing_else() -> None:
+    """Whoever gives up on a run a second time does not trip over what the nodes still clean up."""
+    cleaned = asyncio.Event()
+
+    async def slow(_ctx: Ctx) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await cleaned.wait()
+
+    failures: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: failures.append(about))
+    token = CancelToken()
+    run = asyncio.create_task(FlowRuntime().run(flow_of(slow), cancel=token))
+    await asyncio.sleep(0)
+    run.cancel()
+    token.cancel()
+    await asyncio.sleep(0)
+    run.cancel()
+    await asyncio.wait([run])
+    cleaned.set()
+    while len(asyncio.all_tasks()) > 1:
+        await asyncio.sleep(0)
+    assert run.cancelled()
+    assert failures == []

@@ -165,6 +165,7 @@ class FlowBuilder:
         failure_mode: Literal["fail", "collect"] | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | float | None = None,
+        isolation: Literal["process"] | None = None,
     ) -> FlowBuilder:
         """Add a batch: a worker for each item of a list (rule S11).
 
@@ -182,6 +183,7 @@ class FlowBuilder:
                 puts ``{"index", "error"}`` in the place of its result.
             retry: For each item.
             timeout: For each attempt of an item, in seconds or as a ``timedelta``.
+            isolation: ``"process"`` to run each item where it can be killed.
         """
         key = self._register(worker, uses, f"batch {id!r}")
         given = {"gatherNodeId": gather_id(id), "outputKey": output_key}
@@ -190,7 +192,7 @@ class FlowBuilder:
         self._batches.append(id)
         self._add(
             scatter_id(id), builtins.BATCH_SCATTER, scatter, inputs,
-            {"retry": retry, "timeout": timeout},
+            {"retry": retry, "timeout": timeout, "isolation": isolation},
         )  # fmt: skip
         self._add(gather_id(id), builtins.BATCH_GATHER, without_none(given), None, {"join": "all"})
         return self._wire(Wire(scatter_id(id), gather_id(id), implied=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from flowcraft.core.values import EXACT_SCALARS, snapshot
 from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.class_nodes import Held, run_class
 from flowcraft.engine.context import BaseNodeContext, NodeContext, SyncNodeContext
-from flowcraft.engine.failures import error_info, is_retryable, message_of
+from flowcraft.engine.failures import error_info, is_retryable, text_of
+from flowcraft.engine.isolation import run_isolated, stays_inside
 from flowcraft.engine.nodes import Implementation, NodeResult
 from flowcraft.engine.registry import missing_text
 from flowcraft.engine.typing_input import decode_as
@@ -128,16 +129,16 @@ class Attempt:
             implementation = self.implementation
             if implementation is None:
                 raise self._missing()
-            timeout_ms = self.node.definition.config.timeout_ms
-            if timeout_ms is not None:
-                clock = self.run.host.clock
-                self.deadline = Deadline(clock, timeout_ms, lambda: self.stop("timeout"))
-            if implementation.kind == "async" and not self.run.host.middleware:
+            config = self.node.definition.config
+            if config.timeout_ms is not None:
+                self.arm(config.timeout_ms)
+            inside = config.isolation is None or stays_inside(implementation)
+            if inside and implementation.kind == "async" and not self.run.host.middleware:
                 outcome = implementation.call(self._context(implementation, None))
                 if type(outcome) is CoroutineType or inspect.isawaitable(outcome):
                     outcome = await outcome
             else:
-                outcome = await self._call(implementation)
+                outcome = await self._call(implementation, inside)
             if self.deadline is not None and self.is_late:
                 raise self._timed_out()
             return self._success(outcome)
@@ -158,6 +159,20 @@ class Attempt:
             if self.deadline is not None:
                 self.deadline.timer.cancel()
 
+    def arm(self, timeout_ms: float) -> None:
+        """Have the attempt stopped when this time is over."""
+        clock = self.run.host.clock
+        self.deadline = Deadline(clock, timeout_ms, lambda: self.stop("timeout"))
+
+    def pause(self) -> float | None:
+        """Let no time run for now; gives the milliseconds that are left, if they are bounded."""
+        deadline = self.deadline
+        if deadline is None or self.forgiven:
+            return None
+        deadline.timer.cancel()
+        self.deadline = None
+        return max(0.0, (deadline.when - self.run.host.clock.now()) * 1000)
+
     @property
     def is_late(self) -> bool:
         """Whether time was up, also if the event loop was kept from noticing."""
@@ -166,13 +181,16 @@ class Attempt:
             return self.run.host.clock.now() > deadline.when
         return self.stop_reason == "timeout"
 
-    async def _call(self, implementation: Implementation) -> Any:
+    async def _call(self, implementation: Implementation, inside: bool) -> Any:
         kind = implementation.kind
         held = self.run.held.pop(self.command_key, None) if kind == "class" else None
-        ctx = self._context(implementation, held)
+        # What an isolated node had made is gone with its process.
+        ctx = self._context(implementation, held if inside else None, decoded=inside)
         middleware = self.run.host.middleware
 
         async def call() -> Any:
+            if not inside:
+                return await run_isolated(self, implementation, ctx)
             if kind == "class":
                 return await run_class(self, implementation, ctx, held)
             if kind == "sync":
@@ -204,13 +222,16 @@ class Attempt:
             return ("item", command.key, command.item)
         return ("undo", command.target)
 
-    def _context(self, implementation: Implementation, held: Held | None) -> BaseNodeContext[Any]:
+    def _context(
+        self, implementation: Implementation, held: Held | None, *, decoded: bool = True
+    ) -> BaseNodeContext[Any]:
         ctx: BaseNodeContext[Any]
         if held is not None:
             ctx = held.ctx
             ctx._origin, ctx._cancelled = self, None
         else:
-            value, input_type = self.command.input, implementation.input_type
+            value = self.command.input
+            input_type = implementation.input_type if decoded else None
             if type(value) not in EXACT_SCALARS:
                 value = self.run.copied(value)
             if input_type is not None:
@@ -233,7 +254,7 @@ class Attempt:
         dynamic: tuple[NodeDefinition, ...] = ()
         if isinstance(outcome, NodeResult):
             if outcome.error is not None:
-                raise FlowcraftError(_text_of(outcome.error), node_id=self.node.id)
+                raise FlowcraftError(text_of(outcome.error), node_id=self.node.id)
             action = checked_action(outcome.action)
             if outcome.dynamic_nodes:
                 dynamic = read_nodes(outcome.dynamic_nodes, self.node.id)
@@ -301,14 +322,6 @@ def _wrapped(
     for layer in reversed(middleware):
         call = layer.bind(ctx, call)
     return call
-
-
-def _text_of(error: Any) -> str:
-    if isinstance(error, BaseException):
-        return message_of(error)
-    if isinstance(error, Mapping) and "message" in error:
-        return str(error["message"])
-    return str(error)
 
 
 def checked_action(action: Any) -> Any:

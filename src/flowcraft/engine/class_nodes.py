@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 class Held:
     """A class node between two attempts of its ``exec``: what ``prep`` made stays in hand.
 
-    ``writes`` is the number of context writes of ``prep``, or ``None`` before it has run.
+    ``writes`` is the number of context writes of ``prep``, or ``None`` before it has run;
+    ``plain_steps`` are those that are called in a thread.
     """
 
-    __slots__ = ("ctx", "instance", "prepared", "writes")
+    __slots__ = ("ctx", "instance", "plain_steps", "prepared", "writes")
 
-    def __init__(self, instance: Any, ctx: BaseNodeContext[Any]) -> None:
+    def __init__(
+        self, instance: Any, ctx: BaseNodeContext[Any], plain_steps: frozenset[str]
+    ) -> None:
         self.instance = instance
         self.ctx = ctx
+        self.plain_steps = plain_steps
         self.prepared: Any = None
         self.writes: int | None = None
 
@@ -42,7 +46,7 @@ async def run_class(
     An error after which ``exec`` is tried again leaves the node held for the next attempt. Any
     other is told to ``recover`` and is final: ``attempt.retryable`` is cleared.
     """
-    held = held or Held(implementation.call(), ctx)
+    held = held or Held(implementation.call(), ctx, implementation.plain_steps)
     try:
         if held.writes is None:
             held.prepared = await _step(attempt, held, "prep")
@@ -107,8 +111,7 @@ async def _step(attempt: Attempt, held: Held, name: str, *arguments: Any) -> Any
 
 async def _call(attempt: Attempt, held: Held, name: str, *arguments: Any) -> Any:
     method, ctx = getattr(held.instance, name), held.ctx
-    implementation = attempt.implementation
-    if implementation is None or name not in implementation.plain_steps:
+    if name not in held.plain_steps:
         result = method(ctx, *arguments)
     else:
         twin = ctx._for_thread()

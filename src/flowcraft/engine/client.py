@@ -10,10 +10,10 @@ from typing import Any, Literal, Self
 
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.core.plan import Key, Kind, index_of_key
+from flowcraft.core.plan import Kind, index_of_key
 from flowcraft.core.state import CANCELLED, CHILD, FAILED, RunStatus
 from flowcraft.core.values import snapshot
-from flowcraft.engine import answering, rerun
+from flowcraft.engine import answering, rerun, wishes
 from flowcraft.engine.arguments import (
     check_strict,
     checked_choice,
@@ -23,7 +23,6 @@ from flowcraft.engine.arguments import (
 from flowcraft.engine.attempt import checked_action
 from flowcraft.engine.blocking import BlockingClient
 from flowcraft.engine.carrying import child_run_id
-from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import (
@@ -37,13 +36,11 @@ from flowcraft.engine.station import Station
 from flowcraft.engine.stored import RunPage, StoredRun, summary_of
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunNotFound, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.runs import Change, Head, Query, Verdict
+from flowcraft.ports.runs import Head, Query
 from flowcraft.ports.together import OpenPorts
 
 FIRST_LOOK_SECONDS = 0.01
 LONGEST_LOOK_SECONDS = 1.0
-WRITE_ATTEMPTS = 20
-"""How often a client tries to write a wish into a run that others are writing to."""
 
 
 class Run(str):
@@ -343,7 +340,7 @@ class FlowClient:
         value = snapshot(output, registered=self._options.serializer.codec_for, where="output")
         target = answering.find(ledger, node_id, checked_action(action))
         event = ev.AnswerReceived(target.key, value, action, target.node_id)
-        await self._ask(target.run, event)
+        await wishes.ask(await self._opened(), target.run, event)
 
     async def send_event(
         self,
@@ -363,7 +360,7 @@ class FlowClient:
             RunNotFound: There is no such run.
             InvalidRunState: It is over.
         """
-        await self._ask(await self._live(run_id), ev.CancelRequested(reason))
+        await wishes.ask(await self._opened(), await self._live(run_id), ev.CancelRequested(reason))
 
     async def pause_run(self, run_id: str) -> None:
         """Let a run start nothing new; what runs finishes.
@@ -372,7 +369,7 @@ class FlowClient:
             RunNotFound: There is no such run.
             InvalidRunState: It is over, being stopped, or paused already.
         """
-        await self._ask(await self._live(run_id), ev.PauseRequested())
+        await wishes.ask(await self._opened(), await self._live(run_id), ev.PauseRequested())
 
     async def continue_run(self, run_id: str) -> None:
         """Go on with a paused run.
@@ -381,7 +378,7 @@ class FlowClient:
             RunNotFound: There is no such run.
             InvalidRunState: It is not paused.
         """
-        await self._ask(await self._live(run_id), ev.ContinueRequested())
+        await wishes.ask(await self._opened(), await self._live(run_id), ev.ContinueRequested())
 
     async def skip_node(
         self, run_id: str, node_id: str, output: Any = None, *, iteration: Sequence[int] = ()
@@ -394,8 +391,8 @@ class FlowClient:
         """
         ledger = await self._live(run_id)
         value = snapshot(output, registered=self._options.serializer.codec_for, where="output")
-        key = _key_of(ledger, node_id, tuple(iteration))
-        await self._ask(ledger, ev.SkipRequested(key, value))
+        key = wishes.instance_of(ledger, node_id, tuple(iteration))
+        await wishes.ask(await self._opened(), ledger, ev.SkipRequested(key, value))
 
     async def retry_failed(self, run_id: str) -> Run:
         """Try failed nodes again.
@@ -412,7 +409,7 @@ class FlowClient:
         """
         ledger = await self._read(run_id)
         if not ledger.state.status.is_final:
-            await self._ask(ledger, ev.RetryRequested())
+            await wishes.ask(await self._opened(), ledger, ev.RetryRequested())
             return self._run(run_id)
         nodes = ledger.plan.nodes
         failed = {
@@ -496,7 +493,7 @@ class FlowClient:
         stored = snapshot(dict(values or {}), registered=codecs, where="values")
         writes = [ev.Write("set", key, value) for key, value in stored.items()]
         writes += [ev.Write("delete", key) for key in delete]
-        await self._ask(ledger, ev.ContextPatched(tuple(writes)))
+        await wishes.ask(await self._opened(), ledger, ev.ContextPatched(tuple(writes)))
 
     async def reconcile(
         self, *, stalled_threshold_seconds: float = DEFAULT_STALLED_SECONDS
@@ -540,64 +537,3 @@ class FlowClient:
         if ledger.state.status.is_final:
             raise InvalidRunState(f"Run '{run_id}' is {ledger.state.status}: it is over.")
         return ledger
-
-    async def _ask(self, ledger: Ledger, event: ev.Event) -> None:
-        """Send a wish to the workers, once it is known to make sense."""
-        foreseen = ledger.foresee(event, self._clock.now())
-        if foreseen.is_nothing:
-            what = type(event).__name__.removesuffix("Requested").lower()
-            raise InvalidRunState(
-                f"Run '{ledger.run_id}' is {ledger.state.status}: there is nothing to {what}."
-            )
-        station = await self._opened()
-        thread = self._identifiers.new_run_id()
-        job = Job(
-            ledger.run_id,
-            ledger.epoch,
-            ledger.head.blueprint_id,
-            thread,
-            event=event,
-            event_id=f"verb/{thread}",
-        )
-        await station.send([job])
-        if isinstance(event, ev.CancelRequested | ev.PauseRequested):
-            await self._write_at_once(station, ledger, job)
-
-    async def _write_at_once(self, station: Station, ledger: Ledger, job: Job) -> None:
-        """Write a wish that nothing may overtake, however much is queued before its message.
-
-        The message is sent first: it carries out what follows, also if this process dies now.
-        """
-        assert job.event is not None
-        for _ in range(WRITE_ATTEMPTS):
-            try:
-                foreseen = ledger.foresee(job.event, self._clock.now())
-            except InvalidRunState:
-                return
-            if foreseen.is_nothing:
-                return
-            written = await station.runs.write(
-                Change(
-                    ledger.run_id,
-                    ledger.epoch,
-                    ledger.number,
-                    job.thread,
-                    entries=(ledger.entry(foreseen, job.event_id),),
-                    row=ledger.row_after(foreseen.decision),
-                    exact=True,
-                )
-            )
-            if written.verdict is not Verdict.STALE:
-                return
-            ledger.catch_up(written.facts)
-
-
-def _key_of(ledger: Ledger, node_id: str, iteration: tuple[int, ...]) -> Key:
-    index = ledger.plan.index_of.get(node_id)
-    if index is None:
-        raise InvalidRunState(f"Run '{ledger.run_id}' has no node '{node_id}'.")
-    if not iteration and ledger.plan.nodes[index].loops:
-        keys = [key for key in ledger.state.records if index_of_key(key) == index]
-        if keys:
-            return keys[-1]
-    return ledger.plan.key(ledger.plan.nodes[index], iteration)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 from flowcraft.core import events as ev
 from flowcraft.core.plan import Plan
@@ -19,8 +20,24 @@ KEPT_CAUSES = 10
 KEPT_TRACEBACK = 8_000
 
 
+class Carried(Exception):
+    """An error of another process: what is known of it here stands for the exception there.
+
+    Attributes:
+        info: What is kept of it.
+        retryable: Whether another attempt could end otherwise.
+    """
+
+    def __init__(self, info: ErrorInfo, retryable: bool) -> None:
+        super().__init__(f"{info.type}: {info.message}")
+        self.info = info
+        self.retryable = retryable
+
+
 def error_info(error: BaseException) -> ErrorInfo:
     """What is kept of an exception: names, text, causes, and the end of its traceback."""
+    if isinstance(error, Carried):
+        return error.info
     return ErrorInfo(
         type=type(error).__name__,
         message=message_of(error),
@@ -33,15 +50,24 @@ def error_info(error: BaseException) -> ErrorInfo:
 
 def is_retryable(error: BaseException) -> bool:
     """Whether another attempt could end otherwise; a node's own errors always could."""
-    return all(
-        not isinstance(each, FlowcraftError) or each.disposition == "retry"
-        for each in _members(error)
-    )
+    return all(map(_may_end_otherwise, _members(error)))
+
+
+def _may_end_otherwise(error: BaseException) -> bool:
+    if isinstance(error, Carried):
+        return error.retryable
+    return not isinstance(error, FlowcraftError) or error.disposition == "retry"
 
 
 def is_fatal(error: BaseException) -> bool:
     """Whether an error, or one of the group it is, allows neither retry nor fallback."""
-    return any(isinstance(each, FlowcraftError) and each.is_fatal for each in _members(error))
+    return any(map(_forbids_more, _members(error)))
+
+
+def _forbids_more(error: BaseException) -> bool:
+    if isinstance(error, Carried):
+        return error.info.is_fatal
+    return isinstance(error, FlowcraftError) and error.is_fatal
 
 
 def instead_of(event: ev.Event, error: Exception) -> ev.Event:
@@ -80,7 +106,11 @@ def names_of(cls: type[BaseException]) -> tuple[str, ...]:
 def _all_names(error: BaseException) -> tuple[str, ...]:
     """The names of an error; of a group, those of what really happened as well."""
     members = islice(_members(error), KEPT_CAUSES)
-    return tuple(dict.fromkeys(name for each in members for name in names_of(type(each))))
+    return tuple(dict.fromkeys(name for each in members for name in _names(each)))
+
+
+def _names(error: BaseException) -> tuple[str, ...]:
+    return error.info.names if isinstance(error, Carried) else names_of(type(error))
 
 
 def _members(error: BaseException) -> Iterator[BaseException]:
@@ -101,6 +131,15 @@ def message_of(error: BaseException) -> str:
         return f"<{type(error).__name__} without a readable text>"
 
 
+def text_of(error: Any) -> str:
+    """The text of the ``error`` of a ``NodeResult``: an exception, a mapping or anything else."""
+    if isinstance(error, BaseException):
+        return message_of(error)
+    if isinstance(error, Mapping) and "message" in error:
+        return str(error["message"])
+    return str(error)
+
+
 def _causes(error: BaseException) -> Iterator[tuple[str, str]]:
     """What is behind an error: the members of a group, then what it was raised from."""
     return islice(_all_causes(error), KEPT_CAUSES)
@@ -111,7 +150,10 @@ def _all_causes(error: BaseException) -> Iterator[tuple[str, str]]:
     todo = deque([error])
     while todo:
         current = todo.popleft()
-        if current is not error:
+        if isinstance(current, Carried):
+            yield current.info.type, current.info.message
+            yield from current.info.causes
+        elif current is not error:
             yield type(current).__name__, message_of(current)
         behind = list(current.exceptions) if isinstance(current, BaseExceptionGroup) else []
         following = current.__cause__

@@ -55,7 +55,6 @@ class Plans:
             return known[1]
         # The plan is of a twin: it must not keep alive what it goes with.
         plan = build_plan(replace(blueprint), self._evaluator)
-        _warn_of_isolation(blueprint)
         place, plans = id(blueprint), self._plans
 
         def forget(gone: weakref.ref[WorkflowBlueprint]) -> None:
@@ -108,14 +107,3 @@ def _fingerprint(data: Mapping[str, Any]) -> bytes | None:
         return hashlib.blake2b(marshal.dumps(cast("Any", data), 2), digest_size=32).digest()
     except ValueError:
         return None
-
-
-def _warn_of_isolation(blueprint: WorkflowBlueprint) -> None:
-    names = [node.id for node in blueprint.nodes if node.config.isolation is not None]
-    if names:
-        logger.warning(
-            "Blueprint '%s': nodes %s ask for isolation in a process of their own, which "
-            "FlowRuntime does not give: they run in this process and cannot be killed.",
-            blueprint.id,
-            ", ".join(map(repr, names)),
-        )

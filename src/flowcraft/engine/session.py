@@ -99,7 +99,8 @@ class Session:
 
     def look(self) -> None:
         """See whether the run is over, or at rest."""
-        assert self.root is not None
+        if self.root is None:
+            return  # whoever waited is gone
         status = self.root.state.status
         if status is RUN_RUNNING or self._done.done() or self.gate is not None:
             return

@@ -85,12 +85,16 @@ class Buffer:
         kept = self.writes[:count]
         self.writes, self.overlay = [], {}
         for write in kept:
-            if write.op == "set":
-                self.set(write.key, write.value)
-            elif write.op == "delete":
-                self.delete(write.key)
-            else:
-                self.add(write.key, write.value)
+            self.write(*write)
+
+    def write(self, op: str, key: str, value: Any) -> None:
+        """Do again what was written before, or elsewhere."""
+        if op == "set":
+            self.set(key, value)
+        elif op == "delete":
+            self.delete(key)
+        else:
+            self.add(key, value)
 
 
 def _own(key: str) -> str:

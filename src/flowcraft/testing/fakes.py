@@ -49,6 +49,9 @@ class FakeNode:
         calls: The calls so far, in order.
     """
 
+    # Its calls are to be seen here, also where the node asks for a process of its own.
+    __flowcraft_stays_inside__ = True
+
     def __init__(self, answer: Callable[[Any], Any], delay_seconds: float | None) -> None:
         self.calls: list[FakeCall] = []
         # So that a flow takes it without uses="…": every fake has a key of its own.

@@ -1,0 +1,84 @@
+"""What people want of a live run: checked here, carried out by workers."""
+
+from __future__ import annotations
+
+from flowcraft.core import events as ev
+from flowcraft.core.plan import Key, index_of_key
+from flowcraft.engine.jobs import Job
+from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.station import Station
+from flowcraft.errors import InvalidRunState
+from flowcraft.ports.runs import Change, Verdict
+
+WRITE_ATTEMPTS = 20
+"""How often a client tries to write a wish into a run that others are writing to."""
+
+
+async def ask(station: Station, ledger: Ledger, event: ev.Event) -> None:
+    """Send a wish to the workers, once it is known to make sense.
+
+    Raises:
+        InvalidRunState: The run's state does not allow it, or it would change nothing.
+    """
+    foreseen = ledger.foresee(event, station.clock.now())
+    if foreseen.is_nothing:
+        what = type(event).__name__.removesuffix("Requested").lower()
+        raise InvalidRunState(
+            f"Run '{ledger.run_id}' is {ledger.state.status}: there is nothing to {what}."
+        )
+    thread = station.identifiers.new_run_id()
+    job = Job(
+        ledger.run_id,
+        ledger.epoch,
+        ledger.head.blueprint_id,
+        thread,
+        event=event,
+        event_id=f"verb/{thread}",
+    )
+    await station.send([job])
+    if isinstance(event, ev.CancelRequested | ev.PauseRequested):
+        await _write_at_once(station, ledger, job, event)
+
+
+async def _write_at_once(station: Station, ledger: Ledger, job: Job, event: ev.Event) -> None:
+    """Write a wish that nothing may overtake, however much is queued before its message.
+
+    The message is sent first: it carries out what follows, also if this process dies now.
+    """
+    for _ in range(WRITE_ATTEMPTS):
+        try:
+            foreseen = ledger.foresee(event, station.clock.now())
+        except InvalidRunState:
+            return
+        if foreseen.is_nothing:
+            return
+        written = await station.runs.write(
+            Change(
+                ledger.run_id,
+                ledger.epoch,
+                ledger.number,
+                job.thread,
+                entries=(ledger.entry(foreseen, job.event_id),),
+                row=ledger.row_after(foreseen.decision),
+                exact=True,
+            )
+        )
+        if written.verdict is not Verdict.STALE:
+            return
+        ledger.catch_up(written.facts)
+
+
+def instance_of(ledger: Ledger, node_id: str, iteration: tuple[int, ...]) -> Key:
+    """The instance of a node that is meant; in loops the latest, where none is named.
+
+    Raises:
+        InvalidRunState: The run has no such node.
+    """
+    index = ledger.plan.index_of.get(node_id)
+    if index is None:
+        raise InvalidRunState(f"Run '{ledger.run_id}' has no node '{node_id}'.")
+    if not iteration and ledger.plan.nodes[index].loops:
+        keys = [key for key in ledger.state.records if index_of_key(key) == index]
+        if keys:
+            return keys[-1]
+    return ledger.plan.key(ledger.plan.nodes[index], iteration)
