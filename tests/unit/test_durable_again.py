@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from flowcraft import create_flow
 from flowcraft.client import FlowClient
 from flowcraft.core.builder import FlowBuilder
+from flowcraft.engine import worker as worker_module
 from flowcraft.errors import InvalidRunState, StorageBusy, StorageCorrupt
 from flowcraft.memory import MemoryAdapter
 from flowcraft.sqlite import SqliteAdapter
 from tests.unit.durable import LEASE_SECONDS, World, play
-from tests.unit.runs import Ctx, drive
+from tests.unit.runs import Ctx, drive, turns
 
 RUN = "run"
 
@@ -208,6 +210,45 @@ def test_lasting_trouble_leaves_the_message() -> None:
         assert (await world.finish(RUN)).status == "completed"
 
     play(story)
+
+
+# -- draining ---------------------------------------------------------------------------------
+
+
+def test_a_node_that_cannot_be_stopped_does_not_keep_its_worker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that drains gives up on it and says so; its lease runs out for another worker."""
+    monkeypatch.setattr(worker_module, "HAND_BACK_WAIT_SECONDS", 0.01)
+
+    async def story(world: World) -> None:
+        stubborn = [True]
+
+        async def node(ctx: Ctx) -> str:
+            world.count(ctx)
+            while stubborn:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.001)
+            return "done"
+
+        flow = create_flow("f").node("stubborn", node, uses="stubborn")
+        await world.knows(flow).client.start_run("f", run_id=RUN)
+        process = await world.idle(drain_timeout_seconds=0.0)
+        for delivery in await world.receive():
+            process.worker._begin(delivery)
+        await turns(20)
+        left = [*process.worker._strands]
+        process.worker._poller = None  # ``idle`` has ended it
+        try:
+            await process.worker.stop()
+        finally:
+            stubborn.clear()
+        await asyncio.gather(*left, return_exceptions=True)
+        await world.process()
+        assert (await world.finish(RUN)).outputs["stubborn"] == "done"
+
+    play(story)
+    assert "Nodes 'stubborn' do not let themselves be stopped" in caplog.text
 
 
 # -- bad requests -----------------------------------------------------------------------------

@@ -35,6 +35,9 @@ DEFAULT_LEASE_SECONDS = 30.0
 DEFAULT_DRAIN_SECONDS = 25.0
 DEFAULT_IMPLEMENTATION_SECONDS = 86_400.0
 TROUBLE_PAUSE_SECONDS = 1.0
+HAND_BACK_ROUNDS = 5
+HAND_BACK_WAIT_SECONDS = 1.0
+"""How often, and for how long, a worker that ends waits for nodes that it has stopped."""
 
 
 class Worker:
@@ -157,13 +160,22 @@ class Worker:
 
     async def _hand_back(self) -> None:
         """Stop what still runs, and let others have it at once."""
-        while self._strands:
+        for _ in range(HAND_BACK_ROUNDS):
+            if not self._strands:
+                return
             for task, (strand, _) in tuple(self._strands.items()):
                 if strand is not None and strand.attempt is not None:
                     strand.hand_back()
                 else:
                     task.cancel()
-            await asyncio.wait(tuple(self._strands), timeout=1.0)
+            await asyncio.wait(tuple(self._strands), timeout=HAND_BACK_WAIT_SECONDS)
+        if self._strands:
+            names = ", ".join(f"'{attempt.node.id}'" for attempt in self.attempts())
+            logger.error(
+                "Nodes %s do not let themselves be stopped and are left behind; another worker "
+                "takes over when their leases expire",
+                names,
+            )
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then drain."""
