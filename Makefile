@@ -55,7 +55,7 @@ bench: $(STAMP) ## Run the benchmarks in process
 	@$(PY) -m benchmarks $(BENCH_ARGS)
 
 bench-durable: $(STAMP) ## Run the benchmarks of durable runs on SQLite, about a minute
-	@$(PY) -m benchmarks.durable
+	@$(PY) -m benchmarks.durable $(BENCH_ARGS)
 
 kill: $(STAMP) ## Kill workers of the demo at seeded moments (ROUNDS=200 SEED=1)
 	@$(PY) -m tests.acceptance.killing --rounds $(ROUNDS) --seed $(SEED)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import resource
 import statistics
 import subprocess
 import sys
@@ -133,6 +134,17 @@ async def measure(adapter: Adapter) -> dict[str, float]:
     return found
 
 
+async def large_batch(items: int) -> None:
+    """A batch of a thousand items and a large one: seconds, and memory at the peak."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with SqliteAdapter(Path(directory) / "runs.db", runtime().options) as adapter:
+            for count in (1_000, items):
+                seconds = await run_all(adapter, "batch", 1, {"items": list(range(count))})
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+                each = seconds / count * 1e6
+                print(f"{count:,} items: {seconds:.1f} s, {each:.0f} µs an item, {peak} MB")
+
+
 def processes(count: int, chains: int = 40) -> float:
     """Nodes a second of worker processes on one file, while this one only looks on."""
     with tempfile.TemporaryDirectory() as directory:
@@ -160,7 +172,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print a table; 1 if the goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.durable")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=int, help="measure a batch of so many items alone")
     options = parser.parse_args(arguments)
+    if options.batch is not None:
+        asyncio.run(large_batch(options.batch))
+        return 0
     if options.worker is not None:
         SqliteAdapter(options.worker, runtime().options, poll_seconds=0.2).run()
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from flowcraft import create_flow
 from flowcraft.client import FlowClient
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.engine import worker as worker_module
 from flowcraft.errors import InvalidRunState, StorageBusy, StorageCorrupt
@@ -208,6 +210,28 @@ def test_lasting_trouble_leaves_the_message() -> None:
         await world.advance(LEASE_SECONDS)
         await world.process()
         assert (await world.finish(RUN)).status == "completed"
+
+    play(story)
+
+
+def test_a_subflow_that_cannot_be_planned_fails_its_node() -> None:
+    """Its blueprint is refused: the node fails, and the message does not come again for ever."""
+
+    async def story(world: World) -> None:
+        loop = {"id": "c", "uses": "loop-controller", "params": {"condition": "true"}}
+        world.runtime.blueprints["endless"] = WorkflowBlueprint.from_dict(
+            {"id": "endless", "nodes": [loop], "edges": []}
+        )
+        node = {"id": "s", "uses": "subflow", "params": {"blueprintId": "endless"}}
+        process = await world.idle(replace(world.runtime.options, blueprints={}))
+        process.worker.station.options = world.runtime.options
+        await world.client.start_run({"id": "f", "nodes": [node], "edges": []}, run_id=RUN)
+        for delivery in await world.receive():
+            process.worker._begin(delivery)
+        await world.settle()
+        await world.process(options=replace(world.runtime.options, blueprints={}))
+        run = await world.finish(RUN)
+        assert (run.status, run.errors[0].type) == ("failed", "BlueprintError")
 
     play(story)
 

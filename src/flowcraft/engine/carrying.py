@@ -6,19 +6,28 @@ from typing import Any
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
-from flowcraft.core.context import ContextView
-from flowcraft.core.plan import Key, index_of_key, iteration_of_key
-from flowcraft.core.results import child_outputs, child_result
-from flowcraft.core.state import CHILD, ErrorInfo, RunStatus
-from flowcraft.engine.failures import child_error
+from flowcraft.core.plan import Key, index_of_key
+from flowcraft.core.state import CHILD, RunStatus
+from flowcraft.engine.children import (
+    checked_child,
+    child_not_started,
+    child_run_id,
+    child_settled,
+    child_started,
+)
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
-from flowcraft.engine.places import AttemptCommand, key_text, node_index_of, place_of
+from flowcraft.engine.places import (
+    AttemptCommand,
+    due_event,
+    key_text,
+    node_index_of,
+    place_of,
+    subject_of,
+)
 from flowcraft.engine.starting import Parent, begin_run
 from flowcraft.engine.station import Station
-
-MAX_DEPTH = 50
-"""Subflows within subflows; a blueprint that calls itself without an end fails here."""
+from flowcraft.errors import FlowcraftError, StorageError
 
 
 class Carrier:
@@ -50,15 +59,9 @@ class Carrier:
     async def carry_out(self, command: cmd.Command) -> None:
         """Carry out what is no attempt."""
         # A class node that another worker may try again does not wait for it here.
-        if isinstance(command, cmd.RetryNode):
-            self._ledger.held.pop(("node", command.key), None)
-            self._later(ev.RetryDue(command.key, command.attempt), command.due_at)
-        elif isinstance(command, cmd.RetryItem):
-            self._ledger.held.pop(("item", command.key, command.item), None)
-            event = ev.ItemRetryDue(command.key, command.item, command.attempt)
-            self._later(event, command.due_at)
-        elif isinstance(command, cmd.RetryUndo):
-            self._later(ev.UndoRetryDue(command.target, command.attempt), command.due_at)
+        if isinstance(command, cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo):
+            self._ledger.held.pop(subject_of(command), None)
+            self._later(due_event(command), command.due_at)
         elif isinstance(command, cmd.ArmTimer):
             self._later(ev.TimerFired(command.key), command.due_at)
         elif isinstance(command, cmd.StartChild):
@@ -81,47 +84,25 @@ class Carrier:
 
     # -- children ---------------------------------------------------------------------------
 
-    def _child_id(self, key: Key, attempt: int) -> str:
-        return child_run_id(self._ledger, key, attempt)
-
     async def _start_child(self, command: cmd.StartChild, cancelled: str | None = None) -> None:
         """Store a child run, unless it is there; ``cancelled`` where its parent is to stop."""
         ledger, station = self._ledger, self._station
-        node_id = ledger.plan.nodes[index_of_key(command.key)].id
-        blueprint = await station.latest(command.blueprint_id)
-        problem = None
         parent = Parent.of(ledger, command.key, command.attempt)
-        if parent.depth > MAX_DEPTH:
-            problem = (
-                f"Subflow node '{node_id}' is {MAX_DEPTH} subflows deep, which is the limit. "
-                "Does a blueprint call itself without an end?"
+        try:
+            blueprint = checked_child(
+                ledger,
+                command,
+                parent.depth - 1,
+                await station.latest(command.blueprint_id),
+                sorted(station.options.blueprints),
             )
-        elif blueprint is None:
-            names = ", ".join(sorted(station.options.blueprints)) or "none"
-            problem = (
-                f"Subflow node '{node_id}' names the blueprint '{command.blueprint_id}', which "
-                f"the runtime does not know. It knows: {names}."
-            )
-        if problem is not None or blueprint is None:
-            error = ErrorInfo("FlowcraftError", problem or "", ("FlowcraftError",), is_fatal=True)
-            self._settle_parent(
-                parent, ev.ChildSettled(command.key, command.attempt, False, {}, {}, None, error)
-            )
+            started = child_started(ledger, command, cancelled)
+            job = await begin_run(station, blueprint, started, epoch=ledger.epoch, parent=parent)
+        except StorageError:
+            raise
+        except FlowcraftError as error:
+            self._settle_parent(parent, child_not_started(command, error))
             return
-        job = await begin_run(
-            station,
-            blueprint,
-            ev.RunStarted(
-                run_id=self._child_id(command.key, command.attempt),
-                context=ledger.copied(dict(command.context or {})),
-                input=command.input,
-                has_input=command.context is None,
-                max_executions=ledger.state.max_executions,
-                cancelled=cancelled,
-            ),
-            epoch=ledger.epoch,
-            parent=parent,
-        )
         self._jobs.append(job)
         if cancelled is None and await self._is_unwanted(command):
             self._cancel_child(command.key, command.attempt, "its parent does not wait for it")
@@ -135,7 +116,7 @@ class Carrier:
         return not waits or self._ledger.state.stopping is not None
 
     def _cancel_child(self, key: Key, attempt: int, reason: str) -> None:
-        child = self._child_id(key, attempt)
+        child = child_run_id(self._ledger, key, attempt)
         thread = self._station.identifiers.new_run_id()
         blueprint_id = str(
             self._ledger.plan.nodes[index_of_key(key)].definition.params.get("blueprintId")
@@ -162,24 +143,7 @@ class Carrier:
         parent = Parent.read(self._ledger.head.parent)
         if parent is None:
             return
-        state, plan = self._ledger.state, self._ledger.plan
-        succeeded = state.status is RunStatus.COMPLETED
-        context: dict[str, Any] = {}
-        if succeeded:
-            view = ContextView(plan, state)
-            context = {k: v for k, v in view.items() if not k.startswith("_")}
-        self._settle_parent(
-            parent,
-            ev.ChildSettled(
-                parent.key,
-                parent.attempt,
-                succeeded,
-                context,
-                child_outputs(plan, state) if succeeded else {},
-                child_result(plan, state) if succeeded else None,
-                None if succeeded else child_error(plan, state),
-            ),
-        )
+        self._settle_parent(parent, child_settled(self._ledger, parent.key, parent.attempt))
 
     def _settle_parent(self, parent: Parent, event: ev.ChildSettled) -> None:
         thread = self._station.identifiers.new_run_id()
@@ -207,10 +171,3 @@ class Carrier:
         self._jobs.append(
             Job(parent.run_id, parent.epoch, parent.blueprint_id, thread, event=event)
         )
-
-
-def child_run_id(ledger: Ledger, key: Key, attempt: int) -> str:
-    """The id of the child run that an attempt at a subflow starts."""
-    iteration = ".".join(map(str, iteration_of_key(key)))
-    node_id = ledger.plan.nodes[index_of_key(key)].id
-    return f"{ledger.run_id}/{node_id}:{iteration}:{attempt}"

@@ -22,7 +22,7 @@ from flowcraft.engine.arguments import (
 )
 from flowcraft.engine.attempt import checked_action
 from flowcraft.engine.blocking import BlockingClient
-from flowcraft.engine.carrying import child_run_id
+from flowcraft.engine.children import child_run_id
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import (

@@ -13,11 +13,8 @@ from typing import Any
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
-from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.core.context import ContextView
 from flowcraft.core.decide import decide
-from flowcraft.core.plan import Key, Plan, index_of_key, iteration_of_key
-from flowcraft.core.results import child_outputs, child_result
+from flowcraft.core.plan import Key, Plan
 from flowcraft.core.state import (
     CHILD,
     RUN_RUNNING,
@@ -26,16 +23,19 @@ from flowcraft.core.state import (
     RunStatus,
 )
 from flowcraft.engine.attempt import Attempt
-from flowcraft.engine.failures import child_error, error_info, instead_of
+from flowcraft.engine.children import (
+    checked_child,
+    child_not_started,
+    child_settled,
+    child_started,
+)
+from flowcraft.engine.failures import instead_of
+from flowcraft.engine.places import due_event, stopped
 from flowcraft.engine.saved import save_run
 from flowcraft.engine.session import AttemptCommand, Session
 from flowcraft.engine.telling import log_notes, tell_decision, tell_start
 from flowcraft.engine.view import RunView, runs_below
-from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Timer
-
-MAX_DEPTH = 50
-"""Subflows within subflows; a blueprint that calls itself without an end fails here."""
 
 
 class LocalRun(RunView):
@@ -134,16 +134,8 @@ class LocalRun(RunView):
     def _submit(self, command: Any) -> None:
         self.session.pool.submit(self, command)
 
-    def _retry_node(self, command: cmd.RetryNode) -> None:
-        due = ev.RetryDue(command.key, command.attempt)
-        self.session.call_at(command.due_at, lambda: self.feed(due), resting=False)
-
-    def _retry_item(self, command: cmd.RetryItem) -> None:
-        due = ev.ItemRetryDue(command.key, command.item, command.attempt)
-        self.session.call_at(command.due_at, lambda: self.feed(due), resting=False)
-
-    def _retry_undo(self, command: cmd.RetryUndo) -> None:
-        due = ev.UndoRetryDue(command.target, command.attempt)
+    def _retry(self, command: cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo) -> None:
+        due = due_event(command)
         self.session.call_at(command.due_at, lambda: self.feed(due), resting=False)
 
     def _arm_timer(self, command: cmd.ArmTimer) -> None:
@@ -192,10 +184,8 @@ class LocalRun(RunView):
             child.feed(ev.CancelRequested(command.reason))
 
     def _report_unbegun(self, command: AttemptCommand) -> None:
-        if isinstance(command, cmd.RunNode):
-            self.feed(ev.NodeStopped(command.key, command.attempt))
-        elif isinstance(command, cmd.RunItem):
-            self.feed(ev.ItemStopped(command.key, command.item, command.attempt))
+        if not isinstance(command, cmd.RunUndo):
+            self.feed(stopped(command))
 
     def _finished(self, _command: cmd.FinishRun) -> None:
         self.held.clear()
@@ -204,61 +194,24 @@ class LocalRun(RunView):
 
     def _start_child(self, command: cmd.StartChild) -> None:
         try:
-            blueprint = self._child_blueprint(command)
+            known = self.session.known
+            found = known.blueprint(command.blueprint_id)
+            blueprint = checked_child(self, command, self.depth, found, known.blueprint_ids())
             self._run_child(command, self.session.runtime.plan_of(blueprint))
         except Exception as error:
-            # Whatever it is, it is the failure of this node, and not of the whole run (S13).
             self.children.pop(command.key, None)
-            info = error_info(error)
-            self.feed(ev.ChildSettled(command.key, command.attempt, False, {}, {}, None, info))
-
-    def _child_blueprint(self, command: cmd.StartChild) -> WorkflowBlueprint:
-        known = self.session.known
-        node_id = self.plan.nodes[index_of_key(command.key)].id
-        if self.depth >= MAX_DEPTH:
-            raise FlowcraftError(
-                f"Subflow node '{node_id}' is {MAX_DEPTH} subflows deep, which is the limit. "
-                "Does a blueprint call itself without an end?",
-                is_fatal=True,
-            )
-        blueprint = known.blueprint(command.blueprint_id)
-        if blueprint is None:
-            names = ", ".join(known.blueprint_ids()) or "none"
-            raise FlowcraftError(
-                f"Subflow node '{node_id}' names the blueprint '{command.blueprint_id}', which "
-                f"the runtime does not know. It knows: {names}.",
-                is_fatal=True,
-            )
-        return blueprint
+            self.feed(child_not_started(command, error))
 
     def _run_child(self, command: cmd.StartChild, plan: Plan) -> None:
         child = LocalRun(self.session, plan, RunState(), (self, command.key))
         self.children[command.key] = child
-        given = command.context is None
-        iteration = ".".join(map(str, iteration_of_key(command.key)))
-        node_id = self.plan.nodes[index_of_key(command.key)].id
-        child.feed(
-            ev.RunStarted(
-                run_id=f"{self.state.run_id}/{node_id}:{iteration}:{command.attempt}",
-                context=self.copied(dict(command.context or {})),
-                input=command.input,
-                has_input=given,
-                max_executions=self.state.max_executions,
-            )
-        )
+        child.feed(child_started(self, command))
 
     def child_settled(self, key: Key, child: LocalRun) -> None:
         """Take over what a child run left behind."""
         self.children.pop(key, None)
         self.disarm(key)
-        state, attempt = child.state, self.state.records[key].attempt
-        succeeded = state.status is RunStatus.COMPLETED
-        view = ContextView(child.plan, state)
-        context = {k: v for k, v in view.items() if not k.startswith("_")} if succeeded else {}
-        outputs = child_outputs(child.plan, state) if succeeded else {}
-        result = child_result(child.plan, state) if succeeded else None
-        error = None if succeeded else child_error(child.plan, child.state)
-        self.feed(ev.ChildSettled(key, attempt, succeeded, context, outputs, result, error))
+        self.feed(child_settled(child, key, self.state.records[key].attempt))
 
     def save(self) -> str:
         """The run and its children as text."""
@@ -296,9 +249,9 @@ _CARRY_OUT: dict[type[Any], Callable[[LocalRun, Any], None]] = {
     cmd.RunNode: LocalRun._submit,
     cmd.RunItem: LocalRun._submit,
     cmd.RunUndo: LocalRun._submit,
-    cmd.RetryNode: LocalRun._retry_node,
-    cmd.RetryItem: LocalRun._retry_item,
-    cmd.RetryUndo: LocalRun._retry_undo,
+    cmd.RetryNode: LocalRun._retry,
+    cmd.RetryItem: LocalRun._retry,
+    cmd.RetryUndo: LocalRun._retry,
     cmd.ArmTimer: LocalRun._arm_timer,
     cmd.StartChild: LocalRun._start_child,
     cmd.StopChild: LocalRun._stop_child,

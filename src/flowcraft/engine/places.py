@@ -1,8 +1,9 @@
-"""What a command is about, and the name under which an attempt is leased."""
+"""What a command is about, the name of its lease, and what may become of it."""
 
 from __future__ import annotations
 
 from flowcraft.core import commands as cmd
+from flowcraft.core import events as ev
 from flowcraft.core.plan import Key, index_of_key, iteration_of_key
 
 Subject = tuple[object, ...]
@@ -57,3 +58,20 @@ def key_text(key: Key) -> str:
 def node_index_of(command: AttemptCommand) -> int:
     """The node that is executed; of an item of a batch the scatter node."""
     return command.node if isinstance(command, cmd.RunUndo) else index_of_key(command.key)
+
+
+def stopped(command: AttemptCommand) -> ev.Event:
+    """An attempt did not begin, or was stopped, because the run ends."""
+    if isinstance(command, cmd.RunItem):
+        return ev.ItemStopped(command.key, command.item, command.attempt)
+    assert isinstance(command, cmd.RunNode)
+    return ev.NodeStopped(command.key, command.attempt)
+
+
+def due_event(command: cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo) -> ev.Event:
+    """The delay before an attempt is over."""
+    if isinstance(command, cmd.RetryItem):
+        return ev.ItemRetryDue(command.key, command.item, command.attempt)
+    if isinstance(command, cmd.RetryUndo):
+        return ev.UndoRetryDue(command.target, command.attempt)
+    return ev.RetryDue(command.key, command.attempt)

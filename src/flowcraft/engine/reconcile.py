@@ -21,7 +21,6 @@ from flowcraft.ports.runs import Head, Query
 logger = logging.getLogger("flowcraft.reconciler")
 
 DEFAULT_STALLED_SECONDS = 300.0
-PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.carrying import Carrier
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Foreseen, Ledger
-from flowcraft.engine.places import ATTEMPTS, AttemptCommand, place_of
+from flowcraft.engine.places import ATTEMPTS, AttemptCommand, due_event, place_of, stopped
 from flowcraft.engine.telling import log_notes, tell_decision, tell_start
 from flowcraft.errors import InvalidRunState
 from flowcraft.ports.runs import Change, Claim, Holding, Lease, Verdict, Written
@@ -506,14 +506,6 @@ def attempt_place(attempt: Attempt) -> str:
     return place_of(attempt.command)
 
 
-def stopped(command: AttemptCommand) -> ev.Event:
-    """An attempt did not begin, or was stopped, because the run ends."""
-    if isinstance(command, cmd.RunItem):
-        return ev.ItemStopped(command.key, command.item, command.attempt)
-    assert isinstance(command, cmd.RunNode)
-    return ev.NodeStopped(command.key, command.attempt)
-
-
 def lost(command: AttemptCommand) -> ev.Event:
     """The worker of an attempt is gone."""
     if isinstance(command, cmd.RunItem):
@@ -521,12 +513,3 @@ def lost(command: AttemptCommand) -> ev.Event:
     if isinstance(command, cmd.RunNode):
         return ev.NodeLost(command.key, command.attempt)
     return ev.UndoLost(command.target, command.attempt)
-
-
-def due_event(command: cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo) -> ev.Event:
-    """The delay before an attempt is over."""
-    if isinstance(command, cmd.RetryItem):
-        return ev.ItemRetryDue(command.key, command.item, command.attempt)
-    if isinstance(command, cmd.RetryUndo):
-        return ev.UndoRetryDue(command.target, command.attempt)
-    return ev.RetryDue(command.key, command.attempt)
