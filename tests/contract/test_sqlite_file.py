@@ -37,6 +37,7 @@ from flowcraft.errors import (
     StorageUnavailable,
 )
 from flowcraft.ports.queue import Outgoing
+from flowcraft.ports.runs import Query
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.conformance.helpers import create, done, log
 from tests.unit.runs import drive
@@ -224,6 +225,24 @@ def test_an_older_version_is_brought_forward(path: Path, monkeypatch: pytest.Mon
     assert plain_value(path, "PRAGMA user_version") == len(more)
 
 
+def test_a_file_of_the_first_version_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was written to the first version's tables is there in this one's, and listed."""
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+    monkeypatch.setattr(schema, "VERSION", 1)
+    Database(path, CLOCK).close()
+    old = plain(path)
+    old.execute(
+        "INSERT INTO runs VALUES ('run', 'e', 'b', 'h', 'running', 0, NULL, 1, 1, NULL, '', NULL)"
+    )
+    old.execute("INSERT INTO facts VALUES ('run', 0, 1, 't', 'begin', NULL)")
+    old.commit()
+    old.close()
+    monkeypatch.undo()
+    with Database(path, CLOCK) as database:
+        assert [head.run_id for head in drive(SqliteRuns(database).find(Query()))] == ["run"]
+        assert drive(log(SqliteRuns(database), "run")) == ["begin"]
+
+
 def test_a_migration_is_done_as_a_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that fails leaves the database at the version that it had."""
     Database(path, CLOCK).close()
@@ -232,7 +251,7 @@ def test_a_migration_is_done_as_a_whole(path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(schema, "VERSION", len(broken))
     with pytest.raises(StorageError, match="later already exists"):
         Database(path, CLOCK)
-    assert plain_value(path, "PRAGMA user_version") == 1
+    assert plain_value(path, "PRAGMA user_version") == len(broken) - 1
     assert plain_value(path, "SELECT count(*) FROM sqlite_schema WHERE name = 'later'") == 0
 
 

@@ -214,6 +214,7 @@ def check_nothing_left(state: RunState) -> None:
     assert not state.joins, f"a join never settled: {state.joins}"
     assert not state.rescues, f"a fallback never settled: {state.rescues}"
     assert not state.items
+    assert all(shard.over for shard in state.shards.values())
     assert not state.ready
     assert all(left == 0 for left in state.remaining.values()), "a loop is not over"
 
@@ -231,13 +232,16 @@ def count_working(state: RunState) -> int:
     nodes = sum(r.status in (RUNNING, RETRYING) for _, r in records)
     children = sum(r.status is CHILD and key not in state.resting for key, r in records)
     undos = sum(u.attempt > 0 and u.succeeded is None for u in state.undos.values())
-    return nodes + children + len(state.items) + undos
+    items = sum(not item.held for item in state.items.values())
+    shards = sum(not shard.over and not shard.resting for shard in state.shards.values())
+    return nodes + children + items + shards + undos
 
 
 def count_waiting(state: RunState) -> int:
     """Instances that wait, counted one by one."""
     waiting = sum(r.status in (WAITING, SLEEPING) for r in state.records.values())
-    return waiting + len(state.resting)
+    shards = sum(not shard.over and shard.resting for shard in state.shards.values())
+    return waiting + len(state.resting) + shards
 
 
 def is_outstanding(state: RunState, command: cmd.Command) -> bool:
@@ -258,7 +262,7 @@ def _timer(state: RunState, command: cmd.ArmTimer) -> bool:
 
 def _item(state: RunState, command: cmd.RunItem | cmd.RetryItem, *, delayed: bool) -> bool:
     item = state.items.get((command.key, command.item))
-    if item is None or (item.due_at is not None) is not delayed:
+    if item is None or item.held or (item.due_at is not None) is not delayed:
         return False
     return item.attempt + int(delayed) == command.attempt
 
@@ -280,6 +284,9 @@ OUTSTANDING: dict[type[Any], Callable[[RunState, Any], bool]] = {
     cmd.StartChild: lambda state, c: _at(state, c, CHILD),
     cmd.RunUndo: lambda state, c: _undo(state, c, delayed=False),
     cmd.RetryUndo: lambda state, c: _undo(state, c, delayed=True),
+    cmd.StartShard: lambda state, c: not state.shards[c.key, c.first].over,
+    cmd.TellShards: lambda _state, _: False,
+    cmd.ReportShard: lambda _state, _: False,
     cmd.StopWork: lambda state, _: state.undoing is None and not state.status.is_final,
     cmd.FinishRun: lambda _state, _: False,
 }

@@ -34,7 +34,7 @@ HORIZON_SECONDS = 40 * 86_400.0
 QUIET_TURNS = 12
 PATIENCE_SECONDS = 10.0
 
-_OUTCOMES = {
+OUTCOMES = {
     f"{what}{how}" for what in ("Node", "Item") for how in ("Succeeded", "Failed", "Lost")
 } | {"UndoSettled", "UndoLost", "ChildSettled"}
 
@@ -173,6 +173,7 @@ class World:
 
     Attributes:
         bodies: How often the body of each node ran, by idempotency key.
+        shard_items: Batches of more items than this are cut into shards.
     """
 
     def __init__(self, *, visibility_seconds: float = LEASE_SECONDS) -> None:
@@ -183,6 +184,7 @@ class World:
         self.processes: list[Process] = []
         self.runtime = FlowRuntime()
         self.moves = 0
+        self.shard_items = 500
         self._made = 0
         self._client: FlowClient | None = None
 
@@ -203,6 +205,7 @@ class World:
                 self.runtime.options,
                 clock=self.clock,
                 identifiers=SystemIdentifiers(),
+                shard_items=self.shard_items,
             )
         return self._client
 
@@ -328,7 +331,7 @@ class World:
         counted: Counter[str] = Counter()
         for run_id in self._runs:
             for event in self.events(run_id):
-                if type(event).__name__ in _OUTCOMES:
+                if type(event).__name__ in OUTCOMES:
                     counted[f"{run_id} {_attempt_of(event)}"] += 1
         return [name for name, count in counted.items() if count > 1]
 

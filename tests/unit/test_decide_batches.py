@@ -192,3 +192,18 @@ def test_a_wrong_parameter_fails_the_scatter_node(wrong: dict[str, Any]) -> None
     run = batch([1], **wrong)
     assert run.status == "failed"
     assert next(iter(wrong)) in run.errors[0]
+
+
+def test_an_item_whose_writes_cannot_be_done_leaves_none_of_them() -> None:
+    """S8: all of an attempt's writes are committed or none, also where the last one is wrong."""
+    run = batch([1, 2], {"text": "old"}, failureMode="collect")
+    writes = (
+        ev.Write("set", "fresh", 1),
+        ev.Write("set", "text", "new"),
+        ev.Write("add", "text", 1),
+    )
+    run.send(ev.ItemSucceeded(0, 0, 1, None, writes))
+    assert "fresh" not in run.context
+    assert run.context["text"] == "old"
+    succeed(run, 1)
+    assert "text" in run.inputs()["end"][0]["error"]["message"]

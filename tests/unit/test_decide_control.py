@@ -246,3 +246,20 @@ def test_an_event_for_something_unknown_changes_nothing() -> None:
         ev.UndoSettled(key, 1),
     ):
         assert unchanged(run.send(event))
+
+
+def test_failed_items_of_a_batch_that_goes_on_are_tried_again() -> None:
+    """S14: their errors are taken back, and the batch ends as if they had not failed."""
+    given = {"workerUsesKey": "work", "gatherNodeId": "g"}
+    nodes = [
+        node("s", "batch-scatter", params=given, inputs="items"),
+        node("g", "batch-gather", params={"gatherNodeId": "g"}),
+    ]
+    run = Run(blueprint(nodes, chain("s", "g"))).start({"items": [1, 2]})
+    run.send(ev.ItemFailed(0, 0, 1, error()))
+    run.send(ev.RetryRequested())
+    assert [c.item for c in run.commands if isinstance(c, cmd.RunItem)] == [0]
+    assert not run.errors
+    run.send(ev.ItemSucceeded(0, 0, 1, "a"))
+    run.send(ev.ItemSucceeded(0, 1, 1, "b"))
+    assert (run.status, run.context["g"]) == ("completed", ["a", "b"])

@@ -362,7 +362,8 @@ def _place(head: Head) -> tuple[float, str]:
 def _matches(head: Head, query: Query) -> bool:
     due_at = head.row.due_at
     return (
-        query.status in (None, head.row.status)
+        (query.parts or not head.is_part)
+        and query.status in (None, head.row.status)
         and query.blueprint_id in (None, head.blueprint_id)
         and query.tags.items() <= head.tags.items()
         and (query.created_from is None or head.created_at >= query.created_from)

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from flowcraft.core import shards
 from flowcraft.core.commands import RetryItem, RunItem
-from flowcraft.core.events import ItemFailed, ItemLost, ItemSucceeded
+from flowcraft.core.events import (
+    ItemFailed,
+    ItemHeldBack,
+    ItemLost,
+    ItemsRetried,
+    ItemSucceeded,
+    ShardAdvanced,
+    ShardSettled,
+    ShardStarted,
+)
 from flowcraft.core.holds import held_instance, hold
 from flowcraft.core.outcomes import fail, stop, succeed
-from flowcraft.core.plan import Key, PlanNode, index_of_key, iteration_of_key
+from flowcraft.core.plan import Key, Plan, PlanNode, index_of_key, iteration_of_key
 from flowcraft.core.retries import LOST_LIMIT, delay_before_retry_ms, jitter_seed, lost_error
-from flowcraft.core.state import DELETED, Batch, ErrorInfo, Item, Record, RunStatus
+from flowcraft.core.shards import KEPT_ERRORS
+from flowcraft.core.state import DELETED, Batch, ErrorInfo, Item, Record, RunState, RunStatus
 from flowcraft.core.step import Step, error_details
 from flowcraft.core.writes import apply_writes, note_writes
 
 WINDOW = 1_000
 """Items of one batch handed out at a time where no ``concurrency`` asks for fewer."""
-
-KEPT_ERRORS = 100
-"""Failing items of a batch whose errors are kept; further ones are only counted."""
 
 
 def item_name(uses: str, item: int) -> str:
@@ -63,12 +71,7 @@ def run_gather(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     output_key = node.definition.params.get("outputKey")
     for scatter in _batches_of(step, key):
         output_key = output_key or step.node(scatter).definition.params.get("outputKey")
-        batch: Batch = step.get("batches", scatter)
-        for item in range(len(batch.items)):
-            succeeded, value = step.get("results", (scatter, item))
-            results.append(value if succeeded else {"index": item, "error": value})
-            step.put("results", (scatter, item), DELETED)
-        step.put("batches", scatter, batch._replace(items=()))
+        results.extend(_collected(step, scatter))
     if isinstance(output_key, str) and output_key:
         step.write(output_key, results)
         step.note("context:change", key, op="set", name=output_key)
@@ -76,17 +79,37 @@ def run_gather(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     succeed(step, node, key, record, results)
 
 
+def _collected(step: Step, scatter: Key) -> list[Any]:
+    """The results of a batch, in input order; they are kept no longer."""
+    batch: Batch = step.get("batches", scatter)
+    collected: list[Any] = []
+    if shards.is_cut(step, batch):
+        while len(collected) < len(batch.items):
+            collected.extend(shards.collected(step, scatter, len(collected)))
+    else:
+        for item in range(len(batch.items)):
+            succeeded, value = step.get("results", (scatter, item))
+            collected.append(value if succeeded else shards.failed_item(item, value))
+            step.put("results", (scatter, item), DELETED)
+    step.put("batches", scatter, batch._replace(items=()))
+    return collected
+
+
 def item_succeeded(step: Step, event: ItemSucceeded) -> None:
     """Keep an item's result."""
     if not _is_current(step, event.key, event.item, event.attempt):
         return
-    problem = apply_writes(step, event.writes)
-    if problem:
+    if step.state.shard is not None:
+        # The context is the run's: it gets what was written with the shard's results.
+        if event.writes:
+            step.put("item_writes", event.item, tuple(event.writes))
+    elif problem := apply_writes(step, event.writes):
         error = ErrorInfo("FlowcraftError", problem, ("FlowcraftError",))
         item_failed(step, ItemFailed(event.key, event.item, event.attempt, error, False))
         return
     name = item_name(_worker(step, event.key), event.item)
-    note_writes(step, event.key, event.writes)
+    if step.state.shard is None:
+        note_writes(step, event.key, event.writes)
     step.note("node:finish", event.key, item=event.item, name=name, action=None)
     _settle(step, event.key, event.item, (True, event.output))
 
@@ -151,7 +174,8 @@ def retry_item(step: Step, key: Key, item: int, attempt: int) -> None:
 
 def _run_item(step: Step, key: Key, item: int, attempt: int) -> None:
     batch: Batch = step.get("batches", key)
-    step.commands.append(RunItem(key, item, attempt, batch.items[item], _worker(step, key)))
+    value = batch.items[item - batch.first]
+    step.commands.append(RunItem(key, item, attempt, value, _worker(step, key)))
 
 
 def stop_item(step: Step, key: Key, item: int, attempt: int) -> None:
@@ -165,7 +189,45 @@ def stop_item(step: Step, key: Key, item: int, attempt: int) -> None:
 
 def _is_current(step: Step, key: Key, item: int, attempt: int) -> bool:
     current = step.get("items", (key, item))
-    return current is not None and current.due_at is None and current.attempt == attempt
+    if current is None or current.due_at is not None or current.held:
+        return False
+    return bool(current.attempt == attempt)
+
+
+def hold_back_item(step: Step, event: ItemHeldBack) -> None:
+    """Put an item aside that was to run and has not begun; it goes on with the run."""
+    if not _is_current(step, event.key, event.item, event.attempt):
+        return
+    if not step.state.paused or step.stopping is not None:
+        return
+    current: Item = step.get("items", (event.key, event.item))
+    step.put("items", (event.key, event.item), current._replace(held=True))
+    step.changes.working -= 1
+
+
+def begin_shard(step: Step, event: ShardStarted) -> None:
+    """Hand out the items of a shard."""
+    batch = shards.enter_shard(step, event)
+    if batch is not None:
+        _hand_out(step, step.node(event.key), event.key, batch)
+
+
+def shard_advanced(step: Step, event: ShardAdvanced) -> None:
+    """A shard is nearly done: another may begin."""
+    batch = shards.shard_advanced(step, event)
+    if batch is not None:
+        _hand_out(step, step.node(event.key), event.key, batch)
+
+
+def shard_settled(step: Step, event: ShardSettled) -> None:
+    """A shard is over."""
+    batch = shards.shard_settled(step, event)
+    if batch is None:
+        return
+    node = step.node(event.key)
+    if step.scalar("fail_fast") and batch.failed and not _collects(node):
+        stop(step, RunStatus.FAILED, "fail_fast")
+    _go_on(step, node, event.key, batch)
 
 
 def _settle(step: Step, key: Key, item: int, result: tuple[bool, Any]) -> None:
@@ -175,9 +237,16 @@ def _settle(step: Step, key: Key, item: int, result: tuple[bool, Any]) -> None:
     batch: Batch = step.get("batches", key)
     batch = batch._replace(done=batch.done + 1, failed=batch.failed + int(not result[0]))
     step.put("batches", key, batch)
-    node = step.node(key)
+    shards.report_if_nearly_done(step, batch)
+    _go_on(step, step.node(key), key, batch)
+
+
+def _go_on(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
+    """Hand out what comes next, or let the gather node go."""
     if batch.done < len(batch.items):
         _hand_out(step, node, key, batch)
+        return
+    if step.state.shard is not None:
         return
     step.note("batch:finish", key, items=batch.done, failed=batch.failed)
     if batch.gather != -1:
@@ -187,28 +256,85 @@ def _settle(step: Step, key: Key, item: int, result: tuple[bool, Any]) -> None:
 def _hand_out(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
     if step.stopping is not None or step.scalar("paused"):
         return
+    if shards.is_cut(step, batch):
+        shards.hand_out_shards(step, node, key, batch)
+        return
     params = node.definition.params
-    until = min(len(batch.items), batch.done + (params.get("concurrency") or WINDOW))
+    limit = batch.quota or params.get("concurrency") or WINDOW
+    until = min(len(batch.items), batch.done + limit)
     chunk = params.get("chunkSize")
     if chunk:
         until = min(until, (batch.done // chunk + 1) * chunk)
-    for item in range(batch.begun, until):
+    uses = params["workerUsesKey"]
+    for place in range(batch.begun, until):
+        item = batch.first + place
         step.put("items", (key, item), Item(1))
-        step.commands.append(RunItem(key, item, 1, batch.items[item], params["workerUsesKey"]))
+        step.commands.append(RunItem(key, item, 1, batch.items[place], uses))
         step.changes.working += 1
     if until > batch.begun:
         step.put("batches", key, batch._replace(begun=until))
 
 
 def has_more(step: Step) -> bool:
-    """Whether a batch has items that were not handed out yet."""
-    changed = (step.changes.tables or {}).get("batches", {})
-    batches = {**step.state.batches, **changed}.values()
-    return any(batch.begun < len(batch.items) for batch in batches)
+    """Whether a batch has items that were not handed out yet, or are held back."""
+    changed = step.changes.tables or {}
+    batches = {**step.state.batches, **changed.get("batches", {})}.values()
+    if any(batch.begun < len(batch.items) for batch in batches):
+        return True
+    items = {**step.state.items, **changed.get("items", {})}.values()
+    return any(item is not DELETED and item.held for item in items)
+
+
+def retry_items(step: Step, event: ItemsRetried) -> None:
+    """Try the items again that failed, while others are not settled."""
+    key = event.key
+    batch: Batch | None = step.get("batches", key)
+    if batch is None or not batch.failed or batch.done == len(batch.items):
+        return
+    node = step.node(key)
+    failed = [item for (k, item), (ok, _) in step.state.results.items() if k == key and not ok]
+    for item in failed:
+        step.put("results", (key, item), DELETED)
+        step.put("items", (key, item), Item(1))
+        step.changes.working += 1
+        _run_item(step, key, item, 1)
+    count = len(failed) + shards.retry_shards(step, node, key)
+    step.put("batches", key, step.get("batches", key)._replace(done=batch.done - count, failed=0))
+    uses, iteration = _worker(step, key), iteration_of_key(key)
+    errors = [
+        error
+        for error in step.scalar("errors")
+        if error.iteration != iteration or not str(error.node_id).startswith(f"{uses}[")
+    ]
+    step.set("errors", errors)
+
+
+def with_failures(step: Step) -> list[Key]:
+    """The scatter instances whose batches go on, and have items that failed."""
+    return [
+        key
+        for key, batch in step.state.batches.items()
+        if batch.failed and batch.done < len(batch.items) and not _collects(step.node(key))
+    ]
+
+
+def unfinished(plan: Plan, state: RunState) -> list[Key]:
+    """The scatter instances whose batches have items that failed, or that have not ended."""
+    return [
+        key
+        for key, batch in state.batches.items()
+        if batch.done < len(batch.items)
+        or (batch.failed and not _collects(plan.nodes[index_of_key(key)]))
+    ]
 
 
 def hand_out_more(step: Step) -> None:
     """Go on with batches after a pause."""
+    for (key, item), current in step.state.items.items():
+        if current.held:
+            step.put("items", (key, item), current._replace(held=False))
+            step.changes.working += 1
+            _run_item(step, key, item, current.attempt)
     for key, batch in step.state.batches.items():
         if batch.begun < len(batch.items):
             _hand_out(step, step.node(key), key, batch)

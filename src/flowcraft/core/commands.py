@@ -5,7 +5,7 @@ They are carried out after the decision's changes are stored. Times are seconds 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowcraft.core.plan import Key
@@ -71,6 +71,32 @@ class StopChild(NamedTuple):
     reason: str
 
 
+class StartShard(NamedTuple):
+    """Start a shard of a batch: a record of its own for some of the items.
+
+    Attributes:
+        key: The scatter instance.
+        first: The place of its first item in the whole list.
+        items: Its items.
+        quota: How many of them may be under way at once; 0 for no limit of the user's.
+        report_at: How many of them are settled when it reports; ``None`` for never.
+    """
+
+    key: Key
+    first: int
+    items: Sequence[Any]
+    quota: int
+    report_at: int | None
+
+
+class TellShards(NamedTuple):
+    """Let the shards know that the run was paused or goes on."""
+
+
+class ReportShard(NamedTuple):
+    """Report ``ShardAdvanced`` to the run that this shard belongs to."""
+
+
 class RunUndo(NamedTuple):
     """Execute the compensation of ``target`` with the callable of the node ``node``."""
 
@@ -106,6 +132,9 @@ Command = (
     | ArmTimer
     | StartChild
     | StopChild
+    | StartShard
+    | TellShards
+    | ReportShard
     | RunUndo
     | RetryUndo
     | StopWork

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from flowcraft.core.batches import hand_out_more
-from flowcraft.core.events import ContextPatched, NodeHeldBack, SkipRequested
+from flowcraft.core.batches import hand_out_more, retry_items, with_failures
+from flowcraft.core.commands import TellShards
+from flowcraft.core.events import ContextPatched, ItemsRetried, NodeHeldBack, SkipRequested
 from flowcraft.core.joins import recall, recall_hold
 from flowcraft.core.launch import launch, run_again
 from flowcraft.core.outcomes import stop, succeed
 from flowcraft.core.plan import Key, PlanNode, iteration_of_key
+from flowcraft.core.shards import shards_under_way
 from flowcraft.core.state import (
     CANCELLED,
     CHILD,
@@ -58,9 +60,14 @@ def close_open_work(step: Step) -> None:
     step.set("ready", ())
     step.held_back.clear()
     for where, item in step.state.items.items():
-        if item.due_at is not None:
+        if item.due_at is not None or item.held:
             step.put("items", where, DELETED)
-            step.changes.working -= 1
+            step.changes.working -= not item.held
+    for where, shard in step.state.shards.items():
+        if shard.resting and not shard.over:
+            step.put("shards", where, shard._replace(resting=False))
+            step.changes.waiting -= 1
+            step.changes.working += 1
 
 
 def stop_instance(step: Step, key: Key, attempt: int) -> None:
@@ -97,6 +104,12 @@ def pause(step: Step) -> None:
         return
     step.set("paused", True)
     step.note("workflow:pause")
+    _tell_shards(step)
+
+
+def _tell_shards(step: Step) -> None:
+    if shards_under_way(step.state):
+        step.commands.append(TellShards())
 
 
 def hold_back(step: Step, event: NodeHeldBack) -> None:
@@ -126,6 +139,7 @@ def resume_run(step: Step) -> None:
         else:
             run_again(step, step.node(key), key, record)  # it was about to begin
     hand_out_more(step)
+    _tell_shards(step)
 
 
 def patch_context(step: Step, event: ContextPatched) -> None:
@@ -146,7 +160,10 @@ def retry_failed(step: Step) -> None:
     """Try failed instances again, where nothing behind them is settled yet."""
     _refuse_if_stopping(step)
     failed = [key for key, record in step.state.records.items() if record.status is FAILED]
-    if not failed:
+    batches = with_failures(step)
+    for batch in batches:
+        retry_items(step, ItemsRetried(batch))
+    if not failed and not batches:
         raise InvalidRunState(f"Run '{step.state.run_id}' has no failed node to retry.")
     for key in failed:
         _reopen(step, step.node(key), key)

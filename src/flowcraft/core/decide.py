@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flowcraft.core import batches, compensation, control, outstanding, subflows, waits
+from flowcraft.core import batches, compensation, control, outstanding, shards, subflows, waits
 from flowcraft.core import events as ev
 from flowcraft.core.added import add_nodes
 from flowcraft.core.commands import FinishRun, RetryNode
@@ -66,6 +66,8 @@ def decide(plan: Plan, state: RunState, event: Event, now: float) -> Decision:
         if step.held_back:
             step.set("ready", (*step.scalar("ready"), *step.held_back))
         _conclude(step)
+        if state.shard is not None:
+            shards.keep_to_itself(step)
     return step
 
 
@@ -81,6 +83,7 @@ def _start(step: Step, event: ev.RunStarted) -> None:
         "started_at": step.now,
         "fail_fast": fast,
         "max_executions": event.max_executions,
+        "shard_size": event.shard_size,
     }
     if event.context:
         step.changes.context = dict(event.context)
@@ -290,6 +293,12 @@ HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
     ev.ItemFailed: batches.item_failed,
     ev.ItemStopped: lambda step, e: batches.stop_item(step, e.key, e.item, e.attempt),
     ev.ItemRetryDue: lambda step, e: batches.retry_item(step, e.key, e.item, e.attempt),
+    ev.ItemHeldBack: batches.hold_back_item,
+    ev.ItemsRetried: batches.retry_items,
+    ev.ShardStarted: batches.begin_shard,
+    ev.ShardAdvanced: batches.shard_advanced,
+    ev.ShardRests: shards.shard_rests,
+    ev.ShardSettled: batches.shard_settled,
     ev.ChildSettled: _child_settled,
     ev.ChildRests: subflows.child_rests,
     ev.UndoSettled: compensation.settle,

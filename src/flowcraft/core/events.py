@@ -31,6 +31,7 @@ class RunStarted(NamedTuple):
         fail_fast: Overrides ``metadata.onFailure`` when not ``None``.
         max_executions: Node executions after which the run fails; ``None`` for no bound.
         cancelled: Why the run is cancelled before anything starts, if it is.
+        shard_size: Batches of more items than this are cut into shards; ``None`` for none.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class RunStarted(NamedTuple):
     fail_fast: bool | None = None
     max_executions: int | None = DEFAULT_MAX_EXECUTIONS
     cancelled: str | None = None
+    shard_size: int | None = None
 
 
 class NodeSucceeded(NamedTuple):
@@ -184,6 +186,79 @@ class ChildRests(NamedTuple):
     resting: bool
 
 
+class ItemHeldBack(NamedTuple):
+    """An item that was to begin has not, because the run is paused."""
+
+    key: Key
+    item: int
+    attempt: int
+
+
+class ItemsRetried(NamedTuple):
+    """The items of a batch that failed are to be tried again, with all their attempts."""
+
+    key: Key
+
+
+class ShardStarted(NamedTuple):
+    """A shard of a batch begins: the first event of its record.
+
+    Attributes:
+        run_id: The run that it belongs to.
+        key: The scatter instance.
+        first: The place of its first item in the whole list.
+        items: Its items.
+        quota: How many of them may be under way at once; 0 for no limit of the user's.
+        report_at: How many of them are settled when it reports; ``None`` for never.
+        fail_fast: Whether the first failing item stops the shard, and with it the run.
+    """
+
+    run_id: str
+    key: Key
+    first: int
+    items: Sequence[Any]
+    quota: int = 0
+    report_at: int | None = None
+    fail_fast: bool = False
+
+
+class ShardAdvanced(NamedTuple):
+    """A shard is nearly done."""
+
+    key: Key
+    first: int
+
+
+class ShardRests(NamedTuple):
+    """A shard only holds items back now (``resting``), or has work again.
+
+    ``number`` orders what is heard of one shard: an older word than the last one is ignored.
+    """
+
+    key: Key
+    first: int
+    resting: bool
+    number: int
+
+
+class ShardSettled(NamedTuple):
+    """A shard is over.
+
+    Attributes:
+        values: What its items gave, in order; ``None`` for those that gave nothing.
+        failures: Item and error of each that failed.
+        errors: The errors of those, in the order in which they failed; the first ones.
+        item_writes: Item and context writes of each that wrote, in the order in which they ended.
+    """
+
+    key: Key
+    first: int
+    values: Sequence[Any]
+    failures: Sequence[tuple[int, Any]] = ()
+    errors: Sequence[ErrorInfo] = ()
+    item_writes: Sequence[tuple[int, Sequence[Write]]] = ()
+
+
 class UndoSettled(NamedTuple):
     """The attempt at a compensation is over; ``error`` is ``None`` when it succeeded."""
 
@@ -257,6 +332,12 @@ Event = (
     | ItemLost
     | ItemStopped
     | ItemRetryDue
+    | ItemHeldBack
+    | ItemsRetried
+    | ShardStarted
+    | ShardAdvanced
+    | ShardRests
+    | ShardSettled
     | ChildSettled
     | ChildRests
     | UndoSettled

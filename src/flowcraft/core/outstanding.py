@@ -17,6 +17,7 @@ from flowcraft.core.commands import (
 )
 from flowcraft.core.compensation import undo_command
 from flowcraft.core.plan import Key
+from flowcraft.core.shards import start_of
 from flowcraft.core.state import CHILD, RETRYING, RUNNING, SLEEPING, WAITING, Record, Undo
 from flowcraft.core.step import Step
 from flowcraft.core.subflows import start_child
@@ -32,11 +33,17 @@ def repeat(step: Step) -> None:
         return
     for key, record in step.state.records.items():
         _repeat_instance(step, key, record)
+    for (key, first), shard in step.state.shards.items():
+        if not shard.over:
+            batch = step.state.batches[key]
+            step.commands.append(start_of(step.node(key), key, first, shard, batch))
     for (key, index), item in step.state.items.items():
+        if item.held:
+            continue
         batch = step.state.batches[key]
         uses = str(step.node(key).definition.params["workerUsesKey"])
         if item.due_at is None:
-            command = RunItem(key, index, item.attempt, batch.items[index], uses)
+            command = RunItem(key, index, item.attempt, batch.items[index - batch.first], uses)
             step.commands.append(command)
         else:
             step.commands.append(RetryItem(key, index, item.attempt + 1, item.due_at))

@@ -11,9 +11,10 @@ facts when a stored run is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from flowcraft.core.blueprint import NodeDefinition
@@ -204,6 +205,10 @@ class Batch(NamedTuple):
         done: How many are settled.
         failed: How many failed.
         gather: The gather instance held back until all are done, or -1.
+        first: In a shard's record the place of the first item in the whole list.
+        quota: In a shard's record how many items may be under way; 0 for the node's own limit.
+        lanes: Shards under way that keep others from beginning.
+        slots: Of the node's ``concurrency`` what shards under way were given.
     """
 
     items: tuple[Any, ...]
@@ -211,14 +216,46 @@ class Batch(NamedTuple):
     done: int = 0
     failed: int = 0
     gather: Key = -1
+    first: int = 0
+    quota: int = 0
+    lanes: int = 0
+    slots: int = 0
 
 
 class Item(NamedTuple):
-    """One item of a batch that has not settled: its attempt, and when the next is due."""
+    """One item of a batch that has not settled: its attempt, and when the next is due.
+
+    ``lost`` counts attempts whose worker died; one that is ``held`` waits for a paused run.
+    """
 
     attempt: int
     due_at: float | None = None
     lost: int = 0
+    held: bool = False
+
+
+class Shard(NamedTuple):
+    """Some items of a batch that have a record of their own, as their run knows them.
+
+    Attributes:
+        until: Where its items end in the whole list.
+        quota: How many of them may be under way at once; 0 for no limit of the user's.
+        has_lane: Whether it keeps another shard from beginning.
+        resting: Whether it only holds items back.
+        heard: The number of the last word of it that was heard.
+        over: Whether it has ended.
+        values: What its items gave, in order, until the gather node has collected them.
+        failures: The errors of those that failed, by item.
+    """
+
+    until: int
+    quota: int = 0
+    has_lane: bool = True
+    resting: bool = False
+    heard: int = -1
+    over: bool = False
+    values: tuple[Any, ...] = ()
+    failures: Mapping[int, Any] = MappingProxyType({})
 
 
 class Undo(NamedTuple):
@@ -282,6 +319,11 @@ class RunState:
         holds: By added instance: the instance that waits for it.
         results: By scatter instance and item: whether it succeeded, and its value.
         items: Items under way, by scatter instance and item.
+        shards: Shards of batches, by scatter instance and first item.
+        shard: In a shard's record which one it is; ``None`` in a run's.
+        item_writes: In a shard's record what its items wrote, until its run takes that over.
+        report_at: In a shard's record how many items are settled when it reports.
+        shard_size: Batches of more items than this are cut into shards; ``None`` for none.
         resting: Children that themselves only wait.
         ready: Instances held back by a pause, in order.
         undos: Compensations by their place in the order in which they run.
@@ -305,6 +347,8 @@ class RunState:
     batches: dict[Key, Batch]
     results: dict[tuple[Key, int], tuple[bool, Any]]
     items: dict[tuple[Key, int], Item]
+    shards: dict[tuple[Key, int], Shard]
+    item_writes: dict[int, Sequence[Any]]
     answers: dict[str, tuple[Any, Any]]
     completed: list[Key]
     errors: list[ErrorInfo]
@@ -319,6 +363,9 @@ class RunState:
     max_executions: int | None
     fail_fast: bool
     paused: bool
+    shard: tuple[Key, int] | None
+    report_at: int | None
+    shard_size: int | None
     stopping: RunStatus | None
     reason: str | None
     started_at: float | None
@@ -339,6 +386,8 @@ class RunState:
         self.batches = {}
         self.results = {}
         self.items = {}
+        self.shards = {}
+        self.item_writes = {}
         self.answers = {}
         self.completed = []
         self.errors = []
@@ -348,6 +397,7 @@ class RunState:
         self.resting = frozenset()
         self.ready = self.added = ()
         self.undoing = self.stopping = self.reason = self.started_at = self.ended_at = None
+        self.shard = self.report_at = self.shard_size = None
         self.working = self.waiting = self.executions = 0
         self.max_executions = DEFAULT_MAX_EXECUTIONS
         self.fail_fast = self.paused = False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowcraft.core.events import Write
 from flowcraft.core.state import DELETED, HIDDEN
 from flowcraft.core.step import Step
+
+_NOTHING: Any = object()
 
 
 def apply_writes(step: Step, writes: Sequence[Write] | None) -> str | None:
@@ -18,11 +20,14 @@ def apply_writes(step: Step, writes: Sequence[Write] | None) -> str | None:
     """
     if not writes:
         return None
+    pending = step.changes.context or {}
+    before = {write.key: pending.get(write.key, _NOTHING) for write in writes}
     for write in writes:
         if write.op == "add":
             current = step.context.lookup(write.key)
             problem = _not_a_number(write.key, current)
             if problem:
+                _take_back(step, before)
                 return problem
             step.write(write.key, (current or 0) + write.value)
         elif write.op == "delete":
@@ -30,6 +35,15 @@ def apply_writes(step: Step, writes: Sequence[Write] | None) -> str | None:
         else:
             step.write(write.key, write.value)
     return None
+
+
+def _take_back(step: Step, before: Mapping[str, Any]) -> None:
+    context = step.changes.context
+    if context is not None:
+        for key, value in before.items():
+            context.pop(key, None)
+            if value is not _NOTHING:
+                context[key] = value
 
 
 def note_writes(step: Step, key: Any, writes: Sequence[Write] | None) -> None:

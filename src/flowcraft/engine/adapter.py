@@ -9,6 +9,7 @@ from typing import Any, Self
 from flowcraft.engine.arguments import in_event_loop
 from flowcraft.engine.client import LONGEST_LOOK_SECONDS, FlowClient
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.worker import Worker
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
@@ -24,6 +25,7 @@ class Adapter(FlowClient):
         clock: The time.
         identifiers: Where fresh ids come from.
         longest_look_seconds: Between two looks at a run that somebody waits for.
+        shard_items: Batches of more items than this are cut into records of so many each.
         worker_options: What :class:`Worker` takes: ``concurrency``, ``lease_seconds``,
             ``drain_timeout_seconds`` and so on.
     """
@@ -36,6 +38,7 @@ class Adapter(FlowClient):
         clock: Clock,
         identifiers: Identifiers,
         longest_look_seconds: float = LONGEST_LOOK_SECONDS,
+        shard_items: int = SHARD_ITEMS,
         **worker_options: Any,
     ) -> None:
         super().__init__(
@@ -44,6 +47,7 @@ class Adapter(FlowClient):
             clock=clock,
             identifiers=identifiers,
             longest_look_seconds=longest_look_seconds,
+            shard_items=shard_items,
         )
         self._worker_options = worker_options
         self._worker: Worker | None = None

@@ -7,6 +7,7 @@ from typing import Any
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.plan import Key, index_of_key
+from flowcraft.core.shards import outcome_of, shards_under_way
 from flowcraft.core.state import CHILD, RunStatus
 from flowcraft.engine.children import (
     checked_child,
@@ -17,6 +18,7 @@ from flowcraft.engine.children import (
 )
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.parent import Parent
 from flowcraft.engine.places import (
     AttemptCommand,
     due_event,
@@ -25,7 +27,8 @@ from flowcraft.engine.places import (
     place_of,
     subject_of,
 )
-from flowcraft.engine.starting import Parent, begin_run
+from flowcraft.engine.shards import begin_shard, look_up, shard_id
+from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.errors import FlowcraftError, StorageError
 
@@ -35,6 +38,7 @@ class Carrier:
 
     Attributes:
         to_stop: Whether the run asked for its work to be stopped.
+        shards_to_tell: Shards that are to do as their run at once, and the threads of that.
     """
 
     def __init__(self, station: Station, ledger: Ledger) -> None:
@@ -42,6 +46,7 @@ class Carrier:
         self._ledger = ledger
         self._jobs: list[Job] = []
         self.to_stop = False
+        self.shards_to_tell: list[tuple[str, str]] = []
 
     async def flush(self) -> int:
         """Send what is to be sent; gives the number of messages."""
@@ -70,7 +75,14 @@ class Carrier:
             self._cancel_child(command.key, command.attempt, command.reason)
         elif isinstance(command, cmd.StopWork):
             await self._stop_children(command.reason)
+            self._tell_shards()
             self.to_stop = True
+        elif isinstance(command, cmd.StartShard):
+            self._jobs.append(await begin_shard(self._station, self._ledger, command))
+        elif isinstance(command, cmd.TellShards):
+            self._tell_shards()
+        elif isinstance(command, cmd.ReportShard):
+            self._report_shard()
         elif isinstance(command, cmd.FinishRun):
             self._tell_parent()
 
@@ -87,7 +99,7 @@ class Carrier:
     async def _start_child(self, command: cmd.StartChild, cancelled: str | None = None) -> None:
         """Store a child run, unless it is there; ``cancelled`` where its parent is to stop."""
         ledger, station = self._ledger, self._station
-        parent = Parent.of(ledger, command.key, command.attempt)
+        parent = Parent.of(ledger.head, command.key, command.attempt)
         try:
             blueprint = checked_child(
                 ledger,
@@ -136,6 +148,20 @@ class Carrier:
                         await self._start_child(command, cancelled=reason)
                 self._cancel_child(key, record.attempt, reason)
 
+    # -- shards -----------------------------------------------------------------------------
+
+    def _tell_shards(self) -> None:
+        """Have each shard look what its run wants of it, before anything else it has to do."""
+        for key, first in shards_under_way(self._ledger.state):
+            thread = self._station.identifiers.new_run_id()
+            self._jobs.append(look_up(self._ledger, key, first, thread))
+            self.shards_to_tell.append((shard_id(self._ledger, key, first), thread))
+
+    def _report_shard(self) -> None:
+        parent = Parent.read(self._ledger.head.parent)
+        assert parent is not None
+        self._tell(parent, ev.ShardAdvanced(parent.key, parent.first), None)
+
     # -- the parent -------------------------------------------------------------------------
 
     def _tell_parent(self) -> None:
@@ -143,21 +169,20 @@ class Carrier:
         parent = Parent.read(self._ledger.head.parent)
         if parent is None:
             return
-        self._settle_parent(parent, child_settled(self._ledger, parent.key, parent.attempt))
+        if parent.is_of_shard:
+            event_id = f"shard/{key_text(parent.key)}/{parent.first}"
+            self._tell(parent, outcome_of(self._ledger.state), event_id)
+            self._station.forget(self._ledger)
+        else:
+            self._settle_parent(parent, child_settled(self._ledger, parent.key, parent.attempt))
 
     def _settle_parent(self, parent: Parent, event: ev.ChildSettled) -> None:
+        self._tell(parent, event, f"child/{key_text(event.key)}/{event.attempt}")
+
+    def _tell(self, parent: Parent, event: ev.Event, event_id: str | None) -> None:
         thread = self._station.identifiers.new_run_id()
-        event_id = f"child/{key_text(event.key)}/{event.attempt}"
-        self._jobs.append(
-            Job(
-                parent.run_id,
-                parent.epoch,
-                parent.blueprint_id,
-                thread,
-                event=event,
-                event_id=event_id,
-            )
-        )
+        address = (parent.run_id, parent.epoch, parent.blueprint_id, thread)
+        self._jobs.append(Job(*address, event=event, event_id=event_id))
 
     def tell_parent_of_rest(self) -> None:
         """Let the parent know whether a child has nothing left but waiting, or goes on."""
@@ -166,8 +191,7 @@ class Carrier:
         if parent is None or status.is_final:
             return
         resting = status is not RunStatus.RUNNING
-        event = ev.ChildRests(parent.key, parent.attempt, resting)
-        thread = self._station.identifiers.new_run_id()
-        self._jobs.append(
-            Job(parent.run_id, parent.epoch, parent.blueprint_id, thread, event=event)
-        )
+        event: ev.Event = ev.ChildRests(parent.key, parent.attempt, resting)
+        if parent.is_of_shard:
+            event = ev.ShardRests(parent.key, parent.first, resting, self._ledger.number)
+        self._tell(parent, event, None)

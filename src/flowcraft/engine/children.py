@@ -76,6 +76,7 @@ def child_started(
         has_input=command.context is None,
         max_executions=run.state.max_executions,
         cancelled=cancelled,
+        shard_size=run.state.shard_size,
     )
 
 

@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from flowcraft.core import events as ev
+from flowcraft.core.batches import unfinished
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.core.plan import Kind, index_of_key
+from flowcraft.core.plan import Key, Kind, index_of_key
 from flowcraft.core.state import CANCELLED, CHILD, FAILED, RunStatus
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering, rerun, wishes
@@ -31,6 +32,7 @@ from flowcraft.engine.reconcile import (
     ReconciliationStats,
 )
 from flowcraft.engine.results import RunResult
+from flowcraft.engine.shards import SHARD_ITEMS, shard_id
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.stored import RunPage, StoredRun, summary_of
@@ -73,6 +75,7 @@ class FlowClient:
         clock: The time.
         identifiers: Where fresh ids come from.
         longest_look_seconds: Between two looks at a run that somebody waits for.
+        shard_items: Batches of more items than this are cut into records of so many each.
     """
 
     def __init__(
@@ -83,7 +86,11 @@ class FlowClient:
         clock: Clock,
         identifiers: Identifiers,
         longest_look_seconds: float = LONGEST_LOOK_SECONDS,
+        shard_items: int = SHARD_ITEMS,
     ) -> None:
+        if shard_items < 1:
+            raise ValueError(f"shard_items is at least 1, not {shard_items}.")
+        self._shard_items = shard_items
         self._longest_look_seconds = longest_look_seconds
         self._open_ports = open_ports
         self._options = options
@@ -104,6 +111,7 @@ class FlowClient:
             clock=self._clock,
             identifiers=self._identifiers,
             longest_look_seconds=self._longest_look_seconds,
+            shard_items=self._shard_items,
         )
 
     async def __aenter__(self) -> Self:
@@ -175,6 +183,7 @@ class FlowClient:
             fail_fast=None if on_failure is None else on_failure == "fail_fast",
             max_executions=self._options.max_executions,
             cancelled="cancelled by the caller" if cancelled else None,
+            shard_size=self._shard_items,
         )
         job = await begin_run(
             station,
@@ -297,6 +306,7 @@ class FlowClient:
         record = await station.runs.read(run_id, 1 << 60)
         if record is None:
             raise RunNotFound(f"There is no run '{run_id}'.")
+        _expect_whole(record.head)
         return record.head
 
     async def _read(self, run_id: str, epoch: str | None = None) -> Ledger:
@@ -305,6 +315,7 @@ class FlowClient:
         ledger = await station.read(run_id, epoch)
         if ledger is None:
             raise RunNotFound(f"There is no run '{run_id}'.")
+        _expect_whole(ledger.head)
         for key, record in tuple(ledger.state.records.items()):
             if record.status is CHILD:
                 child = await station.read(child_run_id(ledger, key, record.attempt), ledger.epoch)
@@ -417,10 +428,12 @@ class FlowClient:
             for key, record in ledger.state.records.items()
             if record.status in (FAILED, CANCELLED)
         }
-        if not failed:
+        # Of a batch the items run again that failed, not those that succeeded.
+        batches = unfinished(ledger.plan, ledger.state)
+        if not failed and not batches:
             raise InvalidRunState(f"Run '{run_id}' has no failed node to retry.")
         # Asked twice, it is one new run.
-        return await self._start_over(ledger, failed, {}, f"{run_id}~retry")
+        return await self._start_over(ledger, failed, {}, f"{run_id}~retry", batches)
 
     async def rerun_from(
         self,
@@ -460,6 +473,7 @@ class FlowClient:
         node_ids: set[str],
         inputs: Mapping[str, Any],
         new_run_id: str | None = None,
+        batches: Sequence[Key] = (),
     ) -> Run:
         job = await rerun.start_over(
             await self._opened(),
@@ -467,6 +481,7 @@ class FlowClient:
             node_ids,
             inputs,
             checked_run_id(new_run_id or self._identifiers.new_run_id()),
+            batches,
         )
         return self._run(job.run_id)
 
@@ -530,6 +545,8 @@ class FlowClient:
                     child = await station.read(child_id, ledger.epoch)
                     if child is not None:
                         await self._remove(station, child)
+        for key, first in ledger.state.shards:
+            await station.runs.remove(shard_id(ledger, key, first), ledger.epoch)
         await station.runs.remove(ledger.run_id, ledger.epoch)
 
     async def _live(self, run_id: str) -> Ledger:
@@ -537,3 +554,11 @@ class FlowClient:
         if ledger.state.status.is_final:
             raise InvalidRunState(f"Run '{run_id}' is {ledger.state.status}: it is over.")
         return ledger
+
+
+def _expect_whole(head: Head) -> None:
+    if head.is_part:
+        raise RunNotFound(
+            f"'{head.run_id}' is no run but a part of one, some items of a batch. Name the run "
+            "that the batch belongs to."
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from flowcraft.core import events as ev
@@ -32,6 +32,12 @@ _TYPES: Final[Mapping[str, type[Any]]] = {
         ev.ItemLost,
         ev.ItemStopped,
         ev.ItemRetryDue,
+        ev.ItemHeldBack,
+        ev.ItemsRetried,
+        ev.ShardStarted,
+        ev.ShardAdvanced,
+        ev.ShardRests,
+        ev.ShardSettled,
         ev.ChildSettled,
         ev.ChildRests,
         ev.UndoSettled,
@@ -48,13 +54,27 @@ _TYPES: Final[Mapping[str, type[Any]]] = {
 
 Turn = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
+
+def _writes_data(writes: Sequence[ev.Write]) -> list[Any]:
+    return [list(write) for write in writes]
+
+
+def _read_writes(data: Sequence[Any]) -> tuple[ev.Write, ...]:
+    return tuple(ev.Write(*write) for write in data)
+
+
 _TURNS: Final[Mapping[str, Turn]] = {
     "key": (key_data, read_key),
     "target": (key_data, read_key),
     "error": (error_data, read_error),
-    "writes": (
-        lambda writes: [list(write) for write in writes],
-        lambda data: tuple(ev.Write(*write) for write in data),
+    "errors": (
+        lambda errors: [error_data(error) for error in errors],
+        lambda data: tuple(read_error(error) for error in data),
+    ),
+    "writes": (_writes_data, _read_writes),
+    "item_writes": (
+        lambda pairs: [[item, _writes_data(writes)] for item, writes in pairs],
+        lambda data: tuple((item, _read_writes(writes)) for item, writes in data),
     ),
     "dynamic": (
         lambda nodes: [node.to_dict() for node in nodes],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
@@ -21,12 +21,16 @@ from flowcraft.engine.places import (
     item_subject,
     node_subject,
     place_of,
+    shard_subject,
     subject_of,
 )
 from flowcraft.engine.tape import Recording, Tape
 from flowcraft.engine.view import Host, RunView
 from flowcraft.errors import InvalidRunState
 from flowcraft.ports.runs import Entry, Fact, Head, Lease, Row
+
+if TYPE_CHECKING:
+    from flowcraft.engine.attempt import Attempt
 
 KEPT_DECISIONS = 256
 """Decisions that are kept for the writers of their facts, who may learn of them late."""
@@ -72,6 +76,7 @@ class Ledger(RunView):
         outstanding: What is to be done, by what it is about.
         leases: Leases that are not over, as of the last time that the record was read.
         row: The row as it was last written, as far as is known.
+        tape: The evaluator of the plan.
     """
 
     def __init__(self, host: Host, head: Head, plan: Plan, tape: Tape) -> None:
@@ -84,12 +89,24 @@ class Ledger(RunView):
         self.outstanding: dict[Subject, Work] = {}
         self.leases: dict[str, Lease] = {}
         self.row: Row | None = None
-        self._tape = tape
+        self.tape = tape
         self._recent: dict[int, tuple[ev.Event, Decision]] = {}
         self._foreseen: tuple[Foreseen, str] | None = None
         # The same by the place of attempts, and when what is outstanding is due.
         self._places: dict[str, AttemptCommand] = {}
         self._dues: dict[Subject, float] = {}
+
+    # -- attempts --------------------------------------------------------------------------
+
+    def enter(self, attempt: Attempt) -> None:
+        """An attempt begins, which reads the context as it is now."""
+        self.running[attempt] = attempt.seen
+
+    def leave(self, attempt: Attempt) -> None:
+        """An attempt is over."""
+        del self.running[attempt]
+        if not self.running and (self.past.kept or self.past.born):
+            self.forget_past()
 
     # -- deciding ---------------------------------------------------------------------------
 
@@ -99,13 +116,13 @@ class Ledger(RunView):
         Raises:
             InvalidRunState: It is somebody's wish, and the run's state does not allow it.
         """
-        recording = self._tape.record()
+        recording = self.tape.record()
         try:
             decision = decide(self.plan, self.state, event, now)
         except InvalidRunState:
             raise
         except Exception as error:
-            event, recording = instead_of(event, error), self._tape.record()
+            event, recording = instead_of(event, error), self.tape.record()
             decision = decide(self.plan, self.state, event, now)
         return Foreseen(event, decision, recording, self.number, now)
 
@@ -171,7 +188,7 @@ class Ledger(RunView):
             if same:
                 return foreseen.event, foreseen.decision
         event, tape = read_fact(fact.data, self.host.options.serializer)
-        self._tape.play(tape)
+        self.tape.play(tape)
         try:
             return event, decide(self.plan, self.state, event, fact.at)
         except InvalidRunState:
@@ -235,9 +252,15 @@ def _subjects(decision: Decision) -> Iterator[Subject]:
     """What a decision changes, so that what was to be done about it no longer is."""
     for key in decision.changes.records:
         yield node_subject(key)
-    for key, item in (decision.changes.tables or {}).get("items", ()):
+    tables = decision.changes.tables
+    if tables is None:
+        return
+    for key, item in tables.get("items", ()):
         yield item_subject(key, item)
-    for undo in (decision.changes.tables or {}).get("undos", {}).values():
+    for (key, first), shard in tables.get("shards", {}).items():
+        if shard.over:
+            yield shard_subject(key, first)
+    for undo in tables.get("undos", {}).values():
         if undo is not DELETED:
             yield ("undo", undo.target)
 

@@ -23,6 +23,11 @@ def item_subject(key: Key, item: int) -> Subject:
     return ("item", key, item)
 
 
+def shard_subject(key: Key, first: int) -> Subject:
+    """A shard of a batch."""
+    return ("shard", key, first)
+
+
 def subject_of(command: cmd.Command) -> Subject:
     """What a command is about."""
     if isinstance(command, cmd.RunItem | cmd.RetryItem):
@@ -33,6 +38,10 @@ def subject_of(command: cmd.Command) -> Subject:
         return ("stop",)
     if isinstance(command, cmd.FinishRun):
         return ("finish",)
+    if isinstance(command, cmd.StartShard):
+        return shard_subject(command.key, command.first)
+    if isinstance(command, cmd.TellShards | cmd.ReportShard):
+        return (type(command).__name__,)
     if isinstance(command, cmd.StopChild):
         return ("child", command.key, command.attempt)
     return node_subject(command.key)
@@ -66,6 +75,13 @@ def stopped(command: AttemptCommand) -> ev.Event:
         return ev.ItemStopped(command.key, command.item, command.attempt)
     assert isinstance(command, cmd.RunNode)
     return ev.NodeStopped(command.key, command.attempt)
+
+
+def held_back(command: cmd.RunNode | cmd.RunItem) -> ev.Event:
+    """An attempt did not begin, because the run is paused."""
+    if isinstance(command, cmd.RunItem):
+        return ev.ItemHeldBack(command.key, command.item, command.attempt)
+    return ev.NodeHeldBack(command.key, command.attempt)
 
 
 def due_event(command: cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo) -> ev.Event:

@@ -57,8 +57,8 @@ class Reconciler:
         before = self._station.clock.now() - self._stalled_seconds
         heads: dict[str, Head] = {}
         for query in (
-            Query(status=str(RunStatus.RUNNING), updated_before=before),
-            Query(status=str(RunStatus.RUNNING), due_before=before),
+            Query(status=str(RunStatus.RUNNING), updated_before=before, parts=True),
+            Query(status=str(RunStatus.RUNNING), due_before=before, parts=True),
             Query(status=str(RunStatus.AWAITING), due_before=before),
         ):
             for head in await self._all(query):
@@ -86,6 +86,7 @@ class Reconciler:
                 status=query.status,
                 updated_before=query.updated_before,
                 due_before=query.due_before,
+                parts=query.parts,
                 after=page[-1].run_id,
             )
 

@@ -7,9 +7,9 @@ that are to run anew and about everything behind them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
@@ -24,7 +24,7 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.serializer import Serializer
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
-from flowcraft.engine.tape import Tape
+from flowcraft.engine.tape import Recording, Tape
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunNotFound
 from flowcraft.ports.runs import Entry, Fact
 
@@ -35,6 +35,8 @@ _KEPT = (
     ev.NodeSucceeded,
     ev.ItemSucceeded,
     ev.ItemFailed,
+    ev.ShardAdvanced,
+    ev.ShardSettled,
     ev.ChildSettled,
     ev.AnswerReceived,
     ev.TimerFired,
@@ -69,44 +71,104 @@ def with_inputs(blueprint: WorkflowBlueprint, inputs: Mapping[str, Any]) -> Work
     return replace(blueprint, nodes=nodes)
 
 
-def taken_over(
-    plan: Plan,
-    tape: Tape,
-    facts: Iterable[Fact],
-    anew: frozenset[int],
-    started: ev.RunStarted,
-    serializer: Serializer,
-) -> Iterator[Entry]:
-    """The facts that the new run begins with.
+class Anew(NamedTuple):
+    """What of an earlier run is to happen anew.
+
+    Attributes:
+        nodes: Nodes that run anew, and what can follow them.
+        batches: Scatter instances of which the items run anew that failed.
+        ended: The state that the earlier run ended in.
+    """
+
+    nodes: frozenset[int]
+    batches: Collection[Key]
+    ended: RunState
+
+
+class TakingOver:
+    """Finds the facts that a new run begins with.
 
     Args:
         plan: The plan of the new run.
         tape: Its evaluator.
-        facts: All facts of the earlier run.
-        anew: The nodes that are to run anew, and what can follow them.
-        started: How the new run starts.
+        anew: What is to happen anew.
         serializer: How facts are written.
     """
-    state = RunState()
-    for fact in facts:
-        event, recording = read_fact(fact.data, serializer)
-        if isinstance(event, ev.RunStarted):
-            event = started
-        elif isinstance(event, _KEPT) and not _is_about(event, plan, anew):
-            event = _as_first_attempt(event, state)
-        else:
-            continue
-        tape.play(recording)
+
+    def __init__(self, plan: Plan, tape: Tape, anew: Anew, serializer: Serializer) -> None:
+        self._plan = plan
+        self._tape = tape
+        self._anew = anew
+        self._serializer = serializer
+        self._state = RunState()
+        self._entries: list[Entry] = []
+
+    def entries(self, facts: Sequence[Fact], started: ev.RunStarted) -> list[Entry]:
+        """The facts of the new run.
+
+        Args:
+            facts: All facts of the earlier run.
+            started: How the new run starts.
+        """
+        told = [(fact.at, *read_fact(fact.data, self._serializer)) for fact in facts]
+        final = _final_outcomes(event for _, event, _ in told)
+        for at, event, recording in told:
+            if isinstance(event, ev.RunStarted):
+                self._take(started, recording, at)
+            elif not isinstance(event, _KEPT) or _is_about(event, self._plan, self._anew.nodes):
+                continue
+            elif not isinstance(event, ev.ItemFailed):
+                self._take_outcome(event, recording, at)
+            elif final[event.key, event.item] is event and self._is_over(event):
+                self._take_outcome(event._replace(retryable=False), recording, at)
+        for key in self._anew.batches:
+            self._take(ev.ItemsRetried(key), [], facts[-1].at)
+        return self._entries
+
+    def _take_outcome(self, event: Any, recording: Recording, at: float) -> None:
+        if self._ends_batch(event):
+            # Before the batch is over: afterwards what follows it is settled.
+            self._take(ev.ItemsRetried(event.key), [], at)
+            if isinstance(event, ev.ItemFailed):
+                return
+            if isinstance(event, ev.ShardSettled) and event.failures:
+                return
+        self._take(_as_first_attempt(event, self._state), recording, at)
+
+    def _take(self, event: ev.Event, recording: Recording, at: float) -> None:
+        """Let something happen in the new run, if anything follows from it there."""
+        self._tape.play(recording)
         try:
-            decision = decide(plan, state, event, fact.at)
+            decision = decide(self._plan, self._state, event, at)
         except InvalidRunState:
-            continue
+            return
         changes = decision.changes
-        if not any(getattr(changes, name) for name in type(changes).__slots__):
-            continue
-        apply(state, changes)
-        plan = decision.plan
-        yield Entry(write_fact(event, recording, serializer), fact.at)
+        if any(getattr(changes, name) for name in type(changes).__slots__):
+            apply(self._state, changes)
+            self._plan = decision.plan
+            self._entries.append(Entry(write_fact(event, recording, self._serializer), at))
+
+    def _is_over(self, event: ev.ItemFailed) -> bool:
+        """Whether an item that failed was not to be tried again when the earlier run ended."""
+        batch = self._anew.ended.batches.get(event.key)
+        if batch is not None and not batch.items:
+            return True  # its results were collected
+        return (event.key, event.item) in self._anew.ended.results
+
+    def _ends_batch(self, event: Any) -> bool:
+        """Whether this is the last of a batch of which something is to happen anew."""
+        if not isinstance(event, ev.ItemSucceeded | ev.ItemFailed | ev.ShardSettled):
+            return False
+        batch = self._state.batches.get(event.key)
+        count = len(event.values) if isinstance(event, ev.ShardSettled) else 1
+        is_last = batch is not None and batch.done + count == len(batch.items)
+        return is_last and event.key in self._anew.batches
+
+
+def _final_outcomes(events: Iterable[Any]) -> dict[tuple[Key, int], Any]:
+    """What was heard last of each item of a batch: whatever came before was tried again."""
+    outcomes = (ev.ItemSucceeded, ev.ItemFailed)
+    return {(e.key, e.item): e for e in events if isinstance(e, outcomes)}
 
 
 def _is_about(event: Any, plan: Plan, anew: frozenset[int]) -> bool:
@@ -136,12 +198,17 @@ def first_context(started: ev.RunStarted, inputs: Mapping[str, Any]) -> dict[str
     return context | {RERUN_INPUT + node_id: value for node_id, value in inputs.items()}
 
 
+def _gather_of(plan: Plan, scatter: Key) -> str:
+    return str(plan.nodes[index_of_key(scatter)].definition.params["gatherNodeId"])
+
+
 async def start_over(
     station: Station,
     ledger: Ledger,
     node_ids: Collection[str],
     inputs: Mapping[str, Any],
     run_id: str,
+    batches: Collection[Key] = (),
 ) -> Job:
     """Store a new run that takes over what an earlier one achieved, and send its first message.
 
@@ -151,11 +218,14 @@ async def start_over(
         node_ids: The nodes that run anew, with everything that can follow them.
         inputs: Inputs by node id that nodes are given instead of what leads to them.
         run_id: The id of the new run.
+        batches: Scatter instances of which the items run anew that failed.
     """
     record = await station.runs.read(ledger.run_id)
     if record is None:
         raise RunNotFound(f"There is no run '{ledger.run_id}'.")
-    anew = behind(ledger.plan, sorted(node_ids))
+    gathers = {_gather_of(ledger.plan, key) for key in batches}
+    nodes = behind(ledger.plan, sorted({*node_ids, *gathers}))
+    anew = Anew(nodes, batches, ledger.state)
     blueprint = with_inputs(ledger.plan.blueprint, inputs)
     serializer = station.options.serializer
     first = read_fact(record.facts[0].data, serializer).event
@@ -168,7 +238,7 @@ async def start_over(
         started,
         epoch=station.identifiers.new_run_id(),
         tags=record.head.tags,
-        taken_over=list(taken_over(plan, tape, record.facts, anew, started, serializer)),
+        taken_over=TakingOver(plan, tape, anew, serializer).entries(record.facts, started),
     )
     await station.send([job])
     return job

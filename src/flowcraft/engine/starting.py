@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.core.plan import Key
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
-from flowcraft.engine.saved import key_data, read_key
+from flowcraft.engine.parent import Parent
 from flowcraft.engine.station import Station
 from flowcraft.engine.telling import tell_decision
 from flowcraft.ports.runs import Entry, Fact, Head, Row
-
-
-class Parent(NamedTuple):
-    """The subflow node that a child run belongs to."""
-
-    run_id: str
-    epoch: str
-    blueprint_id: str
-    key: Key
-    attempt: int
-    depth: int
-
-    @classmethod
-    def of(cls, ledger: Ledger, key: Key, attempt: int) -> Parent:
-        """The parent that a run is to the child of one of its nodes."""
-        above = cls.read(ledger.head.parent)
-        depth = 1 if above is None else above.depth + 1
-        head = ledger.head
-        return cls(head.run_id, head.epoch, head.blueprint_id, key, attempt, depth)
-
-    @classmethod
-    def read(cls, text: str | None) -> Parent | None:
-        """The parent that :meth:`text` wrote."""
-        if text is None:
-            return None
-        run_id, epoch, blueprint_id, key, attempt, depth = json.loads(text)
-        return cls(run_id, epoch, blueprint_id, read_key(key), attempt, depth)
-
-    def text(self) -> str:
-        """The parent as it is kept with the child."""
-        run_id, epoch, blueprint_id, key, attempt, depth = self
-        return json.dumps([run_id, epoch, blueprint_id, key_data(key), attempt, depth])
 
 
 async def begin_run(

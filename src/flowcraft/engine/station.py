@@ -16,16 +16,23 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Implementation
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.parent import Parent
 from flowcraft.engine.patience import Patient
+from flowcraft.engine.shards import ShardLedger
 from flowcraft.engine.tape import Tape
 from flowcraft.engine.threads import DaemonThreads
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.queue import Outgoing
+from flowcraft.ports.runs import Head
 from flowcraft.ports.together import Ports
 
 OPEN_RUNS = 256
-"""Runs that are kept open after their last use, so that their next message needs no reading."""
+OPEN_FACTS = 20_000
+ALWAYS_OPEN = 32
+"""Runs that are kept open after their last use, so that their next message needs no reading: so
+many at most, with so many facts in all, which bounds the memory they take (about 1 KB a fact);
+but always this many, so that a few large ones do not drive each other out."""
 
 
 class Station:
@@ -113,21 +120,38 @@ class Station:
         ledger = await self.read(run_id, epoch)
         if ledger is not None:
             self._open[run_id] = ledger
-            while len(self._open) > OPEN_RUNS:
-                self._open.popitem(last=False)
+            self._close_some()
         return ledger
+
+    def _close_some(self) -> None:
+        """Keep the runs open that were used last, as far as there is room for their facts."""
+        facts = sum(each.number for each in self._open.values())
+        while len(self._open) > OPEN_RUNS or (facts > OPEN_FACTS and len(self._open) > ALWAYS_OPEN):
+            _, ledger = self._open.popitem(last=False)
+            facts -= ledger.number
 
     async def read(self, run_id: str, epoch: str | None = None) -> Ledger | None:
         """A run as it is stored now, for oneself; ``None`` if there is none."""
         record = await self.runs.read(run_id)
         if record is None or epoch not in (None, record.head.epoch):
             return None
-        plan, tape = await self.plan(record.head.blueprint_hash)
-        ledger = Ledger(self, record.head, plan, tape)
+        ledger = await self._ledger(record.head)
+        if ledger is None:
+            return None
         ledger.catch_up(record.facts)
         ledger.leases = {lease.place: lease for lease in record.leases}
         ledger.row = record.head.row
         return ledger
+
+    async def _ledger(self, head: Head) -> Ledger | None:
+        parent = Parent.read(head.parent)
+        if parent is None or not parent.is_of_shard:
+            return Ledger(self, head, *await self.plan(head.blueprint_hash))
+        above = await self.open(parent.run_id, parent.epoch)
+        # As it was last seen here the run may not know yet that it has this batch.
+        if above is None or not await self.refresh(above):
+            return None
+        return ShardLedger(self, head, above, above.tape)
 
     async def refresh(self, ledger: Ledger) -> bool:
         """Read what was written since; false if the run is gone."""

@@ -20,7 +20,15 @@ from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.carrying import Carrier
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Foreseen, Ledger
-from flowcraft.engine.places import ATTEMPTS, AttemptCommand, due_event, place_of, stopped
+from flowcraft.engine.places import (
+    ATTEMPTS,
+    AttemptCommand,
+    due_event,
+    held_back,
+    place_of,
+    stopped,
+)
+from flowcraft.engine.shards import ShardLedger, obey, tell_at_once
 from flowcraft.engine.telling import log_notes, tell_decision, tell_start
 from flowcraft.errors import InvalidRunState
 from flowcraft.ports.runs import Change, Claim, Holding, Lease, Verdict, Written
@@ -95,22 +103,20 @@ class Strand:
         while command is not None:
             if self._is_too_late(command):
                 command = await self._commit(stopped(command))
-            elif self.ledger.state.paused and isinstance(command, cmd.RunNode):
+            elif self.ledger.state.paused and not isinstance(command, cmd.RunUndo):
                 command = await self._hold_back(command)
             else:
                 command = await self._commit(await self._execute(command))
 
-    async def _hold_back(self, command: cmd.RunNode) -> AttemptCommand | None:
-        """Put a node aside that has not begun, because the run is paused."""
-        foreseen = self.ledger.foresee(
-            ev.NodeHeldBack(command.key, command.attempt), self.station.clock.now()
-        )
+    async def _hold_back(self, command: cmd.RunNode | cmd.RunItem) -> AttemptCommand | None:
+        """Put a node or an item aside that has not begun, because the run is paused."""
+        foreseen = self.ledger.foresee(held_back(command), self.station.clock.now())
         free = self.holding and replace(self.holding, give_back=True)
         written = await self._append(foreseen, holding=free)
         self.holding = None
         if written.verdict is not Verdict.DONE:
             return await self._resume()
-        return await self._follow(written, 1)
+        return await self._follow(written)
 
     def _is_too_late(self, command: AttemptCommand) -> bool:
         """Whether the run is to stop, so that nothing of it may begin but undoing."""
@@ -182,7 +188,7 @@ class Strand:
 
     async def _resume(self) -> AttemptCommand | None:
         """Carry on with the thread, wherever it was left."""
-        if not await self.station.refresh(self.ledger):
+        if not await self.station.refresh(self.ledger) or not await self._obey():
             return None
         if self.ledger.state.status is not RunStatus.RUNNING:
             # Whoever brought it to rest may not have come to say so.
@@ -200,6 +206,20 @@ class Strand:
             if lease.expires_at <= now:
                 return await self._take_over(lease)
         raise PutOff(min(lease.expires_at for lease in mine) - now)
+
+    async def _obey(self) -> bool:
+        """Let a shard do as its run; false if one of them is gone."""
+        shard = self.ledger
+        if not isinstance(shard, ShardLedger):
+            return True
+        before = shard.state.status
+        written = await obey(self.station, shard, self.thread)
+        if written:
+            self._tell(written)
+            await self._bring_row_up_to_date()
+            if shard.state.status is RunStatus.RUNNING is not before:
+                self._carrier.tell_parent_of_rest()
+        return written is not None
 
     async def _take_over(self, lease: Lease) -> AttemptCommand | None:
         """Go on where a worker that is gone held an attempt."""
@@ -227,14 +247,12 @@ class Strand:
         try:
             if self.station.bus.active and attempt.can_begin:
                 tell_start(ledger, attempt)
-            ledger.running[attempt] = attempt.seen
+            ledger.enter(attempt)
             try:
                 event = await attempt.perform()
             finally:
-                del ledger.running[attempt]
+                ledger.leave(attempt)
                 attempt.ctx = None
-            if not ledger.running and (ledger.past.kept or ledger.past.born):
-                ledger.forget_past()
         finally:
             self.attempt = None
         if attempt.stop_reason == "lost":
@@ -300,7 +318,7 @@ class Strand:
             if written.verdict is Verdict.GONE:
                 return None
             if written.verdict is Verdict.DONE:
-                return await self._follow(written, 1)
+                return await self._follow(written)
 
     async def _commit(self, event: ev.Event) -> AttemptCommand | None:
         """Write how an attempt ended, and go on with what that makes ready."""
@@ -327,7 +345,7 @@ class Strand:
             self.holding = None
             raise Leave
         self.holding = None
-        return await self._follow(written, 1)
+        return await self._follow(written)
 
     async def _append(
         self,
@@ -363,21 +381,13 @@ class Strand:
                 return command
         return None
 
-    async def _follow(self, written: Written, count: int) -> AttemptCommand | None:
-        """Carry out what follows from the facts that were written."""
+    async def _follow(self, written: Written) -> AttemptCommand | None:
+        """Carry out what follows from the fact that was written."""
         ledger = self.ledger
-        commands: list[cmd.Command] = []
-        for number in range(written.first, written.first + count):
-            found = ledger.decision_of(number)
-            if found is None:
-                return await self._resume()
-            event, decision = found
-            if decision.notes:
-                log_notes(ledger, decision.notes)
-            if self.station.bus.active:
-                tell_decision(ledger, event, decision)
-            commands.extend(decision.commands)
-        await self._bring_row_up_to_date(written)
+        commands = self._tell([written.first])
+        if commands is None:
+            return await self._resume()
+        await self._bring_row_up_to_date()
         if ledger.state.status is not self._status_before:
             self._carrier.tell_parent_of_rest()
         in_hand = None
@@ -388,7 +398,22 @@ class Strand:
             commands = [each for each in commands if each is not in_hand and each != in_hand]
         return await self._carry_out(commands, in_hand)
 
-    async def _bring_row_up_to_date(self, written: Written) -> None:
+    def _tell(self, numbers: Sequence[int]) -> list[cmd.Command] | None:
+        """Tell listeners of facts; gives the commands that follow from them, if still known."""
+        commands: list[cmd.Command] = []
+        for number in numbers:
+            found = self.ledger.decision_of(number)
+            if found is None:
+                return None
+            event, decision = found
+            if decision.notes:
+                log_notes(self.ledger, decision.notes)
+            if self.station.bus.active:
+                tell_decision(self.ledger, event, decision)
+            commands.extend(decision.commands)
+        return commands
+
+    async def _bring_row_up_to_date(self) -> None:
         """Write the row again where the one that was foreseen is not what came of it."""
         while True:
             row = self.ledger.row_now()
@@ -440,6 +465,9 @@ class Strand:
             await carrier.carry_out(soon)
             soon = None
         await carrier.flush()
+        while carrier.shards_to_tell:
+            id_, thread = carrier.shards_to_tell.pop()
+            await tell_at_once(self.station, id_, self.ledger.epoch, thread)
         if carrier.to_stop:
             following = await self._stop_work()
             if following is not None:
@@ -464,7 +492,7 @@ class Strand:
         written = await self._append(foreseen)
         if written.verdict is Verdict.GONE:
             return None
-        return await self._follow(written, 1)
+        return await self._follow(written)
 
     async def _stop_work(self) -> AttemptCommand | None:
         """The run is to stop: close what nobody has begun, and tell those who run something."""
@@ -482,7 +510,7 @@ class Strand:
             written = await self._append(foreseen)
             if written.verdict is not Verdict.DONE:
                 return await self._resume()
-            following = await self._follow(written, 1)
+            following = await self._follow(written)
             if following is not None:
                 return following
         return None

@@ -114,6 +114,7 @@ class Head:
         parent: Of a child run what its parent needs to know it by.
         tags: The user's labels.
         key: The idempotency key it was started with.
+        is_part: Whether it is a part of another run that nobody lists, such as a shard.
     """
 
     run_id: str
@@ -127,6 +128,7 @@ class Head:
     parent: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
+    is_part: bool = False
 
 
 class Created(NamedTuple):
@@ -229,6 +231,7 @@ class Query:
         after: Goes on behind the run of this id, as the page before said.
         due_before: Runs with a timer due before this time.
         updated_before: Runs whose row was last written before this time.
+        parts: Whether parts of other runs are listed too.
     """
 
     status: str | None = None
@@ -240,6 +243,7 @@ class Query:
     updated_before: float | None = None
     after: str | None = None
     limit: int = 100
+    parts: bool = False
 
 
 class RunStore(Protocol):

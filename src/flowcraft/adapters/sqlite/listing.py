@@ -13,7 +13,7 @@ from flowcraft.ports.runs import Head, Query, Row
 _COLUMNS = """
     SELECT run_id, epoch, blueprint_id, blueprint_hash,
            (SELECT max(number) + 1 FROM facts WHERE run_id = runs.run_id),
-           status, stopping, due_at, created_at, updated_at, parent, tags, key
+           status, stopping, due_at, created_at, updated_at, parent, tags, key, is_part
 """
 
 HEADS = f"{_COLUMNS} FROM runs"
@@ -53,7 +53,7 @@ def list_runs(execute: Execute, query: Query) -> list[Head]:
 def head_of(row: tuple[Any, ...]) -> Head:
     """The run of a row of ``HEADS``."""
     run_id, epoch, blueprint_id, blueprint_hash, facts, status, stopping, due_at, *rest = row
-    created_at, updated_at, parent, tags, key = rest
+    created_at, updated_at, parent, tags, key, is_part = rest
     return Head(
         run_id=run_id,
         epoch=epoch,
@@ -66,6 +66,7 @@ def head_of(row: tuple[Any, ...]) -> Head:
         parent=parent,
         tags=json.loads(tags) if tags else {},
         key=key,
+        is_part=bool(is_part),
     )
 
 
@@ -80,6 +81,8 @@ def _terms(execute: Execute, query: Query) -> Iterator[tuple[str, tuple[Any, ...
         value = getattr(query, name)
         if value is not None:
             yield text, (value,)
+    if not query.parts:
+        yield "NOT is_part", ()
     for tag in query.tags.items():
         yield _HAS_TAG, tag
     if query.after is not None:

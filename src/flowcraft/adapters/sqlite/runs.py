@@ -67,8 +67,8 @@ _HEAD = f"{HEADS} WHERE run_id = ?"
 _HEAD_BY_KEY = f"{HEADS} WHERE key = ?"
 _CREATE = """
     INSERT INTO runs (run_id, epoch, blueprint_id, blueprint_hash, status, stopping, due_at,
-                      created_at, updated_at, parent, tags, key)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                      created_at, updated_at, parent, tags, key, is_part)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _TAG = "INSERT INTO tags (name, value, run_id) VALUES (?, ?, ?)"
 _REMOVE = "DELETE FROM runs WHERE run_id = ? AND epoch = ?"
@@ -266,6 +266,7 @@ def _insert(execute: Execute, head: Head) -> None:
             head.parent,
             tags_text(head.tags),
             head.key,
+            head.is_part,
         ),
     )
     for name, value in head.tags.items():

@@ -81,7 +81,9 @@ _VERSION_1 = (
     "CREATE TABLE blobs (key TEXT PRIMARY KEY NOT NULL, data TEXT NOT NULL)",
 )
 
-MIGRATIONS = (_VERSION_1,)
+_VERSION_2 = ("ALTER TABLE runs ADD COLUMN is_part INTEGER NOT NULL DEFAULT 0",)
+
+MIGRATIONS = (_VERSION_1, _VERSION_2)
 """The statements that lead from each version to the next; version 0 is an empty file.
 
 What has been released is never edited: a change is another entry.

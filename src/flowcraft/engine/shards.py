@@ -1,0 +1,165 @@
+"""Shards of large batches: records beside their run's (rule S11).
+
+A shard is stored like a run: facts, leases, a row. Nobody sees it as one: its items belong to the
+run, read the run's context, and are told of under the run's id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowcraft.core import commands as cmd
+from flowcraft.core import events as ev
+from flowcraft.core.plan import Key, index_of_key, iteration_of_key
+from flowcraft.core.shards import wish_for
+from flowcraft.core.state import RunStatus, apply
+from flowcraft.core.step import Decision
+from flowcraft.engine.jobs import Job
+from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.parent import Parent
+from flowcraft.engine.tape import Tape
+from flowcraft.engine.view import Host
+from flowcraft.ports.runs import Change, Head, Row, Verdict
+
+if TYPE_CHECKING:
+    from flowcraft.engine.attempt import Attempt
+    from flowcraft.engine.station import Station
+
+SHARD_ITEMS = 500
+"""Items of a shard. Each shard costs a record and a few messages; each item of a shard adds to
+what a worker reads that opens it."""
+
+
+class ShardLedger(Ledger):
+    """A shard, as far as its facts are known here.
+
+    Attributes:
+        above: The run that it belongs to.
+    """
+
+    def __init__(self, host: Host, head: Head, above: Ledger, tape: Tape) -> None:
+        super().__init__(host, head, above.plan, tape)
+        self.above = above
+        # Its items see the run's context as of their start, and of nothing else.
+        self.past = above.past
+        self._lock = above._lock
+
+    def enter(self, attempt: Attempt) -> None:
+        """An attempt begins, which reads the context as it is now."""
+        super().enter(attempt)
+        self.above.running[attempt] = attempt.seen
+
+    def leave(self, attempt: Attempt) -> None:
+        """An attempt is over."""
+        del self.running[attempt]
+        self.above.leave(attempt)
+
+    def write(self, decision: Decision) -> None:
+        """Write a decision's changes; nobody reads them but the shard itself."""
+        apply(self.state, decision.changes)
+
+    def read_context(self, key: str, seen: int, default: Any) -> Any:
+        """The value of a key of the run's context as it was at sequence number ``seen``."""
+        return self.above.read_context(key, seen, default)
+
+    def whole_context(self, seen: int) -> dict[str, Any]:
+        """A copy of the run's context as it was at sequence number ``seen``."""
+        return self.above.whole_context(seen)
+
+    @property
+    def wish(self) -> ev.Event | None:
+        """What has to happen so that it does as its run."""
+        wish = wish_for(self.state, self.above.state)
+        if wish == "cancel":
+            return ev.CancelRequested(self.above.state.reason)
+        if wish == "pause":
+            return ev.PauseRequested()
+        return ev.ContinueRequested() if wish == "continue" else None
+
+
+def shard_id(run: Ledger, key: Key, first: int) -> str:
+    """The id that a shard is stored under."""
+    iteration = ".".join(map(str, iteration_of_key(key)))
+    node_id = run.plan.nodes[index_of_key(key)].id
+    return f"{run.run_id}/{node_id}:{iteration}#{first}"
+
+
+async def begin_shard(station: Station, run: Ledger, command: cmd.StartShard) -> Job:
+    """Store a shard, unless it is there already; gives the message that gets it going."""
+    now = station.clock.now()
+    parent = Parent.of(run.head, command.key, 1, command.first)
+    head = Head(
+        run_id=shard_id(run, command.key, command.first),
+        epoch=run.epoch,
+        blueprint_id=run.head.blueprint_id,
+        blueprint_hash=run.head.blueprint_hash,
+        facts=1,
+        row=Row(str(RunStatus.RUNNING)),
+        created_at=now,
+        updated_at=now,
+        parent=parent.text(),
+        is_part=True,
+    )
+    started = ev.ShardStarted(
+        run.state.run_id,
+        command.key,
+        command.first,
+        command.items,
+        command.quota,
+        command.report_at,
+        run.state.fail_fast,
+    )
+    shard = ShardLedger(station, head, run, run.tape)
+    entry = shard.entry(shard.foresee(started, now))
+    thread = f"start/{run.epoch}"
+    await station.runs.create(head, [entry], thread)
+    return Job(head.run_id, run.epoch, head.blueprint_id, thread)
+
+
+def look_up(run: Ledger, key: Key, first: int, thread: str) -> Job:
+    """The message that lets a shard see what its run wants of it."""
+    return Job(shard_id(run, key, first), run.epoch, run.head.blueprint_id, thread)
+
+
+async def obey(station: Station, shard: ShardLedger, thread: str) -> list[int] | None:
+    """Write down that a shard stops, pauses or goes on, where its run does.
+
+    What follows is outstanding for the thread. Whoever writes looks at the run once more
+    afterwards: so the last word that is written is the run's last word.
+
+    Returns:
+        The numbers of the facts that were written; ``None`` if run or shard are gone.
+    """
+    written: list[int] = []
+    while await station.refresh(shard.above):
+        wish = shard.wish
+        if wish is None:
+            return written
+        foreseen = shard.foresee(wish, station.clock.now())
+        answer = await station.runs.write(
+            Change(
+                shard.run_id,
+                shard.epoch,
+                shard.number,
+                thread,
+                entries=(shard.entry(foreseen),),
+                row=shard.row_after(foreseen.decision),
+                exact=True,
+            )
+        )
+        if answer.verdict is Verdict.GONE:
+            break
+        shard.catch_up(answer.facts)
+        if answer.verdict is Verdict.DONE:
+            written.append(answer.first)
+    return None
+
+
+async def tell_at_once(station: Station, id_: str, epoch: str, thread: str) -> None:
+    """Write into a shard what its run wants of it, however much is queued before its message.
+
+    Its message was sent before: it carries out what follows, also if this process dies now.
+    """
+    shard = await station.open(id_, epoch)
+    if isinstance(shard, ShardLedger) and await station.refresh(shard):
+        await obey(station, shard, thread)
