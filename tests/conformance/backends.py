@@ -87,6 +87,7 @@ OpenBackend = Callable[[Setup], AbstractAsyncContextManager[Engine]]
 BACKENDS: Final[Mapping[str, OpenBackend]] = {
     "memory": memory,
     "durable": durable(in_memory),
+    "shards": durable(in_memory, shard_items=1),
     "sqlite": in_processes,
     "sqlite-one-process": durable(in_a_file),
 }

@@ -146,8 +146,10 @@ async def in_memory() -> AsyncIterator[OpenPorts]:
     yield open_ports
 
 
-def durable(storage: OpenStorage) -> Callable[[Setup], AbstractAsyncContextManager[DurableEngine]]:
-    """A backend on a storage."""
+def durable(
+    storage: OpenStorage, **more: Any
+) -> Callable[[Setup], AbstractAsyncContextManager[DurableEngine]]:
+    """A backend on a storage; ``more`` are options of its adapters."""
 
     @asynccontextmanager
     async def opened(setup: Setup) -> AsyncIterator[DurableEngine]:
@@ -162,6 +164,7 @@ def durable(storage: OpenStorage) -> Callable[[Setup], AbstractAsyncContextManag
                         clock=SystemClock(),
                         identifiers=SystemIdentifiers(),
                         **worker_options(setup.options),
+                        **more,
                     )
                 )
                 for _ in range(count)

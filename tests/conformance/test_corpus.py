@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,17 @@ def test_every_recorded_case_conforms(backend: str) -> None:
     """No case of the corpus fails, apart from those that a rule decides."""
     printed = io.StringIO()
     failed = print_reports(check_folder(CASES, backend), printed)
+    assert failed == 0, printed.getvalue()
+
+
+def test_cases_with_batches_conform_when_these_are_cut(tmp_path: Path) -> None:
+    """A batch of two items or more has a record of its own for each of them here."""
+    cases = [path for path in CASES.glob("*.json") if "batch-scatter" in path.read_text("utf-8")]
+    assert len(cases) > 10
+    for path in cases:
+        shutil.copy(path, tmp_path)
+    printed = io.StringIO()
+    failed = print_reports(check_folder(tmp_path, "shards"), printed)
     assert failed == 0, printed.getvalue()
 
 
