@@ -138,6 +138,13 @@ class ListsOldestFirst(MemoryRuns):
         return list(reversed(await super().find(query)))
 
 
+class ListsParts(MemoryRuns):
+    """Parts of runs are listed like runs."""
+
+    async def find(self, query: Query) -> Sequence[Head]:
+        return await super().find(replace(query, parts=True))
+
+
 class ReplacesTexts(MemoryBlobs):
     """The last text stays instead of the first."""
 
@@ -215,6 +222,7 @@ def test_a_broken_queue_is_found(queue: type[MemoryQueue], case: str) -> None:
         (RenewsNothing, "a_lease_is_prolonged_from_now_on"),
         (RemovesAnyEpoch, "another_epoch_is_left_alone"),
         (ListsOldestFirst, "the_newest_run_comes_first"),
+        (ListsParts, "parts_are_listed_when_asked_for"),
     ],
 )
 def test_a_broken_store_of_runs_is_found(runs: type[MemoryRuns], case: str) -> None:

@@ -306,7 +306,7 @@ def test_a_shard_that_nobody_waits_for_is_cancelled() -> None:
     """A worker that was asleep may store a shard that its run does not know: nothing of it runs."""
     batch = Sharded(30)
     stray = Run(batch.document)
-    stray.send(ev.ShardStarted("run-1", 0, 5, [1, 2]))
+    stray.send(ev.ShardStarted("run-1", 0, 5, [1, 2], 1))
     assert wish_for(stray.state, batch.run.state) == "cancel"
 
 

@@ -78,7 +78,7 @@ class StartShard(NamedTuple):
         key: The scatter instance.
         first: The place of its first item in the whole list.
         items: Its items.
-        quota: How many of them may be under way at once; 0 for no limit of the user's.
+        quota: How many of them may be under way at once.
         report_at: How many of them are settled when it reports; ``None`` for never.
     """
 

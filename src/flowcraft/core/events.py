@@ -208,7 +208,7 @@ class ShardStarted(NamedTuple):
         key: The scatter instance.
         first: The place of its first item in the whole list.
         items: Its items.
-        quota: How many of them may be under way at once; 0 for no limit of the user's.
+        quota: How many of them may be under way at once.
         report_at: How many of them are settled when it reports; ``None`` for never.
         fail_fast: Whether the first failing item stops the shard, and with it the run.
     """
@@ -217,7 +217,7 @@ class ShardStarted(NamedTuple):
     key: Key
     first: int
     items: Sequence[Any]
-    quota: int = 0
+    quota: int
     report_at: int | None = None
     fail_fast: bool = False
 

@@ -46,6 +46,20 @@ async def heads_are_complete(stage: Stage) -> None:
 
 
 @cases
+async def parts_are_listed_when_asked_for(stage: Stage) -> None:
+    """Parts of other runs are left out of lists, unless ``parts`` asks for them too."""
+    await create(stage.runs, "a")
+    await create(stage.runs, "b", is_part=True)
+    equal(await found(stage.runs), ["a"], "the runs")
+    equal(await found(stage.runs, parts=True), ["b", "a"], "the runs and their parts")
+    await done(stage.runs, 1, "x", run_id="b", row=Row("failed", due_at=START))
+    equal(await found(stage.runs, status="failed"), [], "failed runs")
+    due = await found(stage.runs, due_before=START + 1, parts=True)
+    equal(due, ["b"], "parts that are due")
+    equal((await record(stage.runs, "b")).head.is_part, True, "whether it is a part")
+
+
+@cases
 async def runs_are_found_by_status(stage: Stage) -> None:
     """``status`` asks for the status that a run has now."""
     for run_id in ("a", "b"):
