@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from examples.order_worker import adapter_for
+from examples.order_worker import runtime_for
 from flowcraft.engine.stored import StoredRun
 from flowcraft.sqlite import SqliteAdapter
 
@@ -95,7 +95,10 @@ async def play(seed: int) -> list[str]:
     )
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        client = adapter_for(directory)
+        # Every other round the batch of three is cut into records of an item each.
+        client = SqliteAdapter(
+            directory / "runs.db", runtime_for(directory).options, shard_items=1 + 2 * (seed % 2)
+        )
         async with _two_workers(directory) as workers:
             await _until_somebody_works(directory)
             run_id = await client.start_run("order", {"order": ORDER})
