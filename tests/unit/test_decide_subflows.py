@@ -125,3 +125,13 @@ def test_a_wrong_parameter_fails_the_node(params: dict[str, Any], name: str) -> 
     """S13: with an error that names it."""
     run = parent(params=params)
     assert name in run.errors[0]
+
+
+def test_a_late_word_of_a_child_is_ignored() -> None:
+    """Words of one child may overtake each other: the last one that was said counts."""
+    run = Run(blueprint([node("sub", "subflow", params={"blueprintId": "child"})])).start()
+    run.send(ev.ChildRests(0, 1, False, 7))
+    assert unchanged(run.send(ev.ChildRests(0, 1, True, 5)))
+    assert run.status == "running"
+    run.send(ev.ChildRests(0, 1, True, 9))
+    assert run.status == "awaiting"

@@ -179,11 +179,16 @@ class ChildSettled(NamedTuple):
 
 
 class ChildRests(NamedTuple):
-    """A child run only waits now (``resting``), or has work again."""
+    """A child run only waits now (``resting``), or has work again.
+
+    ``number`` orders what is heard of one child where that may come out of order: an older word
+    than the last one is ignored.
+    """
 
     key: Key
     attempt: int
     resting: bool
+    number: int | None = None
 
 
 class ItemHeldBack(NamedTuple):

@@ -325,6 +325,7 @@ class RunState:
         report_at: In a shard's record how many items are settled when it reports.
         shard_size: Batches of more items than this are cut into shards; ``None`` for none.
         resting: Children that themselves only wait.
+        heard: By subflow instance and attempt the number of the last word of its child.
         ready: Instances held back by a pause, in order.
         undos: Compensations by their place in the order in which they run.
         undoing: The place of the one under way; ``None`` before any were needed.
@@ -353,6 +354,7 @@ class RunState:
     completed: list[Key]
     errors: list[ErrorInfo]
     resting: frozenset[Key]
+    heard: dict[tuple[Key, int], int]
     ready: tuple[Key, ...]
     undos: dict[int, Undo]
     undoing: int | None
@@ -388,6 +390,7 @@ class RunState:
         self.items = {}
         self.shards = {}
         self.item_writes = {}
+        self.heard = {}
         self.answers = {}
         self.completed = []
         self.errors = []

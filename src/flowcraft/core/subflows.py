@@ -62,8 +62,15 @@ def child_rests(step: Step, event: ChildRests) -> None:
     record = step.state.records.get(event.key)
     if record is None or record.status is not CHILD or record.attempt != event.attempt:
         return
+    if step.stopping is not None:
+        return
+    if event.number is not None:
+        # Words of a child may overtake each other: the last one that was said counts.
+        if event.number <= step.get("heard", (event.key, event.attempt), -1):
+            return
+        step.put("heard", (event.key, event.attempt), event.number)
     resting = step.scalar("resting")
-    if event.resting == (event.key in resting) or step.stopping is not None:
+    if event.resting == (event.key in resting):
         return
     change = 1 if event.resting else -1
     step.changes.waiting += change

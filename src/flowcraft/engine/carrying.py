@@ -191,7 +191,8 @@ class Carrier:
         if parent is None or status.is_final:
             return
         resting = status is not RunStatus.RUNNING
-        event: ev.Event = ev.ChildRests(parent.key, parent.attempt, resting)
+        number = self._ledger.number
+        event: ev.Event = ev.ChildRests(parent.key, parent.attempt, resting, number)
         if parent.is_of_shard:
-            event = ev.ShardRests(parent.key, parent.first, resting, self._ledger.number)
+            event = ev.ShardRests(parent.key, parent.first, resting, number)
         self._tell(parent, event, None)
