@@ -25,6 +25,7 @@
     └── RunError                    a request about a run makes no sense, or its result is asked for
         ├── RunNotFound             no run has this id
         ├── InvalidRunState         the run is not in a state in which this can be done
+        ├── NobodyWaits             no run waits for an event that was sent by its name
         ├── RunFailed               raised by ``raise_for_status`` when a run failed
         ├── RunCancelled            raised by ``raise_for_status`` when a run was cancelled
         └── RunTimeout              a result was not there in time
@@ -196,6 +197,10 @@ class RunNotFound(RunError):
 
 class InvalidRunState(RunError):
     """The run is not in a state in which this can be done; the message says why."""
+
+
+class NobodyWaits(RunError):
+    """No run waits for an event that was sent by its name: not yet, or no longer."""
 
 
 class RunFailed(RunError):

@@ -102,6 +102,7 @@ class Chance:
             created_until=self.maybe(START + self.number(5)),
             due_before=self.maybe(START + self.number(500)),
             updated_before=self.maybe(START + self.number(500)),
+            awaits=self.maybe(self.pick("xyz")),
             limit=self.number(5) + 1,
         )
         return lambda runs: runs.find(query)
@@ -123,7 +124,8 @@ class Chance:
         due_at = self.maybe(START + self.number(500))
         # Final ones are rare, or little would happen.
         status = self.pick(STATUSES[:3] if self.number(10) else STATUSES)
-        return Row(status, self.number(2) == 0, due_at)
+        awaits = tuple(event for event in "xyz" if self.number(3) == 0)
+        return Row(status, self.number(2) == 0, due_at, awaits)
 
 
 def same(answer: Any) -> Any:

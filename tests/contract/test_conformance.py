@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
+from flowcraft.ports.clock import Clock
 from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import (
     Change,
@@ -145,6 +146,62 @@ class ListsParts(MemoryRuns):
         return await super().find(replace(query, parts=True))
 
 
+class IgnoresEvents(MemoryRuns):
+    """Runs are found whatever they await."""
+
+    async def find(self, query: Query) -> Sequence[Head]:
+        return await super().find(replace(query, awaits=None))
+
+
+class ForgetsFirstEvents(MemoryRuns):
+    """What a run awaits from its beginning on is not kept."""
+
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
+        row = replace(head.row, awaits=())
+        return await super().create(replace(head, row=row), entries, thread)
+
+
+class RemembersEvents(MemoryRuns):
+    """What a run has awaited once it is found by for ever, also when it is gone."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._ever: dict[str, set[str]] = {}
+
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
+        self._ever.setdefault(head.run_id, set()).update(head.row.awaits)
+        return await super().create(head, entries, thread)
+
+    async def find(self, query: Query) -> Sequence[Head]:
+        heads = await super().find(replace(query, awaits=None))
+        if query.awaits is None:
+            return heads
+        return [head for head in heads if query.awaits in self._ever.get(head.run_id, ())]
+
+
+class WritesEventsAlways(MemoryRuns):
+    """The events of a row are taken over also where the row is not."""
+
+    async def write(self, change: Change) -> Written:
+        written = await super().write(change)
+        run = self._runs.get(change.run_id)
+        if run is not None and change.row is not None:
+            row = replace(run.head.row, awaits=change.row.awaits)
+            run.head = replace(run.head, row=row)
+        return written
+
+
+class FoldsCase(MemoryRuns):
+    """Events that differ in case are taken for one."""
+
+    async def find(self, query: Query) -> Sequence[Head]:
+        heads = await super().find(replace(query, awaits=None))
+        if query.awaits is None:
+            return heads
+        wanted = query.awaits.lower()
+        return [head for head in heads if wanted in map(str.lower, head.row.awaits)]
+
+
 class ReplacesTexts(MemoryBlobs):
     """The last text stays instead of the first."""
 
@@ -223,6 +280,11 @@ def test_a_broken_queue_is_found(queue: type[MemoryQueue], case: str) -> None:
         (RemovesAnyEpoch, "another_epoch_is_left_alone"),
         (ListsOldestFirst, "the_newest_run_comes_first"),
         (ListsParts, "parts_are_listed_when_asked_for"),
+        (IgnoresEvents, "runs_are_found_by_what_they_await"),
+        (ForgetsFirstEvents, "runs_are_found_by_what_they_await"),
+        (RemembersEvents, "a_removed_run_awaits_nothing"),
+        (WritesEventsAlways, "a_row_that_is_not_written_awaits_nothing"),
+        (FoldsCase, "awaited_events_are_compared_as_they_are"),
     ],
 )
 def test_a_broken_store_of_runs_is_found(runs: type[MemoryRuns], case: str) -> None:

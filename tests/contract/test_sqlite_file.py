@@ -26,6 +26,7 @@ from flowcraft.adapters.sqlite import (
 )
 from flowcraft.adapters.sqlite import connection as connection_module
 from flowcraft.adapters.sqlite.connection import Execute
+from flowcraft.adapters.sqlite.listing import list_runs
 from flowcraft.adapters.system import SystemClock
 from flowcraft.errors import (
     FlowcraftError,
@@ -37,9 +38,9 @@ from flowcraft.errors import (
     StorageUnavailable,
 )
 from flowcraft.ports.queue import Outgoing
-from flowcraft.ports.runs import Query
+from flowcraft.ports.runs import Query, Row
 from flowcraft.testing import VirtualClock
-from flowcraft.testing.conformance.helpers import create, done, log
+from flowcraft.testing.conformance.helpers import create, done, log, record
 from tests.unit.runs import drive
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -253,6 +254,42 @@ def test_a_migration_is_done_as_a_whole(path: Path, monkeypatch: pytest.MonkeyPa
         Database(path, CLOCK)
     assert plain_value(path, "PRAGMA user_version") == len(broken) - 1
     assert plain_value(path, "SELECT count(*) FROM sqlite_schema WHERE name = 'later'") == 0
+
+
+def test_runs_of_version_1(path: Path) -> None:
+    """A run that was kept before rows had events is there, awaits none, and can come to."""
+    other = plain(path)
+    for statement in schema.MIGRATIONS[0]:
+        other.execute(statement)
+    other.execute("INSERT INTO facts VALUES ('run', 0, 1.0, 'thread', 'begin', NULL)")
+    row = "'run', 'epoch', 'f', 'h', 'awaiting', 0, NULL, 1.0, 1.0, NULL, '', NULL"
+    other.execute(f"INSERT INTO runs VALUES ({row})")
+    other.execute("PRAGMA user_version = 1")
+    other.close()
+
+    async def work(runs: SqliteRuns) -> None:
+        assert (await record(runs)).head.row == Row("awaiting")
+        await done(runs, 1, row=Row("awaiting", awaits=("x",)))
+        assert [head.run_id for head in await runs.find(Query(awaits="x"))] == ["run"]
+
+    with Database(path, CLOCK) as database:
+        drive(work(SqliteRuns(database)))
+    assert plain_value(path, "PRAGMA user_version") == schema.VERSION
+
+
+def test_events_are_looked_up_in_an_index(path: Path) -> None:
+    """Who asks for the runs that await an event is not shown every run on the way."""
+    with Database(path, CLOCK) as database:
+        plans: list[str] = []
+
+        def explained(statement: str, *values: object) -> sqlite3.Cursor:
+            plans.extend(str(row[3]) for row in execute(f"EXPLAIN QUERY PLAN {statement}", *values))
+            return execute(statement, *values)
+
+        with database.snapshot as execute:
+            list_runs(explained, Query(awaits="x"))
+    assert any("awaited_by_event (event=?)" in plan for plan in plans)
+    assert not any(plan.startswith("SCAN") for plan in plans), plans
 
 
 def test_the_directory_is_missing(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from flowcraft.engine.watch import WATCH
 from flowcraft.engine.worker import Worker
 from flowcraft.memory import MemoryStorage
 from flowcraft.ports.queue import Delivery, Outgoing
+from flowcraft.ports.runs import Row
 from flowcraft.ports.together import Ports
 from flowcraft.testing import VirtualClock
 
@@ -315,6 +316,11 @@ class World:
         """The status in a run's row; ``None`` if there is no such run."""
         run = self._runs.get(run_id)
         return None if run is None else str(run.head.row.status)
+
+    def row(self, run_id: str) -> Row:
+        """The row of a run."""
+        row: Row = self._runs[run_id].head.row
+        return row
 
     def messages(self) -> list[Job]:
         """All messages on the queue, in hand or not."""

@@ -8,7 +8,7 @@ import pytest
 
 from flowcraft import NodeResult, RetryPolicy, create_flow
 from flowcraft.core.builder import FlowBuilder
-from flowcraft.errors import InvalidRunState
+from flowcraft.errors import InvalidRunState, NobodyWaits
 from tests.unit.durable import World
 from tests.unit.runs import Ctx
 from tests.unit.test_durable_crashes import RUN, Story, is_as_in_process, survives
@@ -33,6 +33,14 @@ def asking_below_a_join(world: World) -> FlowBuilder:
     child = create_flow("child").node("x", world.body(1)).node("y", world.body(2)).wait("w")
     child.node("z", world.body("z")).edge("x", "w").edge("y", "w").edge("w", "z")
     return create_flow("parent").subflow("c", child)
+
+
+def naming_its_event(world: World) -> FlowBuilder:
+    """Two nodes before a question in a child run, which names its event and a key."""
+    child = create_flow("child").node("x", world.body({"id": 7})).node("y", world.body(2))
+    child.wait("w", event="paid", correlation_key="x.id").edge("x", "w").edge("y", "w")
+    child.node("z", world.body(lambda c: c.input)).edge("w", "z")
+    return create_flow("parent").subflow("c", child).wait("v", event="paid").edge("c", "v")
 
 
 def failing_below(world: World) -> FlowBuilder:
@@ -102,12 +110,20 @@ async def answer_when_asked(world: World) -> None:
             await world.client.resume_with_action(RUN, None, "answered")
 
 
+async def send_by_name(world: World) -> None:
+    """Send what the run waits for by name and key alone, once it waits."""
+    for key in (7, None):
+        with suppress(NobodyWaits):
+            await world.client.send_event(event="paid", correlation_key=key, output=f"paid {key}")
+
+
 STORIES = {
     "cancel what waits": Story(asking, cancel_when_asked, in_process=False),
     "an answer below": Story(asking_below, answer_when_asked, in_process=False),
     "an answer behind a join below": Story(
         asking_below_a_join, answer_when_asked, in_process=False
     ),
+    "an event by name": Story(naming_its_event, send_by_name, in_process=False),
     "cancel what waits below": Story(asking_below, cancel_when_asked, in_process=False),
     "a failure below": Story(failing_below),
     "fail fast": Story(failing_fast),

@@ -370,4 +370,5 @@ def _matches(head: Head, query: Query) -> bool:
         and (query.created_until is None or head.created_at < query.created_until)
         and (query.due_before is None or (due_at is not None and due_at < query.due_before))
         and (query.updated_before is None or head.updated_at < query.updated_before)
+        and (query.awaits is None or query.awaits in head.row.awaits)
     )

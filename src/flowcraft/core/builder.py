@@ -240,6 +240,8 @@ class FlowBuilder:
         schema: Mapping[str, Any] | None = None,
         actions: Collection[str] | None = None,
         timeout: float | str | timedelta | None = None,
+        event: str | None = None,
+        correlation_key: str | None = None,
     ) -> FlowBuilder:
         """Add a node that waits for an answer from outside (rule S12).
 
@@ -250,11 +252,17 @@ class FlowBuilder:
             actions: The actions an answer may have.
             timeout: Seconds, a text such as ``"2h"`` or a ``timedelta`` after which it goes on
                 with the action ``timeout``.
+            event: Name of the event that is waited for, such as ``"payment.received"``: a
+                durable run can then be sent it by name, whoever does not know its id.
+            correlation_key: What tells the event from the same event for other runs: a
+                reference as in ``inputs``, such as ``"order.id"``, to a text, a whole number or
+                a UUID. It is looked up when the wait begins.
 
         Raises:
             ValueError: The timeout is no duration.
         """
-        return self._ask(builtins.WAIT, id, title, schema, actions, timeout)
+        params = wait_params(title, schema, actions, timeout, event, correlation_key)
+        return self._add(id, builtins.WAIT, params or None, None, {})
 
     def webhook(
         self,
@@ -264,9 +272,12 @@ class FlowBuilder:
         schema: Mapping[str, Any] | None = None,
         actions: Collection[str] | None = None,
         timeout: float | str | timedelta | None = None,
+        event: str | None = None,
+        correlation_key: str | None = None,
     ) -> FlowBuilder:
         """Add a node that waits for a POST to a URL of its own; arguments as for :meth:`wait`."""
-        return self._ask(builtins.WEBHOOK, id, title, schema, actions, timeout)
+        params = wait_params(title, schema, actions, timeout, event, correlation_key)
+        return self._add(id, builtins.WEBHOOK, params or None, None, {})
 
     def subflow(
         self,
@@ -423,18 +434,6 @@ class FlowBuilder:
         key = uses if uses is not None else uses_of(implementation, name)
         add_implementation(self._registry, key, implementation, name)
         return key
-
-    def _ask(
-        self,
-        uses: str,
-        id: str,
-        title: str | None,
-        schema: Mapping[str, Any] | None,
-        actions: Collection[str] | None,
-        timeout: float | str | timedelta | None,
-    ) -> FlowBuilder:
-        params = wait_params(title, schema, actions, timeout)
-        return self._add(id, uses, params or None, None, {})
 
     def _add(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from flowcraft.core import builtins
+from flowcraft.core import builtins, correlation
 from flowcraft.core.blueprint import NodeConfig, NodeDefinition
 from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.durations import parse_duration_ms
@@ -122,10 +122,9 @@ def _odd_values(node: NodeDefinition) -> Iterator[tuple[str, str]]:
 
 
 def lint_references(subject: Subject) -> Iterator[LintIssue]:
-    """Paths in ``inputs`` that reach into nothing: only a node's output has parts (S6)."""
+    """Paths that reach into nothing: only a node's output has parts (S6)."""
     for index, node in enumerate(subject.blueprint.nodes):
-        inputs = node.inputs if isinstance(node.inputs, Mapping) else {"": node.inputs or ""}
-        for name, text in inputs.items():
+        for place, text in _references(node):
             if _is_loose_path(subject, text):
                 yield LintIssue(
                     "LOOSE_REFERENCE",
@@ -134,8 +133,18 @@ def lint_references(subject: Subject) -> Iterator[LintIssue]:
                     "context value, let the node read it.",
                     "warning",
                     node_id=node.id,
-                    place=subject.node_place(index, "inputs", *([name] if name else [])),
+                    place=subject.node_place(index, *place),
                 )
+
+
+def _references(node: NodeDefinition) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The references of a node, with their places in it."""
+    inputs = node.inputs if isinstance(node.inputs, Mapping) else {"": node.inputs or ""}
+    for name, text in inputs.items():
+        yield ("inputs", *([name] if name else [])), text
+    key = node.params.get(correlation.CORRELATION_KEY)
+    if node.uses in (builtins.WAIT, builtins.WEBHOOK) and isinstance(key, str):
+        yield ("params", correlation.CORRELATION_KEY), key
 
 
 def _is_loose_path(subject: Subject, text: str) -> bool:
@@ -185,6 +194,8 @@ def _check_wait(subject: Subject, node: NodeDefinition) -> Refused:
     del subject
     if node.params.get("timeout") is not None:
         yield from _check_duration(node, "timeout")
+    for name, problem in correlation.problems(node.params):
+        yield "BAD_PARAM", name, f"{problem}."
 
 
 def _check_duration(node: NodeDefinition, name: str) -> Refused:

@@ -48,6 +48,8 @@ def wait_params(
     schema: Mapping[str, Any] | None,
     actions: Collection[str] | None,
     timeout: float | str | timedelta | None,
+    event: str | None,
+    correlation_key: str | None,
 ) -> dict[str, Any]:
     """The parameters of a ``wait``; a timeout as a number is seconds.
 
@@ -66,6 +68,8 @@ def wait_params(
             "schema": schema,
             "actions": None if actions is None else list(actions),
             "timeout": limit,
+            "event": event,
+            "correlationKey": correlation_key,
         }
     )
 

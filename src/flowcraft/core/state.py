@@ -77,6 +77,9 @@ STAND_IN_OUTPUT = -2
 CHILD_CONTEXT = -1
 """Where the record of a subflow keeps the context that its child is started with."""
 
+CORRELATION = -3
+"""Where the record of a wait keeps which event it is for: a list of its name and its key."""
+
 OPEN = frozenset({WAITING, SLEEPING, CHILD})
 
 TRANSITIONS: Mapping[NodeStatus | None, frozenset[NodeStatus]] = {
@@ -150,7 +153,8 @@ class Record(NamedTuple):
         taken: Links that were taken when it succeeded; ``None`` means all that leave the node.
         values: Values of taken links that have a transform, by link. Of a subflow under way
             the context for its child, under :data:`CHILD_CONTEXT`. Of a rescued node what its
-            links hand on otherwise, under :data:`STAND_IN_OUTPUT`.
+            links hand on otherwise, under :data:`STAND_IN_OUTPUT`. Of a wait that names an
+            event which one, under :data:`CORRELATION`.
         started_at: When its present attempt began.
         ended_at: When it was settled.
         due_at: When its timer fires or its next attempt begins.

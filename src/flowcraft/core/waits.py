@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from flowcraft.core.commands import ArmTimer
+from flowcraft.core.correlation import BadParameter, correlate
 from flowcraft.core.durations import parse_duration_ms
 from flowcraft.core.outcomes import commit_output, fail, succeed
 from flowcraft.core.plan import Key, Kind, PlanNode, index_of_key
-from flowcraft.core.state import DELETED, SLEEPING, WAITING, ErrorInfo, Record
+from flowcraft.core.state import CORRELATION, DELETED, SLEEPING, WAITING, ErrorInfo, Record
 from flowcraft.core.step import Step
 from flowcraft.errors import InvalidRunState
 
@@ -22,28 +23,31 @@ def run_wait(step: Step, node: PlanNode, key: Key, record: Record) -> None:
         step.put("answers", node.id, DELETED)
         _answer(step, node, key, record, *kept)
         return
-    timeout = node.definition.params.get("timeout")
-    due_at = None
-    if timeout is not None:
-        try:
-            due_at = step.now + parse_duration_ms(timeout) / 1000
-        except ValueError as error:
-            fail(step, node, key, record, _bad_parameter(node, "timeout", error))
-            return
+    try:
+        due_at = _time_limit(step, node)
+        correlation = correlate(step, node, key)
+    except BadParameter as error:
+        fail(step, node, key, record, _error(node, error))
+        return
+    if due_at is not None:
         step.commands.append(ArmTimer(key, due_at))
-    step.changes.records[key] = record._replace(status=WAITING, due_at=due_at)
+    values: dict[int, Any] | None = None
+    named: dict[str, Any] = {}
+    if correlation is not None:
+        values = {CORRELATION: list(correlation)}
+        named = {"event": correlation.event, "correlation_key": correlation.key}
+    step.changes.records[key] = record._replace(status=WAITING, due_at=due_at, values=values)
     step.changes.waiting += 1
-    step.note("node:awaiting", key, reason="external_event", due_at=due_at)
+    step.note("node:awaiting", key, reason="external_event", due_at=due_at, **named)
 
 
 def run_sleep(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     """Begin to sleep; the input is visible as the output from now on."""
     try:
-        milliseconds = parse_duration_ms(node.definition.params.get("duration"))
-    except ValueError as error:
-        fail(step, node, key, record, _bad_parameter(node, "duration", error))
+        due_at = _due_at(step, node, "duration")
+    except BadParameter as error:
+        fail(step, node, key, record, _error(node, error))
         return
-    due_at = step.now + milliseconds / 1000
     commit_output(step, node, key, record, record.input)
     step.changes.records[key] = record._replace(status=SLEEPING, output=record.input, due_at=due_at)
     step.commands.append(ArmTimer(key, due_at))
@@ -113,7 +117,17 @@ def _wake(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     succeed(step, node, key, record, record.input)
 
 
-def _bad_parameter(node: PlanNode, name: str, error: ValueError) -> ErrorInfo:
-    return ErrorInfo(
-        "ValueError", f"Node '{node.id}': parameter '{name}': {error}", ("ValueError",)
-    )
+def _time_limit(step: Step, node: PlanNode) -> float | None:
+    has_limit = node.definition.params.get("timeout") is not None
+    return _due_at(step, node, "timeout") if has_limit else None
+
+
+def _due_at(step: Step, node: PlanNode, name: str) -> float:
+    try:
+        return step.now + parse_duration_ms(node.definition.params.get(name)) / 1000
+    except ValueError as error:
+        raise BadParameter(name, error) from None
+
+
+def _error(node: PlanNode, error: BadParameter) -> ErrorInfo:
+    return ErrorInfo("ValueError", f"Node '{node.id}': {error}", ("ValueError",))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.core.builtins import BREAK, CONTINUE
+from flowcraft.core.builtins import BREAK, CONTINUE, WAIT, WEBHOOK
 from flowcraft.errors import Problem
 
 
@@ -95,7 +95,7 @@ def find_misfits(
 
 
 def resolve_node(node: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    """The node with the names of batches in ``inputs``, ``fallback`` resolved."""
+    """The node with the names of batches in references and ``fallback`` resolved."""
     resolved = dict(node)
     inputs = node.get("inputs")
     if isinstance(inputs, str):
@@ -105,6 +105,10 @@ def resolve_node(node: Mapping[str, Any], names: Names) -> dict[str, Any]:
             name: names.reference(text) if isinstance(text, str) else text
             for name, text in inputs.items()
         }
+    params = node.get("params") or {}
+    if node["uses"] in (WAIT, WEBHOOK) and isinstance(params.get("correlationKey"), str):
+        reference = names.reference(params["correlationKey"])
+        resolved["params"] = {**params, "correlationKey": reference}
     config = node.get("config")
     if config and isinstance(config.get("fallback"), str):
         resolved["config"] = {**config, "fallback": names.entry(config["fallback"])}

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 from flowcraft.core import events as ev
 from flowcraft.core.batches import unfinished
 from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.correlation import expected
 from flowcraft.core.plan import Key, Kind, index_of_key
 from flowcraft.core.state import CANCELLED, CHILD, FAILED, RunStatus
 from flowcraft.core.values import snapshot
-from flowcraft.engine import answering, rerun, wishes
+from flowcraft.engine import answering, correlating, rerun, wishes
 from flowcraft.engine.arguments import (
     check_strict,
     checked_choice,
@@ -31,7 +32,7 @@ from flowcraft.engine.reconcile import (
     Reconciler,
     ReconciliationStats,
 )
-from flowcraft.engine.results import RunResult
+from flowcraft.engine.run import Run
 from flowcraft.engine.shards import SHARD_ITEMS, shard_id
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
@@ -43,27 +44,6 @@ from flowcraft.ports.together import OpenPorts
 
 FIRST_LOOK_SECONDS = 0.01
 LONGEST_LOOK_SECONDS = 1.0
-
-
-class Run(str):
-    """The id of a run, with a way to its result."""
-
-    _client: FlowClient
-
-    async def result(self, timeout: float | None = None) -> RunResult:
-        """Wait until the run is over.
-
-        Args:
-            timeout: Seconds to wait; without end by default.
-
-        Raises:
-            RunTimeout: It was not over in time.
-        """
-        return await self._client.wait_for_run(self, timeout=timeout)
-
-    async def get(self) -> StoredRun:
-        """The run as it is now."""
-        return await self._client.get_run(self)
 
 
 class FlowClient:
@@ -198,9 +178,7 @@ class FlowClient:
         return self._run(job.run_id)
 
     def _run(self, run_id: str) -> Run:
-        run = Run(run_id)
-        run._client = self
-        return run
+        return Run.of(self, run_id)
 
     async def _blueprint(self, station: Station, flow: Any) -> WorkflowBlueprint:
         if isinstance(flow, WorkflowBlueprint):
@@ -353,6 +331,7 @@ class FlowClient:
         event = ev.AnswerReceived(target.key, value, action, target.node_id)
         await wishes.ask(await self._opened(), target.run, event)
 
+    @overload
     async def send_event(
         self,
         run_id: str,
@@ -360,9 +339,65 @@ class FlowClient:
         output: Any = None,
         *,
         action: str | None = None,
-    ) -> None:
-        """Give a node the event it waits for; one that comes before its wait is kept for it."""
-        await self.resume_with_action(run_id, action, output, node_id=node_id)
+    ) -> list[Run]: ...
+
+    @overload
+    async def send_event(
+        self,
+        *,
+        event: str,
+        correlation_key: Any = None,
+        output: Any = None,
+        action: str | None = None,
+    ) -> list[Run]: ...
+
+    async def send_event(
+        self,
+        run_id: str | None = None,
+        node_id: str | Sequence[str] | None = None,
+        output: Any = None,
+        *,
+        action: str | None = None,
+        event: str | None = None,
+        correlation_key: Any = None,
+    ) -> list[Run]:
+        """Send an event to a node of a run, or to every open wait for it, whatever the run.
+
+        Args:
+            run_id: The run, where the node is named.
+            node_id: The node; an event that comes before its wait is kept for it.
+            output: The output of the nodes that wait.
+            action: Routes as in rule S2.
+            event: The name of the event, instead of run and node: it goes to each open wait
+                that has this ``event``, in child runs and loops, too.
+            correlation_key: The key that their ``correlationKey`` leads to: text, a whole
+                number or a UUID; ``None`` for waits without one.
+
+        Returns:
+            The runs reached, the newest first; a wait in a child run counts as that run's.
+
+        Raises:
+            RunNotFound: There is no run ``run_id``.
+            NobodyWaits: No run waits for the event by this name and key.
+            InvalidRunState: A node does not wait, or a wait does not take the action; then
+                nobody is sent the event.
+            SerializationError: ``output`` cannot be stored.
+            ValueError: Neither run and node are given nor an event, or both; or ``event`` or
+                ``correlation_key`` is none of what it may be.
+        """
+        if event is None and run_id is not None and node_id is not None and correlation_key is None:
+            await self.resume_with_action(run_id, action, output, node_id=node_id)
+            return [self._run(run_id)]
+        if event is None or run_id is not None or node_id is not None:
+            raise ValueError(
+                "send_event takes either run_id and node_id, or event and its correlation_key."
+            )
+        codecs = self._options.serializer.codec_for
+        key = snapshot(correlation_key, registered=codecs, where="correlation_key")
+        value = snapshot(output, registered=codecs, where="output")
+        named, action = expected(event, key), checked_action(action)
+        reached = await correlating.answer_all(await self._opened(), named, value, action)
+        return [self._run(each) for each in reached]
 
     async def cancel_run(self, run_id: str, *, reason: str | None = None) -> None:
         """Let a run start nothing more, stop what runs, and undo what is to be undone.

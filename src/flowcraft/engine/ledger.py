@@ -12,6 +12,7 @@ from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan
 from flowcraft.core.state import DELETED, RunState
 from flowcraft.core.step import Decision, Step
+from flowcraft.engine.awaited import Awaited
 from flowcraft.engine.facts import read_fact, write_fact
 from flowcraft.engine.failures import instead_of
 from flowcraft.engine.places import (
@@ -95,6 +96,7 @@ class Ledger(RunView):
         # The same by the place of attempts, and when what is outstanding is due.
         self._places: dict[str, AttemptCommand] = {}
         self._dues: dict[Subject, float] = {}
+        self._awaited = Awaited()
 
     # -- attempts --------------------------------------------------------------------------
 
@@ -144,12 +146,14 @@ class Ledger(RunView):
             _note_due(dues, command)
         status = scalars.get("status", self.state.status)
         stopping = scalars.get("stopping", self.state.stopping) is not None
-        return Row(str(status), stopping, min(dues.values(), default=None))
+        awaits = self._awaited.after(decision.changes.records)
+        return Row(str(status), stopping, min(dues.values(), default=None), awaits)
 
     def row_now(self) -> Row:
         """The row that goes with the state as it is."""
         stopping = self.state.stopping is not None
-        return Row(str(self.state.status), stopping, min(self._dues.values(), default=None))
+        due_at = min(self._dues.values(), default=None)
+        return Row(str(self.state.status), stopping, due_at, self._awaited.texts)
 
     # -- folding ----------------------------------------------------------------------------
 
@@ -176,6 +180,7 @@ class Ledger(RunView):
         self.number = fact.number + 1
         self.last_at = fact.at
         self._note_outstanding(decision, fact.thread)
+        self._awaited.note(decision.changes.records)
         self._recent[fact.number] = (event, decision)
         if len(self._recent) > KEPT_DECISIONS:
             del self._recent[next(iter(self._recent))]

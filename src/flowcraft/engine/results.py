@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.core.context import HAS_OUTPUT, ContextView
+from flowcraft.core.correlation import correlation_of
 from flowcraft.core.plan import Plan, index_of_key, iteration_of_key
 from flowcraft.core.state import BLOCKED, SKIPPED, SLEEPING, WAITING, ErrorInfo, RunState, RunStatus
 from flowcraft.errors import InvalidRunState, RunCancelled, RunFailed
@@ -25,6 +26,8 @@ class Awaiting:
         due_at: When time is up, in seconds since the epoch; ``None`` without a timeout.
         title: The wait's ``title`` parameter, for the person who is to answer.
         actions: The wait's ``actions`` parameter.
+        event: The name of the event it is for, where the wait gives one.
+        correlation_key: The key of that event as text, where it has one.
     """
 
     path: tuple[str, ...]
@@ -32,6 +35,8 @@ class Awaiting:
     due_at: float | None = None
     title: str | None = None
     actions: tuple[str, ...] = ()
+    event: str | None = None
+    correlation_key: str | None = None
 
     @property
     def node_id(self) -> str:
@@ -206,7 +211,8 @@ def open_waits(run: RunView, above: tuple[str, ...] = ()) -> Iterator[Awaiting]:
                 params = node.definition.params
                 actions = _texts(params.get("actions"))
                 title = params.get("title")
-                yield Awaiting(here, "external_event", record.due_at, title, actions)
+                named = correlation_of(record) or ()
+                yield Awaiting(here, "external_event", record.due_at, title, actions, *named)
             elif record.status is SLEEPING:
                 yield Awaiting(here, "timer", record.due_at)
 

@@ -190,6 +190,7 @@ class Strand:
         """Carry on with the thread, wherever it was left."""
         if not await self.station.refresh(self.ledger) or not await self._obey():
             return None
+        await self._bring_row_up_to_date()
         if self.ledger.state.status is not RunStatus.RUNNING:
             # Whoever brought it to rest may not have come to say so.
             self._carrier.tell_parent_of_rest()
@@ -216,7 +217,6 @@ class Strand:
         written = await obey(self.station, shard, self.thread)
         if written:
             self._tell(written)
-            await self._bring_row_up_to_date()
             if shard.state.status is RunStatus.RUNNING is not before:
                 self._carrier.tell_parent_of_rest()
         return written is not None
@@ -414,13 +414,16 @@ class Strand:
         return commands
 
     async def _bring_row_up_to_date(self) -> None:
-        """Write the row again where the one that was foreseen is not what came of it."""
+        """Write the row again where the one that was foreseen is not what came of it.
+
+        Whoever was to do so may have died first: then it is done when the message comes again.
+        """
         while True:
             row = self.ledger.row_now()
             if row == self.ledger.row:
                 return
             written = await self._write(self._change(row=row))
-            if written.verdict is not Verdict.DONE:
+            if written.verdict is not Verdict.DONE or not written.facts:
                 return
 
     def _change(self, **more: Any) -> Change:
@@ -431,6 +434,12 @@ class Strand:
         written = await self.station.runs.write(change)
         if written.verdict is Verdict.GONE:
             self.station.forget(self.ledger)
+        others = [fact for fact in written.facts if not 0 <= written.first <= fact.number]
+        if others:
+            before = self.ledger.row_now()
+            self.ledger.catch_up(others)
+            if self.ledger.row_now() != before:
+                self.ledger.row = None  # they wrote one, or are about to
         self.ledger.catch_up(written.facts)
         if written.row_written:
             self.ledger.row = change.row

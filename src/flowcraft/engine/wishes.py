@@ -22,6 +22,18 @@ async def ask(station: Station, ledger: Ledger, event: ev.Event) -> None:
     Raises:
         InvalidRunState: The run's state does not allow it, or it would change nothing.
     """
+    job = wish(station, ledger, event)
+    await station.send([job])
+    if isinstance(event, ev.CancelRequested | ev.PauseRequested):
+        await _write_at_once(station, ledger, job, event)
+
+
+def wish(station: Station, ledger: Ledger, event: ev.Event) -> Job:
+    """The message of a wish that makes sense as far as is known here.
+
+    Raises:
+        InvalidRunState: The run's state does not allow it, or it would change nothing.
+    """
     foreseen = ledger.foresee(event, station.clock.now())
     if foreseen.is_nothing:
         what = type(event).__name__.removesuffix("Requested").lower()
@@ -29,7 +41,7 @@ async def ask(station: Station, ledger: Ledger, event: ev.Event) -> None:
             f"Run '{ledger.run_id}' is {ledger.state.status}: there is nothing to {what}."
         )
     thread = station.identifiers.new_run_id()
-    job = Job(
+    return Job(
         ledger.run_id,
         ledger.epoch,
         ledger.head.blueprint_id,
@@ -37,9 +49,6 @@ async def ask(station: Station, ledger: Ledger, event: ev.Event) -> None:
         event=event,
         event_id=f"verb/{thread}",
     )
-    await station.send([job])
-    if isinstance(event, ev.CancelRequested | ev.PauseRequested):
-        await _write_at_once(station, ledger, job, event)
 
 
 async def _write_at_once(station: Station, ledger: Ledger, job: Job, event: ev.Event) -> None:

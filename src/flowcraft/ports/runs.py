@@ -91,11 +91,13 @@ class Row:
         status: The run's status.
         stopping: Whether running nodes are to be stopped.
         due_at: When its next timer is due; ``None`` without one.
+        awaits: The events it waits for, as texts of the engine's; in order, each once.
     """
 
     status: str
     stopping: bool = False
     due_at: float | None = None
+    awaits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,7 @@ class Query:
         due_before: Runs with a timer due before this time.
         updated_before: Runs whose row was last written before this time.
         parts: Whether parts of other runs are listed too.
+        awaits: Runs whose row has this event among those it waits for.
     """
 
     status: str | None = None
@@ -241,6 +244,7 @@ class Query:
     created_until: float | None = None
     due_before: float | None = None
     updated_before: float | None = None
+    awaits: str | None = None
     after: str | None = None
     limit: int = 100
     parts: bool = False

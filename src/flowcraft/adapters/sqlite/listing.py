@@ -13,7 +13,8 @@ from flowcraft.ports.runs import Head, Query, Row
 _COLUMNS = """
     SELECT run_id, epoch, blueprint_id, blueprint_hash,
            (SELECT max(number) + 1 FROM facts WHERE run_id = runs.run_id),
-           status, stopping, due_at, created_at, updated_at, parent, tags, key, is_part
+           status, stopping, due_at, created_at, updated_at, parent, tags, key, is_part,
+           (SELECT group_concat(hex(event)) FROM awaited WHERE run_id = runs.run_id)
 """
 
 HEADS = f"{_COLUMNS} FROM runs"
@@ -22,6 +23,13 @@ HEADS = f"{_COLUMNS} FROM runs"
 # Without statistics SQLite would take the order by time to be worth more than the index of the
 # few runs that have a timer.
 _DUE_HEADS = f"{_COLUMNS} FROM runs INDEXED BY runs_by_due"
+
+# For the same reason the runs that wait for an event are looked up first, and then sorted.
+_AWAITING_HEADS = f"""
+    {_COLUMNS}
+    FROM (SELECT run_id AS awaiting FROM awaited WHERE event = ?)
+    CROSS JOIN runs ON runs.run_id = awaiting
+"""
 
 _PLACE = "SELECT created_at, run_id FROM runs WHERE run_id = ?"
 _ORDER = "ORDER BY created_at DESC, run_id DESC LIMIT ?"
@@ -45,22 +53,24 @@ def list_runs(execute: Execute, query: Query) -> list[Head]:
     """
     terms = list(_terms(execute, query))
     where = "WHERE " + " AND ".join(text for text, _ in terms) if terms else ""
-    source = HEADS if query.due_before is None else _DUE_HEADS
     values = [value for _, given in terms for value in given]
+    source = HEADS if query.due_before is None else _DUE_HEADS
+    if query.awaits is not None:
+        source, values = _AWAITING_HEADS, [query.awaits, *values]
     return [head_of(row) for row in execute(f"{source} {where} {_ORDER}", (*values, query.limit))]
 
 
 def head_of(row: tuple[Any, ...]) -> Head:
     """The run of a row of ``HEADS``."""
     run_id, epoch, blueprint_id, blueprint_hash, facts, status, stopping, due_at, *rest = row
-    created_at, updated_at, parent, tags, key, is_part = rest
+    created_at, updated_at, parent, tags, key, is_part, awaited = rest
     return Head(
         run_id=run_id,
         epoch=epoch,
         blueprint_id=blueprint_id,
         blueprint_hash=blueprint_hash,
         facts=facts,
-        row=Row(status, bool(stopping), due_at),
+        row=Row(status, bool(stopping), due_at, _events(awaited)),
         created_at=created_at,
         updated_at=updated_at,
         parent=parent,
@@ -68,6 +78,12 @@ def head_of(row: tuple[Any, ...]) -> Head:
         key=key,
         is_part=bool(is_part),
     )
+
+
+def _events(hexadecimal: str | None) -> tuple[str, ...]:
+    """Events as one column has them: any character may be in them, so none can separate them."""
+    texts = () if hexadecimal is None else hexadecimal.split(",")
+    return tuple(sorted(bytes.fromhex(text).decode() for text in texts))
 
 
 def tags_text(tags: Mapping[str, str]) -> str:

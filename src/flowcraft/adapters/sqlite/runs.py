@@ -71,11 +71,15 @@ _CREATE = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _TAG = "INSERT INTO tags (name, value, run_id) VALUES (?, ?, ?)"
+_AWAITED = "SELECT event FROM awaited WHERE run_id = ?"
+_AWAIT = "INSERT INTO awaited (run_id, event) VALUES (?, ?)"
+_AWAIT_NO_MORE = "DELETE FROM awaited WHERE run_id = ? AND event = ?"
 _REMOVE = "DELETE FROM runs WHERE run_id = ? AND epoch = ?"
 _REMOVE_REST = (
     "DELETE FROM facts WHERE run_id = ?",
     "DELETE FROM leases WHERE run_id = ?",
     "DELETE FROM tags WHERE run_id = ?",
+    "DELETE FROM awaited WHERE run_id = ?",
 )
 
 
@@ -239,11 +243,22 @@ def _append(
 def _set_row(execute: Execute, run_id: str, state: _State, row: Row, now: float) -> bool:
     if (row.status, row.due_at) == (state.status, state.due_at):
         execute(_UPDATE, (row.stopping, now, run_id))
-        return True
-    if state.status in FINAL_STATUSES and row.status != state.status:
+    elif state.status in FINAL_STATUSES and row.status != state.status:
         return False
-    execute(_UPDATE_ALL, (row.stopping, now, row.status, row.due_at, run_id))
+    else:
+        execute(_UPDATE_ALL, (row.stopping, now, row.status, row.due_at, run_id))
+    _set_awaited(execute, run_id, row.awaits)
     return True
+
+
+def _set_awaited(execute: Execute, run_id: str, events: Sequence[str]) -> None:
+    """Write the difference: of many events most stay."""
+    before = {event for (event,) in execute(_AWAITED, (run_id,))}
+    for event in before.difference(events):
+        execute(_AWAIT_NO_MORE, (run_id, event))
+    for event in events:
+        if event not in before:
+            execute(_AWAIT, (run_id, event))
 
 
 # --- rows and values -----------------------------------------------------------------------
@@ -271,6 +286,8 @@ def _insert(execute: Execute, head: Head) -> None:
     )
     for name, value in head.tags.items():
         execute(_TAG, (name, value, head.run_id))
+    for event in row.awaits:
+        execute(_AWAIT, (head.run_id, event))
 
 
 def _facts(execute: Execute, run_id: str, since: int) -> tuple[Fact, ...]:

@@ -81,9 +81,20 @@ _VERSION_1 = (
     "CREATE TABLE blobs (key TEXT PRIMARY KEY NOT NULL, data TEXT NOT NULL)",
 )
 
-_VERSION_2 = ("ALTER TABLE runs ADD COLUMN is_part INTEGER NOT NULL DEFAULT 0",)
+# The events that runs wait for, of their rows; a row is read with them, and found by them.
+_VERSION_2 = (
+    """
+    CREATE TABLE awaited (
+        run_id TEXT NOT NULL,
+        event TEXT NOT NULL,
+        PRIMARY KEY (run_id, event)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX awaited_by_event ON awaited (event, run_id)",
+)
+_VERSION_3 = ("ALTER TABLE runs ADD COLUMN is_part INTEGER NOT NULL DEFAULT 0",)
 
-MIGRATIONS = (_VERSION_1, _VERSION_2)
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
 """The statements that lead from each version to the next; version 0 is an empty file.
 
 What has been released is never edited: a change is another entry.

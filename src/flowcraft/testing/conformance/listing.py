@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from flowcraft.errors import RunNotFound
 from flowcraft.ports.runs import Query, Row, RunStore
 from flowcraft.testing.clock import START
-from flowcraft.testing.conformance.helpers import create, done, record
+from flowcraft.testing.conformance.helpers import create, done, record, write
 from flowcraft.testing.conformance.stage import Cases, Stage, equal
 
 cases = Cases()
@@ -39,7 +40,8 @@ async def no_runs_are_an_empty_list(stage: Stage) -> None:
 async def heads_are_complete(stage: Stage) -> None:
     """A listed run is told in full, as reading it tells."""
     await create(stage.runs, parent="{}", tags={"a": "1"}, key="key")
-    await done(stage.runs, 1, "a", row=Row("awaiting", stopping=True, due_at=START + 1))
+    row = Row("awaiting", stopping=True, due_at=START + 1, awaits=("a", "b"))
+    await done(stage.runs, 1, "a", row=row)
     heads = await stage.runs.find(Query())
     equal(list(heads), [(await record(stage.runs)).head], "the runs")
     equal(heads[0].facts, 2, "the number of facts")
@@ -134,16 +136,74 @@ async def runs_are_found_by_time_of_update(stage: Stage) -> None:
 
 
 @cases
+async def runs_are_found_by_what_they_await(stage: Stage) -> None:
+    """``awaits`` asks for runs whose row has this event now, also since they were begun."""
+    for run_id, events in {"a": ("x", "y"), "b": ("y",), "c": (), "d": ("yy",)}.items():
+        await create(stage.runs, run_id, row=Row("awaiting", awaits=events))
+    equal(await found(stage.runs, awaits="x"), ["a"], "the runs that await x")
+    equal(await found(stage.runs, awaits="y"), ["b", "a"], "the runs that await y")
+    await done(stage.runs, 1, "fact", run_id="a", row=Row("awaiting", awaits=("x", "z")))
+    await done(stage.runs, 1, run_id="c", row=Row("running", awaits=("y",)))
+    equal(await found(stage.runs, awaits="y"), ["c", "b"], "those that await y now")
+    equal(await found(stage.runs, awaits="z"), ["a"], "those that await z now")
+    await done(stage.runs, 1, run_id="b", row=Row("completed"))
+    equal(await found(stage.runs, awaits="y"), ["c"], "when one is over")
+
+
+@cases
+async def a_row_that_is_not_written_awaits_nothing(stage: Stage) -> None:
+    """Events come and go with the row they belong to: by a write that is refused, neither."""
+    await create(stage.runs, "late", row=Row("awaiting", awaits=("x",)))
+    await create(stage.runs, "over", status="completed")
+    await done(stage.runs, 1, "a", run_id="late")
+    row = Row("awaiting", awaits=("y",))
+    await done(stage.runs, 1, "b", run_id="late", row=row)
+    await done(stage.runs, 1, run_id="over", row=row)
+    await write(stage.runs, 1, "c", run_id="late", row=row, exact=True)
+    await write(stage.runs, 1, "c", run_id="late", row=row, epoch="earlier")
+    equal(await found(stage.runs, awaits="y"), [], "the runs that await y")
+    equal(await found(stage.runs, awaits="x"), ["late"], "the runs that await x")
+
+
+@cases
+async def a_removed_run_awaits_nothing(stage: Stage) -> None:
+    """A run that was removed is not found by its events, nor is another one of its id."""
+    for run_id in ("a", "b"):
+        await create(stage.runs, run_id, row=Row("awaiting", awaits=("x",)))
+    await stage.runs.remove("a", "epoch")
+    equal(await found(stage.runs, awaits="x"), ["b"], "the runs")
+    await create(stage.runs, "a", epoch="later")
+    equal(await found(stage.runs, awaits="x"), ["b"], "the runs with the new one")
+
+
+@cases
+async def awaited_events_are_compared_as_they_are(stage: Stage) -> None:
+    """Any characters may be in an event; upper and lower case differ; many are in order."""
+    odd = ["", "%", "a,b", '["a", "1"]', "a\nb", "a\0b", "a\\b"]
+    texts = sorted([*odd, "a", "A", "\u20ac", "\u00e9", "e\u0301"])
+    for number, text in enumerate(texts):
+        await create(stage.runs, f"{number:02}", row=Row("awaiting", awaits=(text,)))
+    for number, text in enumerate(texts):
+        equal(await found(stage.runs, awaits=text), [f"{number:02}"], f"the run of {text!r}")
+    many = tuple(sorted({*texts, *(f"event {number}" for number in range(300))}))
+    await create(stage.runs, "many", row=Row("awaiting", awaits=many))
+    equal((await record(stage.runs, "many")).head.row.awaits, many, "the events of one run")
+    equal(await found(stage.runs, awaits="event 299"), ["many"], "the run with many events")
+
+
+@cases
 async def conditions_add_up(stage: Stage) -> None:
     """A run is found if it meets every condition."""
-    wanted = {"status": "awaiting", "blueprint_id": "x", "tags": {"t": "1"}}
-    fitting = {"row": Row("awaiting", due_at=START), "blueprint_id": "x", "tags": {"t": "1"}}
+    wanted = {"status": "awaiting", "blueprint_id": "x", "tags": {"t": "1"}, "awaits": "e"}
+    row = Row("awaiting", due_at=START, awaits=("e",))
+    fitting = {"row": row, "blueprint_id": "x", "tags": {"t": "1"}}
     await create(stage.runs, "fits", **fitting)
     others: dict[str, dict[str, Any]] = {
-        "status": {"row": Row("running", due_at=START)},
+        "status": {"row": replace(row, status="running")},
         "blueprint": {"blueprint_id": "y"},
         "tags": {"tags": {"t": "2"}},
-        "due": {"row": Row("awaiting", due_at=START + 9)},
+        "due": {"row": replace(row, due_at=START + 9)},
+        "awaits": {"row": replace(row, awaits=("f",))},
         "created": {"created_at": START + 9},
         "updated": {"updated_at": START + 9},
     }
@@ -158,8 +218,9 @@ async def pages_cover_everything_once(stage: Stage) -> None:
     """Going on behind the last run of each page lists every run once, in order."""
     ids = [f"{number:02}" for number in range(25)]
     for number, run_id in enumerate(ids):
-        await create(stage.runs, run_id, created_at=START + number // 3, tags={"t": "1"})
-    for conditions in ({}, {"status": "running"}, {"tags": {"t": "1"}}):
+        more = {"tags": {"t": "1"}, "row": Row("running", awaits=("e",))}
+        await create(stage.runs, run_id, created_at=START + number // 3, **more)
+    for conditions in ({}, {"status": "running"}, {"tags": {"t": "1"}}, {"awaits": "e"}):
         equal(await all_pages(stage.runs, **conditions), ids[::-1], f"with {conditions}")
 
 

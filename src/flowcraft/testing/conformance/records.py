@@ -30,7 +30,7 @@ cases = Cases()
 @cases
 async def a_run_begins_with_one_fact(stage: Stage) -> None:
     """A new run is given back with one fact, and read back in full."""
-    row = Row("running", stopping=True, due_at=START + 5.5)
+    row = Row("running", stopping=True, due_at=START + 5.5, awaits=("a", "b"))
     tags = {"team": "ü", 'quo"te': ""}
     more: dict[str, Any] = {
         "row": row,

@@ -178,7 +178,7 @@ async def the_row_is_written_with_its_time(stage: Stage) -> None:
     """Who knows everything sets the row, and with it the time of the update."""
     await create(stage.runs)
     stage.clock.advance(7)
-    row = Row("awaiting", stopping=True, due_at=START + 100.5)
+    row = Row("awaiting", stopping=True, due_at=START + 100.5, awaits=("a", "b"))
     equal((await done(stage.runs, 1, "a", row=row)).row_written, True, "whether it is written")
     now = (await record(stage.runs)).head
     equal((now.row, now.updated_at), (row, stage.clock.now()), "the row and its time")
@@ -187,13 +187,16 @@ async def the_row_is_written_with_its_time(stage: Stage) -> None:
 
 @cases
 async def every_part_of_the_row_changes(stage: Stage) -> None:
-    """Status, stopping and due time are each set, and taken back."""
+    """Status, stopping, due time and the events awaited are each set, and taken back."""
     await create(stage.runs)
     rows = [
         Row("running", stopping=True),
         Row("running", stopping=False, due_at=START + 1),
         Row("running", stopping=True, due_at=START + 2),
         Row("awaiting", stopping=True, due_at=START + 2),
+        Row("awaiting", stopping=True, due_at=START + 2, awaits=("a", "b")),
+        Row("awaiting", awaits=("b", "c")),
+        Row("awaiting", awaits=("c",)),
         Row("awaiting"),
     ]
     for row in rows:
