@@ -6,7 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
+from flowcraft.adapters.memory import (
+    MemoryBlobs,
+    MemoryCoordination,
+    MemoryQueue,
+    MemoryRuns,
+)
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.options import RuntimeOptions
@@ -37,6 +42,7 @@ class MemoryStorage:
             MemoryQueue(self.clock, visibility_seconds=visibility_seconds),
             MemoryRuns(self.clock),
             MemoryBlobs(),
+            MemoryCoordination(self.clock),
         )
 
     @asynccontextmanager

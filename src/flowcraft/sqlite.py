@@ -11,6 +11,7 @@ from flowcraft.adapters.sqlite import (
     Database,
     Durability,
     SqliteBlobs,
+    SqliteCoordination,
     SqliteQueue,
     SqliteRuns,
 )
@@ -97,6 +98,7 @@ def _opener(
                 SqliteQueue(database, visibility_seconds=visibility_seconds),
                 SqliteRuns(database),
                 SqliteBlobs(database),
+                SqliteCoordination(database),
             )
 
     return open_ports

@@ -20,12 +20,14 @@ from flowcraft.adapters.sqlite import (
     Database,
     Durability,
     SqliteBlobs,
+    SqliteCoordination,
     SqliteQueue,
     SqliteRuns,
     schema,
 )
 from flowcraft.adapters.sqlite import connection as connection_module
 from flowcraft.adapters.sqlite.connection import Execute
+from flowcraft.adapters.sqlite.coordination import CLEARED_AT_ONCE
 from flowcraft.adapters.system import SystemClock
 from flowcraft.errors import (
     FlowcraftError,
@@ -224,6 +226,42 @@ def test_an_older_version_is_brought_forward(path: Path, monkeypatch: pytest.Mon
     assert plain_value(path, "PRAGMA user_version") == len(more)
 
 
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+def test_a_file_of_each_version_is_brought_forward(
+    path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """A file that an earlier version of the package made has all tables once it is opened."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
+        earlier.setattr(schema, "VERSION", version)
+        with Database(path, CLOCK) as database:
+            drive(create(SqliteRuns(database)))
+    with Database(path, CLOCK) as database:
+        assert drive(log(SqliteRuns(database))) == ["begin"]
+        assert drive(SqliteCoordination(database).increment("key")) == 1
+    Database(path.with_name("new.db"), CLOCK).close()
+    tables = "SELECT group_concat(sql) FROM (SELECT sql FROM sqlite_schema ORDER BY name)"
+    assert plain_value(path, tables) == plain_value(path.with_name("new.db"), tables)
+
+
+def test_what_has_expired_is_removed_in_passing(path: Path) -> None:
+    """Whoever sets or counts something removes what has expired, some of it each time."""
+    clock = VirtualClock()
+
+    async def work(store: SqliteCoordination) -> None:
+        for number in range(CLEARED_AT_ONCE + 5):
+            await store.set_if_not_exist(str(number), "", ttl_seconds=1)
+        await store.set_if_not_exist("stays", "")
+        clock.advance(1)
+        await store.increment("counter", ttl_seconds=1)
+        assert plain_value(path, "SELECT count(*) FROM coordination") == 5 + 2
+        await store.set_if_not_exist("more", "")
+        assert plain_value(path, "SELECT count(*) FROM coordination") == 3
+
+    with Database(path, clock) as database:
+        drive(work(SqliteCoordination(database)))
+
+
 def test_a_migration_is_done_as_a_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that fails leaves the database at the version that it had."""
     Database(path, CLOCK).close()
@@ -232,7 +270,7 @@ def test_a_migration_is_done_as_a_whole(path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(schema, "VERSION", len(broken))
     with pytest.raises(StorageError, match="later already exists"):
         Database(path, CLOCK)
-    assert plain_value(path, "PRAGMA user_version") == 1
+    assert plain_value(path, "PRAGMA user_version") == len(broken) - 1
     assert plain_value(path, "SELECT count(*) FROM sqlite_schema WHERE name = 'later'") == 0
 
 

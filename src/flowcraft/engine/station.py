@@ -45,7 +45,7 @@ class Station:
         clock: Clock,
         identifiers: Identifiers,
     ) -> None:
-        self.queue, self.runs, self.blobs = ports
+        self.queue, self.runs, self.blobs, self.coordination = ports
         self.options = options
         self.clock = clock
         self.identifiers = identifiers
@@ -75,12 +75,12 @@ class Station:
 
     def be_patient(self, seconds: float) -> None:
         """Repeat calls of the ports, for so long, while their trouble may pass."""
-        queue, runs, blobs = (
+        ports = (
             Patient(port, self.clock, self.sleep_until, seconds)
-            for port in (self.queue, self.runs, self.blobs)
+            for port in (self.queue, self.runs, self.blobs, self.coordination)
         )
         # They have every method of what is behind them.
-        self.queue, self.runs, self.blobs = cast("Ports", (queue, runs, blobs))
+        self.queue, self.runs, self.blobs, self.coordination = cast("Ports", tuple(ports))
 
     def attach(self) -> None:
         """Remember the running event loop."""

@@ -81,7 +81,22 @@ _VERSION_1 = (
     "CREATE TABLE blobs (key TEXT PRIMARY KEY NOT NULL, data TEXT NOT NULL)",
 )
 
-MIGRATIONS = (_VERSION_1,)
+# A text or a counter; the type of the value tells which.
+_COORDINATION = (
+    """
+    CREATE TABLE coordination (
+        key TEXT PRIMARY KEY NOT NULL,
+        value BLOB NOT NULL,
+        expires_at REAL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE INDEX coordination_by_expiry ON coordination (expires_at)
+    WHERE expires_at IS NOT NULL
+    """,
+)
+
+MIGRATIONS = (_VERSION_1, _COORDINATION)
 """The statements that lead from each version to the next; version 0 is an empty file.
 
 What has been released is never edited: a change is another entry.
