@@ -118,7 +118,12 @@ class Process:
     ) -> None:
         self.life = life or Life()
         self._world = world
-        worker = {"heartbeat": False, "lease_seconds": LEASE_SECONDS, **worker}
+        worker = {
+            "heartbeat": False,
+            "lease_seconds": LEASE_SECONDS,
+            "reconcile_every_seconds": None,
+            **worker,
+        }
         self.worker = Worker(
             self._open,
             options,
@@ -135,7 +140,9 @@ class Process:
         yield Ports(*(Mortal(port, self.life) for port in self._world.ports))
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
-        others = (self.worker._poller, self.worker._deleting)
+        others = [self.worker._poller, self.worker._deleting]
+        if self.worker._rounds is not None:
+            others.append(self.worker._rounds._task)
         return [*self.worker._strands, *(task for task in others if task is not None)]
 
     def _fall(self) -> None:

@@ -25,11 +25,7 @@ from flowcraft.engine.blocking import BlockingClient
 from flowcraft.engine.children import child_run_id
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.options import RuntimeOptions
-from flowcraft.engine.reconcile import (
-    DEFAULT_STALLED_SECONDS,
-    Reconciler,
-    ReconciliationStats,
-)
+from flowcraft.engine.reconcile import Reconciler, ReconciliationStats, stalled_seconds
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
@@ -496,14 +492,30 @@ class FlowClient:
         await wishes.ask(await self._opened(), ledger, ev.ContextPatched(tuple(writes)))
 
     async def reconcile(
-        self, *, stalled_threshold_seconds: float = DEFAULT_STALLED_SECONDS
+        self, *, stalled_threshold_seconds: float | None = None, force: bool = False
     ) -> ReconciliationStats:
         """Get runs going again that have something to do which nobody does.
 
+        Workers do so by themselves. By hand it is for when messages were lost, and somebody knows.
+
         Args:
-            stalled_threshold_seconds: How long nothing may have happened in such a run.
+            stalled_threshold_seconds: How long nothing may have happened in such a run, or how
+                long one of its timers may be overdue. By default 300 s, or four times as long as
+                the queue hides a delivery if that is more; at least twice as long.
+            force: Any threshold will do, and all that is outstanding is sent again: what was sent
+                again lately, timers that are not due yet, and what runs that rest wait for. Each
+                call makes another copy of all these messages.
+
+        Raises:
+            ValueError: The threshold is too short.
         """
-        return await Reconciler(await self._opened(), stalled_threshold_seconds).run()
+        station = await self._opened()
+        if force and stalled_threshold_seconds is not None:
+            seconds = stalled_threshold_seconds
+        else:
+            visibility = station.queue.visibility_seconds
+            seconds = stalled_seconds(stalled_threshold_seconds, visibility)
+        return await Reconciler(station, seconds, force=force).run()
 
     async def delete_run(self, run_id: str) -> None:
         """Forget a run that is over, with its child runs.

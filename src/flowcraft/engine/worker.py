@@ -17,6 +17,8 @@ from flowcraft.engine.jobs import Job, UnreadableJob, read_job
 from flowcraft.engine.ledger import Gap
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.places import AttemptCommand, node_index_of
+from flowcraft.engine.reconcile import stalled_seconds
+from flowcraft.engine.rounds import Rounds
 from flowcraft.engine.station import Station
 from flowcraft.engine.strand import Leave, PutOff, Strand
 from flowcraft.engine.watch import WATCH
@@ -34,6 +36,7 @@ DEFAULT_CONCURRENCY = 10
 DEFAULT_LEASE_SECONDS = 30.0
 DEFAULT_DRAIN_SECONDS = 25.0
 DEFAULT_IMPLEMENTATION_SECONDS = 86_400.0
+DEFAULT_RECONCILE_SECONDS = 60.0
 TROUBLE_PAUSE_SECONDS = 1.0
 HAND_BACK_ROUNDS = 5
 HAND_BACK_WAIT_SECONDS = 1.0
@@ -53,10 +56,14 @@ class Worker:
         poll_seconds: How long one look at the queue waits for a message.
         drain_timeout_seconds: How long nodes may go on once the worker is to stop.
         implementation_timeout_seconds: How long a node waits for a worker that can run it.
+        reconcile_every_seconds: From one look for stuck runs to the next, of all workers
+            together; ``None`` for no looks by this one.
+        stalled_threshold_seconds: How long nothing happens in a run before it counts as stuck;
+            at least two leases. By default 300 s, or four leases if that is more.
         heartbeat: Whether leases are prolonged; tests in virtual time do without.
 
     Raises:
-        ValueError: A number that must be positive is not.
+        ValueError: A number that must be positive is not, or the threshold is too short.
     """
 
     def __init__(
@@ -71,14 +78,17 @@ class Worker:
         poll_seconds: float = 1.0,
         drain_timeout_seconds: float = DEFAULT_DRAIN_SECONDS,
         implementation_timeout_seconds: float = DEFAULT_IMPLEMENTATION_SECONDS,
+        reconcile_every_seconds: float | None = DEFAULT_RECONCILE_SECONDS,
+        stalled_threshold_seconds: float | None = None,
         heartbeat: bool = True,
     ) -> None:
         for name, value in (
             ("concurrency", concurrency),
             ("lease_seconds", lease_seconds),
             ("poll_seconds", poll_seconds),
+            ("reconcile_every_seconds", reconcile_every_seconds),
         ):
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise ValueError(f"{name} is a positive number, not {value!r}.")
         self._open_ports = open_ports
         self._options = options
@@ -89,6 +99,8 @@ class Worker:
         self._poll_seconds = poll_seconds
         self._drain_timeout_seconds = drain_timeout_seconds
         self.implementation_timeout_seconds = implementation_timeout_seconds
+        self._reconcile_every_seconds = reconcile_every_seconds
+        self._stalled_seconds = stalled_seconds(stalled_threshold_seconds, lease_seconds)
         self._with_heartbeat = heartbeat
         self.draining = False
         self._station: Station | None = None
@@ -96,6 +108,7 @@ class Worker:
         self._stack = contextlib.AsyncExitStack()
         self._poller: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
+        self._rounds: Rounds | None = None
         self._free = asyncio.Event()
         self._reported: set[str] = set()
         self._to_delete: list[str] = []
@@ -137,6 +150,9 @@ class Worker:
         if self._with_heartbeat:
             self._heartbeat = Heartbeat(self._open_ports, self, self.lease_seconds)
             self._heartbeat.start()
+        if self._reconcile_every_seconds is not None:
+            self._rounds = Rounds(station, self._reconcile_every_seconds, self._stalled_seconds)
+            self._rounds.start()
         WATCH.add(self)
         self._poller = asyncio.create_task(self._poll())
 
@@ -146,9 +162,11 @@ class Worker:
         self._free.set()
         if self._poller is not None:
             await self._poller
+        ended = asyncio.ensure_future(self._end_rounds())
         if self._strands:
             await asyncio.wait(tuple(self._strands), timeout=self._drain_timeout_seconds)
         await self._hand_back()
+        await ended
         if self._deleting is not None:
             await self._deleting
         if self._heartbeat is not None:
@@ -157,6 +175,10 @@ class Worker:
         if self._station is not None:
             await self._station.tails.drain()
         await self._stack.aclose()
+
+    async def _end_rounds(self) -> None:
+        if self._rounds is not None:
+            await self._rounds.stop(self._drain_timeout_seconds)
 
     async def _hand_back(self) -> None:
         """Stop what still runs, and let others have it at once."""
