@@ -188,18 +188,18 @@ def test_a_timer_that_is_not_overdue_is_not_copied() -> None:
             raise ValueError("not yet")
 
         flow = create_flow("f").node(
-            "a", fails, config={"maxRetries": 2, "retryDelay": 3_600_000, "jitter": False}
+            "a", fails, config={"maxRetries": 2, "retryDelay": 4_000_000, "jitter": False}
         )
         queue = watch_queue(world)
         await world.knows(flow).client.start_run("f", run_id=RUN)
         await world.process(reconcile_every_seconds=EVERY)
         await world.settle()
         queue.times.clear()
-        await world.advance(3500)
+        await world.advance(3900)
         assert (world.status(RUN), queue.times) == ("running", [])
         # Its message is lost after many looks that found nothing to do.
         purge(world)
-        await world.advance(100 + T + 2 * T + EVERY)
+        await world.advance(100 + T + EVERY)
         assert world.status(RUN) == "failed"
 
     play(story)
@@ -357,6 +357,36 @@ def test_a_parent_of_a_child_that_works_is_not_stuck() -> None:
         assert (await world.client.reconcile()).stalled_runs == 0
         hold.set()
         assert (await world.finish(RUN)).status == "completed"
+
+    play(story)
+
+
+def test_looks_that_find_nothing_to_do_delay_nothing() -> None:
+    """After hours in which all was well, a message that is lost is noticed as soon as ever."""
+
+    async def story(world: World) -> None:
+        hold = asyncio.Event()
+
+        async def long(ctx: Any) -> str:
+            await hold.wait()
+            return "done"
+
+        await world.knows(family(world, create_flow("child").node("a", long))).client.start_run(
+            "f", run_id=RUN
+        )
+        process = await world.process(reconcile_every_seconds=EVERY)
+        await world.settle()
+        for _ in range(1000):
+            await world.advance(5)
+            await process.beat()
+        hold.set()
+        while world.status(f"{RUN}/s::1") != "completed":
+            await asyncio.sleep(0)
+        await process.kill()
+        purge(world)
+        await world.process(reconcile_every_seconds=EVERY)
+        await world.advance(2 * T + 3 * EVERY)
+        assert world.status(RUN) == "completed"
 
     play(story)
 
