@@ -527,12 +527,13 @@ def test_a_look_that_takes_too_long_does_no_harm() -> None:
         queue, runs = watch_queue(world), world.ports.runs
         gate = Gate(runs, "find")
         world.ports = world.storage._ports = world.ports._replace(runs=gate)
-        slow = await reconciling(world)
         await world.advance(T)
+        slow = await reconciling(world)
+        await world.advance(EVERY)
         assert gate.waiting.is_set()
         world.ports = world.storage._ports = world.ports._replace(runs=runs)
         quick = await reconciling(world)
-        await world.advance(3 * EVERY)
+        await world.advance(4 * EVERY)
         assert len(queue.times) == 2
         gate.open.set()
         await world.advance(EVERY)
