@@ -12,6 +12,8 @@ from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.worker import Worker
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
 
 
@@ -24,6 +26,8 @@ class Adapter(FlowClient):
         clock: The time.
         identifiers: Where fresh ids come from.
         longest_look_seconds: Between two looks at a run that somebody waits for.
+        codec: Encodes payloads before they are stored; all that work on the same runs have it.
+        telemetry: Is told what is counted and timed.
         worker_options: What :class:`Worker` takes: ``concurrency``, ``lease_seconds``,
             ``drain_timeout_seconds`` and so on.
     """
@@ -36,6 +40,8 @@ class Adapter(FlowClient):
         clock: Clock,
         identifiers: Identifiers,
         longest_look_seconds: float = LONGEST_LOOK_SECONDS,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
         **worker_options: Any,
     ) -> None:
         super().__init__(
@@ -44,6 +50,8 @@ class Adapter(FlowClient):
             clock=clock,
             identifiers=identifiers,
             longest_look_seconds=longest_look_seconds,
+            codec=codec,
+            telemetry=telemetry,
         )
         self._worker_options = worker_options
         self._worker: Worker | None = None
@@ -82,6 +90,8 @@ class Adapter(FlowClient):
             self._options,
             clock=self._clock,
             identifiers=self._identifiers,
+            codec=self._codec,
+            telemetry=self._telemetry,
             **self._worker_options,
         )
 

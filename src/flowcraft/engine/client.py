@@ -32,7 +32,9 @@ from flowcraft.engine.station import Station
 from flowcraft.engine.stored import RunPage, StoredRun, summary_of
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunNotFound, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
 from flowcraft.ports.runs import Head, Query
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
 
 FIRST_LOOK_SECONDS = 0.01
@@ -69,6 +71,8 @@ class FlowClient:
         clock: The time.
         identifiers: Where fresh ids come from.
         longest_look_seconds: Between two looks at a run that somebody waits for.
+        codec: Encodes payloads before they are stored; all that work on the same runs have it.
+        telemetry: Is told what is counted.
     """
 
     def __init__(
@@ -79,12 +83,16 @@ class FlowClient:
         clock: Clock,
         identifiers: Identifiers,
         longest_look_seconds: float = LONGEST_LOOK_SECONDS,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._longest_look_seconds = longest_look_seconds
         self._open_ports = open_ports
         self._options = options
         self._clock = clock
         self._identifiers = identifiers
+        self._codec = codec
+        self._telemetry = telemetry
         self._stack = AsyncExitStack()
         self._station: Station | None = None
 
@@ -100,6 +108,8 @@ class FlowClient:
             clock=self._clock,
             identifiers=self._identifiers,
             longest_look_seconds=self._longest_look_seconds,
+            codec=self._codec,
+            telemetry=self._telemetry,
         )
 
     async def __aenter__(self) -> Self:
@@ -122,7 +132,14 @@ class FlowClient:
     async def _opened(self) -> Station:
         if self._station is None:
             ports = await self._stack.enter_async_context(self._open_ports())
-            self._station = Station(ports, self._options, self._clock, self._identifiers)
+            self._station = Station(
+                ports,
+                self._options,
+                self._clock,
+                self._identifiers,
+                codec=self._codec,
+                telemetry=self._telemetry,
+            )
         return self._station
 
     # -- starting ---------------------------------------------------------------------------

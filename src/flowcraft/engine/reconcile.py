@@ -34,7 +34,7 @@ from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.places import ATTEMPTS, place_of
 from flowcraft.engine.station import Station
-from flowcraft.errors import RunNotFound
+from flowcraft.errors import CodecError, RunNotFound
 from flowcraft.ports.runs import Change, Head, Query, Record
 
 logger = logging.getLogger("flowcraft.reconciler")
@@ -141,6 +141,10 @@ class Reconciler:
             scanned += 1
             try:
                 sent = await self._look_at(head)
+            except CodecError as error:
+                logger.error("Run '%s' cannot be reconciled: %s", head.run_id, error)
+                failed += 1
+                continue
             except Exception:
                 logger.exception("Run '%s' cannot be reconciled", head.run_id)
                 failed += 1
@@ -194,6 +198,7 @@ class Reconciler:
         if not sent:
             await self._backoff.sent_nothing(found.state)
             return 1 if is_mended else None
+        self._station.measures.resent(ledger, sent)
         logger.warning("Run '%s' was stuck: %d messages were sent again", head.run_id, sent)
         return sent
 

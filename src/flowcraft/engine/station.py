@@ -6,13 +6,16 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from typing import cast
+from functools import partial
 
 from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.plan import Plan, build_plan
 from flowcraft.engine.bus import Tails
+from flowcraft.engine.coding import coded
+from flowcraft.engine.encoded import plain
 from flowcraft.engine.jobs import Job, write_job
 from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.measuring import Measures
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Implementation
 from flowcraft.engine.options import RuntimeOptions
@@ -21,7 +24,9 @@ from flowcraft.engine.tape import Tape
 from flowcraft.engine.threads import DaemonThreads
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
 from flowcraft.ports.queue import Outgoing
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import Ports
 
 OPEN_RUNS = 256
@@ -36,6 +41,11 @@ class Station:
         options: What the runtime was given: implementations, blueprints, serializer, …
         clock: The time.
         identifiers: Where fresh ids come from.
+        codec: Encodes payloads on their way to queue and stores.
+        telemetry: Is told what is counted and timed.
+
+    Attributes:
+        measures: Counts and times, for the telemetry.
     """
 
     def __init__(
@@ -44,8 +54,14 @@ class Station:
         options: RuntimeOptions,
         clock: Clock,
         identifiers: Identifiers,
+        *,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
+        if codec is not None:
+            ports = coded(ports, codec)
         self.queue, self.runs, self.blobs, self.coordination = ports
+        self.measures = Measures(telemetry, clock)
         self.options = options
         self.clock = clock
         self.identifiers = identifiers
@@ -75,12 +91,15 @@ class Station:
 
     def be_patient(self, seconds: float) -> None:
         """Repeat calls of the ports, for so long, while their trouble may pass."""
-        ports = (
-            Patient(port, self.clock, self.sleep_until, seconds)
-            for port in (self.queue, self.runs, self.blobs, self.coordination)
-        )
-        # They have every method of what is behind them.
-        self.queue, self.runs, self.blobs, self.coordination = cast("Ports", tuple(ports))
+        for name in Ports._fields:
+            patient = Patient(
+                getattr(self, name),
+                self.clock,
+                self.sleep_until,
+                seconds,
+                partial(self.measures.retried, name),
+            )
+            setattr(self, name, patient)  # it has every method of what is behind it
 
     def attach(self) -> None:
         """Remember the running event loop."""
@@ -156,10 +175,11 @@ class Station:
 
         Raises:
             FlowcraftError: Nobody has stored it.
+            CodecError: It is encoded, and cannot be decoded here.
         """
         found = self._plans.get(hash_)
         if found is None:
-            text = await self.blobs.get(_snapshot_key(hash_))
+            text = await self._text(_snapshot_key(hash_))
             if text is None:
                 raise FlowcraftError(
                     f"The blueprint with the hash {hash_} is not stored: the run cannot be read."
@@ -185,10 +205,14 @@ class Station:
         known = self.options.blueprints.get(blueprint_id)
         if known is not None:
             return known
-        hash_ = await self.blobs.get(_latest_key(blueprint_id))
+        hash_ = await self._text(_latest_key(blueprint_id))
         if hash_ is None:
             return None
         return (await self.plan(hash_))[0].blueprint
+
+    async def _text(self, key: str) -> str | None:
+        text = await self.blobs.get(key)
+        return None if text is None else plain(text, f"The text '{key}'")
 
     def _planned(self, blueprint: WorkflowBlueprint) -> tuple[Plan, Tape]:
         codec_for = self.options.serializer.codec_for

@@ -15,6 +15,7 @@ from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.heartbeat import Beat, Heartbeat
 from flowcraft.engine.jobs import Job, UnreadableJob, read_job
 from flowcraft.engine.ledger import Gap
+from flowcraft.engine.measuring import JobOutcome
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.places import AttemptCommand, node_index_of
 from flowcraft.engine.reconcile import stalled_seconds
@@ -22,9 +23,12 @@ from flowcraft.engine.rounds import Rounds
 from flowcraft.engine.station import Station
 from flowcraft.engine.strand import Leave, PutOff, Strand
 from flowcraft.engine.watch import WATCH
+from flowcraft.errors import CodecError
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
 from flowcraft.ports.queue import Delivery
 from flowcraft.ports.runs import Held
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
 
 logger = logging.getLogger("flowcraft.worker")
@@ -60,6 +64,8 @@ class Worker:
             together; ``None`` for no looks by this one.
         stalled_threshold_seconds: How long nothing happens in a run before it counts as stuck;
             at least two leases. By default 300 s, or four leases if that is more.
+        codec: Encodes payloads before they are stored; all that work on the same runs have it.
+        telemetry: Is told what is counted and timed.
         heartbeat: Whether leases are prolonged; tests in virtual time do without.
 
     Raises:
@@ -80,6 +86,8 @@ class Worker:
         implementation_timeout_seconds: float = DEFAULT_IMPLEMENTATION_SECONDS,
         reconcile_every_seconds: float | None = DEFAULT_RECONCILE_SECONDS,
         stalled_threshold_seconds: float | None = None,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
         heartbeat: bool = True,
     ) -> None:
         for name, value in (
@@ -101,6 +109,8 @@ class Worker:
         self.implementation_timeout_seconds = implementation_timeout_seconds
         self._reconcile_every_seconds = reconcile_every_seconds
         self._stalled_seconds = stalled_seconds(stalled_threshold_seconds, lease_seconds)
+        self._codec = codec
+        self._telemetry = telemetry
         self._with_heartbeat = heartbeat
         self.draining = False
         self._station: Station | None = None
@@ -141,7 +151,14 @@ class Worker:
         """Begin to take messages; returns once the queue is being polled."""
         self._loop = asyncio.get_running_loop()
         ports = await self._stack.enter_async_context(self._open_ports())
-        station = Station(ports, self._options, self._clock, self._identifiers)
+        station = Station(
+            ports,
+            self._options,
+            self._clock,
+            self._identifiers,
+            codec=self._codec,
+            telemetry=self._telemetry,
+        )
         station.attach()
         station.be_patient(self.lease_seconds)
         self._station = station
@@ -229,6 +246,7 @@ class Worker:
                 logger.exception("The queue could not be read; trying again")
                 await self.station.sleep_until(self._clock.now() + TROUBLE_PAUSE_SECONDS)
                 continue
+            self.station.measures.received(len(deliveries))
             for delivery in deliveries:
                 self._begin(delivery)
 
@@ -246,35 +264,53 @@ class Worker:
     async def handle(self, delivery: Delivery) -> None:
         """Carry on with what a message stands for; it is deleted last, or left."""
         try:
-            job = read_job(delivery.body, self._options.serializer)
+            job = self._read(delivery)
         except UnreadableJob as error:
-            if delivery.id not in self._reported:
-                self._reported.add(delivery.id)
-                logger.error("Message %s is left on the queue: %s", delivery.id, error)
+            self._report(delivery.id, f"Message {delivery.id} is left on the queue: {error}")
+            self.station.measures.handled("unreadable")
             return
         strand = Strand(self, job)
         task = asyncio.current_task()
         if task is not None and task in self._strands:
             self._strands[task] = (strand, delivery.handle)
-        await self._work(strand, delivery)
+        outcome = await self._work(strand)
+        self.station.measures.handled(outcome, job.blueprint_id)
+        if outcome in ("done", "put_off"):
+            self._delete_soon(delivery.handle)
 
-    async def _work(self, strand: Strand, delivery: Delivery) -> None:
+    def _read(self, delivery: Delivery) -> Job:
+        if delivery.problem is not None:
+            raise UnreadableJob(delivery.problem)
+        return read_job(delivery.body, self._options.serializer)
+
+    def _report(self, about: str, text: str) -> None:
+        """Log an error that comes back with a message, once."""
+        if about not in self._reported:
+            self._reported.add(about)
+            logger.error("%s", text)
+
+    async def _work(self, strand: Strand) -> JobOutcome:
+        run_id = strand.job.run_id
         try:
             await strand.work()
         except PutOff as off:
-            job = off.job or strand.job
-            await self._put_off(job, off.seconds)
+            await self._put_off(off.job or strand.job, off.seconds)
+            return "put_off"
         except Leave:
-            return
+            return "left"
         except Gap:
             # Another process wrote while this one was reading: look at it anew.
             self.station.forget(strand.ledger)
             await self._put_off(strand.job, 0.0)
+            return "put_off"
+        except CodecError as error:
+            self._report(run_id, f"Run '{run_id}' is left to other workers: {error}")
+            return "left"
         except Exception:
             # Trouble with a store or the queue never fails a run: the message comes again.
-            logger.exception("Run '%s': trouble; the message comes again", strand.job.run_id)
-            return
-        self._delete_soon(delivery.handle)
+            logger.exception("Run '%s': trouble; the message comes again", run_id)
+            return "trouble"
+        return "done"
 
     def _delete_soon(self, handle: str) -> None:
         """Delete a message, together with those that others are done with by then."""
