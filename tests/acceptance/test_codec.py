@@ -59,7 +59,8 @@ def readable(path: Path) -> bytes:
 
 def adapter(path: Path, codec: ToyCodec | None) -> SqliteAdapter:
     """An adapter that knows the flows."""
-    return SqliteAdapter(path, FlowRuntime(flows=flow()).options, codec=codec)
+    options = FlowRuntime(flows=flow()).options
+    return SqliteAdapter(path, options, codec=codec, poll_seconds=0.05)
 
 
 async def until_it_waits(client: Any) -> None:
