@@ -6,6 +6,7 @@ from os import PathLike
 
 from flowcraft.engine import client as engine
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.ports.codec import Codec
 from flowcraft.sqlite import Durability, SqliteAdapter
 
 __all__ = ["FlowClient"]
@@ -24,6 +25,7 @@ class FlowClient(engine.FlowClient):
         runtime_options: RuntimeOptions | None = None,
         *,
         durability: Durability = "normal",
+        codec: Codec | None = None,
     ) -> engine.FlowClient:
         """A client of the runs in an SQLite file.
 
@@ -32,5 +34,6 @@ class FlowClient(engine.FlowClient):
             runtime_options: Needed only for blueprints that no worker knows yet, and for types
                 that were registered with the serializer.
             durability: As for :class:`SqliteAdapter`.
+            codec: The one that the workers have.
         """
-        return SqliteAdapter.client_of(path, runtime_options, durability=durability)
+        return SqliteAdapter.client_of(path, runtime_options, durability=durability, codec=codec)

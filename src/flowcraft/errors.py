@@ -21,7 +21,8 @@
     │   ├── StorageFull             there is no space left
     │   ├── StorageUnavailable      it cannot be opened, read or written here
     │   ├── StorageCorrupt          it is damaged, or not what it should be
-    │   └── StorageTooNew           a newer version of this package wrote it
+    │   ├── StorageTooNew           a newer version of this package wrote it
+    │   └── CodecError              what it holds is encoded, and cannot be decoded here
     └── RunError                    a request about a run makes no sense, or its result is asked for
         ├── RunNotFound             no run has this id
         ├── InvalidRunState         the run is not in a state in which this can be done
@@ -181,6 +182,12 @@ class StorageCorrupt(StorageError):
 
 class StorageTooNew(StorageError):
     """The database was written by a newer version of this package."""
+
+    disposition: ClassVar[Disposition] = "fail"
+
+
+class CodecError(StorageError):
+    """What is stored is encoded, and this process lacks the codec or its key."""
 
     disposition: ClassVar[Disposition] = "fail"
 

@@ -6,12 +6,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
+from flowcraft.adapters.memory import (
+    MemoryBlobs,
+    MemoryCoordination,
+    MemoryQueue,
+    MemoryRuns,
+)
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.worker import DEFAULT_LEASE_SECONDS
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import Ports
 
 __all__ = ["MemoryAdapter", "MemoryStorage"]
@@ -37,6 +44,7 @@ class MemoryStorage:
             MemoryQueue(self.clock, visibility_seconds=visibility_seconds),
             MemoryRuns(self.clock),
             MemoryBlobs(),
+            MemoryCoordination(self.clock),
         )
 
     @asynccontextmanager
@@ -51,6 +59,8 @@ class MemoryAdapter(Adapter):
     Args:
         runtime_options: ``FlowRuntime.options``: implementations, blueprints and the rest.
         storage: What it shares with other adapters.
+        codec: Encodes payloads before they are kept, and decodes what is read.
+        telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
         identifiers: Another source of ids, for tests.
         worker_options: ``concurrency`` (10), ``lease_seconds`` (30), ``drain_timeout_seconds``
@@ -62,6 +72,8 @@ class MemoryAdapter(Adapter):
         runtime_options: RuntimeOptions,
         *,
         storage: MemoryStorage | None = None,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,
         **worker_options: Any,
@@ -74,5 +86,7 @@ class MemoryAdapter(Adapter):
             clock=clock or storage.clock,
             identifiers=identifiers or SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,
+            codec=codec,
+            telemetry=telemetry,
             **worker_options,
         )

@@ -11,6 +11,7 @@ from flowcraft.adapters.sqlite import (
     Database,
     Durability,
     SqliteBlobs,
+    SqliteCoordination,
     SqliteQueue,
     SqliteRuns,
 )
@@ -20,6 +21,8 @@ from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.worker import DEFAULT_LEASE_SECONDS
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts, Ports
 
 __all__ = ["Durability", "SqliteAdapter"]
@@ -38,6 +41,9 @@ class SqliteAdapter(Adapter):
         durability: With ``"normal"`` what is written outlives the process, however it ends;
             with ``"full"`` a loss of power too, at the price of a wait for the disk each time.
         lease_seconds: How long a worker that is gone keeps others from what it was doing.
+        codec: Encodes payloads before they are written to the file, and decodes what is read. All
+            processes that work on the file, clients included, are given the same.
+        telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
         identifiers: Another source of ids, for tests.
         worker_options: ``concurrency`` (10), ``drain_timeout_seconds`` (25) and what else a
@@ -54,6 +60,8 @@ class SqliteAdapter(Adapter):
         *,
         durability: Durability = "normal",
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,
         **worker_options: Any,
@@ -65,6 +73,8 @@ class SqliteAdapter(Adapter):
             clock=clock,
             identifiers=identifiers or SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,
+            codec=codec,
+            telemetry=telemetry,
             lease_seconds=lease_seconds,
             **worker_options,
         )
@@ -75,6 +85,7 @@ class SqliteAdapter(Adapter):
         runtime_options: RuntimeOptions | None = None,
         *,
         durability: Durability = "normal",
+        codec: Codec | None = None,
     ) -> FlowClient:
         """A client of the runs in a file, which runs no node: ``FlowClient.sqlite`` gives it."""
         clock = SystemClock()
@@ -84,6 +95,7 @@ class SqliteAdapter(Adapter):
             clock=clock,
             identifiers=SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,
+            codec=codec,
         )
 
 
@@ -97,6 +109,7 @@ def _opener(
                 SqliteQueue(database, visibility_seconds=visibility_seconds),
                 SqliteRuns(database),
                 SqliteBlobs(database),
+                SqliteCoordination(database),
             )
 
     return open_ports

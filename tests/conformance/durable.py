@@ -14,8 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
-from flowcraft.adapters.sqlite import Database, SqliteBlobs, SqliteQueue, SqliteRuns
+from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue, MemoryRuns
+from flowcraft.adapters.sqlite import (
+    Database,
+    SqliteBlobs,
+    SqliteCoordination,
+    SqliteQueue,
+    SqliteRuns,
+)
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.adapter import Adapter
@@ -125,7 +131,12 @@ async def in_a_file() -> AsyncIterator[OpenPorts]:
         @asynccontextmanager
         async def open_ports() -> AsyncIterator[Ports]:
             with Database(Path(directory) / "runs.db", clock) as database:
-                yield Ports(SqliteQueue(database), SqliteRuns(database), SqliteBlobs(database))
+                yield Ports(
+                    SqliteQueue(database),
+                    SqliteRuns(database),
+                    SqliteBlobs(database),
+                    SqliteCoordination(database),
+                )
 
         yield open_ports
 
@@ -137,7 +148,7 @@ OpenStorage = Callable[[], AbstractAsyncContextManager[OpenPorts]]
 async def in_memory() -> AsyncIterator[OpenPorts]:
     """Queue and stores in memory."""
     clock = SystemClock()
-    ports = Ports(MemoryQueue(clock), MemoryRuns(clock), MemoryBlobs())
+    ports = Ports(MemoryQueue(clock), MemoryRuns(clock), MemoryBlobs(), MemoryCoordination(clock))
 
     @asynccontextmanager
     async def open_ports() -> AsyncIterator[Ports]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
-from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
+from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue, MemoryRuns
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import (
@@ -216,16 +218,120 @@ class KeepsTexts(MemoryBlobs):
         return
 
 
+class OverwritesTexts(MemoryCoordination):
+    """A key that is taken is taken over."""
+
+    async def set_if_not_exist(
+        self, key: str, value: str, *, ttl_seconds: float | None = None
+    ) -> bool:
+        self._items.pop(key, None)
+        return await super().set_if_not_exist(key, value, ttl_seconds=ttl_seconds)
+
+
+class LetsTheSameTextIn(MemoryCoordination):
+    """Who sets what is there already is told that it was set."""
+
+    async def set_if_not_exist(
+        self, key: str, value: str, *, ttl_seconds: float | None = None
+    ) -> bool:
+        was_set = await super().set_if_not_exist(key, value, ttl_seconds=ttl_seconds)
+        return was_set or await self.get(key) == value
+
+
+class KeepsTheExpired(MemoryCoordination):
+    """What has expired is there until somebody has removed it, as in a table with a late sweep."""
+
+    def _get(self, key: str) -> str | int | None:
+        value, _ = self._items.get(key, (None, 0.0))
+        return value
+
+    def _clear(self) -> None:
+        return
+
+
+class NeverExpires(MemoryCoordination):
+    """The time of texts is not looked at."""
+
+    async def set_if_not_exist(
+        self, key: str, value: str, *, ttl_seconds: float | None = None
+    ) -> bool:
+        return await super().set_if_not_exist(key, value)
+
+
+class ProlongsForAnybody(MemoryCoordination):
+    """Whoever asks prolongs, whatever the text."""
+
+    async def extend_ttl(self, key: str, value: str, ttl_seconds: float) -> bool:
+        there = await self.get(key)
+        return isinstance(there, str) and await super().extend_ttl(key, there, ttl_seconds)
+
+
+class RevivesTheExpired(MemoryCoordination):
+    """An owner that is late gets its text back, as long as nobody else has set one."""
+
+    async def extend_ttl(self, key: str, value: str, ttl_seconds: float) -> bool:
+        if self._items.get(key, ("",))[0] == value:
+            self._items[key] = (value, self._clock.now() + ttl_seconds)
+            return True
+        return False
+
+
+class ProlongsFromTheEnd(MemoryCoordination):
+    """Time is added to what was left."""
+
+    async def extend_ttl(self, key: str, value: str, ttl_seconds: float) -> bool:
+        left = self._items.get(key, ("", 0.0))[1] - self._clock.now()
+        return await super().extend_ttl(key, value, left + ttl_seconds)
+
+
+class DeletesForAnybody(MemoryCoordination):
+    """The text that is to be deleted is not compared."""
+
+    async def delete(self, key: str, value: str | None = None) -> bool:
+        return await super().delete(key)
+
+
+class LosesCounts(MemoryCoordination):
+    """A number is read, and written a turn of the loop later."""
+
+    async def increment(self, key: str, by: int = 1, *, ttl_seconds: float | None = None) -> int:
+        number = await self.get(key) or 0
+        await asyncio.sleep(0)
+        if not isinstance(number, int):
+            raise ValueError
+        self._items.setdefault(key, (0, math.inf))
+        self._items[key] = (number, self._items[key][1])
+        return await super().increment(key, by, ttl_seconds=ttl_seconds)
+
+
+class KeepsTheFirstTime(MemoryCoordination):
+    """A counter expires when its first call said."""
+
+    async def increment(self, key: str, by: int = 1, *, ttl_seconds: float | None = None) -> int:
+        is_new = await self.get(key) is None
+        return await super().increment(key, by, ttl_seconds=ttl_seconds if is_new else None)
+
+
+class CountsTexts(MemoryCoordination):
+    """A text that looks like a number is one."""
+
+    async def increment(self, key: str, by: int = 1, *, ttl_seconds: float | None = None) -> int:
+        value, expires_at = self._items.get(key, (0, math.inf))
+        self._items[key] = (int(value), expires_at)
+        return await super().increment(key, by, ttl_seconds=ttl_seconds)
+
+
 def failures(
     queue: type[MemoryQueue] = MemoryQueue,
     runs: type[MemoryRuns] = MemoryRuns,
     blobs: type[MemoryBlobs] = MemoryBlobs,
+    coordination: type[MemoryCoordination] = MemoryCoordination,
 ) -> set[str]:
     """The cases that adapters do not pass."""
 
     @asynccontextmanager
     async def open_storage(clock: VirtualClock) -> AsyncIterator[Connect]:
-        ports = Ports(queue(clock), runs(clock), blobs())
+        ports = Ports(queue(clock), runs(clock), blobs(), coordination(clock))
 
         async def connect() -> Ports:
             return ports
@@ -299,6 +405,31 @@ def test_a_broken_store_of_runs_is_found(runs: type[MemoryRuns], case: str) -> N
 def test_a_broken_store_of_texts_is_found(blobs: type[MemoryBlobs], case: str) -> None:
     """Each mistake of a store of texts fails the case that is about it."""
     assert case in failures(blobs=blobs)
+
+
+@pytest.mark.parametrize(
+    ("coordination", "case"),
+    [
+        (OverwritesTexts, "a_text_is_set_once"),
+        (OverwritesTexts, "of_many_one_sets_it"),
+        (LetsTheSameTextIn, "a_text_is_set_once"),
+        (KeepsTheExpired, "a_text_expires"),
+        (KeepsTheExpired, "a_counter_expires"),
+        (NeverExpires, "a_text_expires"),
+        (ProlongsForAnybody, "nobody_else_prolongs_it"),
+        (RevivesTheExpired, "an_owner_that_is_late_has_lost_it"),
+        (ProlongsFromTheEnd, "an_owner_prolongs_its_text"),
+        (DeletesForAnybody, "a_deleted_text_frees_its_key"),
+        (LosesCounts, "a_count_loses_nothing"),
+        (KeepsTheFirstTime, "counting_sets_the_time"),
+        (CountsTexts, "texts_and_counters_do_not_mix"),
+    ],
+)
+def test_a_broken_store_of_locks_is_found(
+    coordination: type[MemoryCoordination], case: str
+) -> None:
+    """Each mistake of a store of locks and counters fails the case that is about it."""
+    assert case in failures(coordination=coordination)
 
 
 def test_every_case_says_what_it_shows() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft.adapters.memory import MemoryBlobs, MemoryQueue, MemoryRuns
+from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue, MemoryRuns
 from flowcraft.adapters.system import SystemClock
 from flowcraft.ports.queue import Outgoing
 from flowcraft.testing import VirtualClock
@@ -26,7 +26,7 @@ ROUNDS = 50
 @asynccontextmanager
 async def open_storage(clock: VirtualClock) -> AsyncIterator[Connect]:
     """The objects are the storage, so every client has the same ones."""
-    ports = Ports(MemoryQueue(clock), MemoryRuns(clock), MemoryBlobs())
+    ports = Ports(MemoryQueue(clock), MemoryRuns(clock), MemoryBlobs(), MemoryCoordination(clock))
 
     async def connect() -> Ports:
         return ports

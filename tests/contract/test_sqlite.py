@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from flowcraft.adapters.sqlite import Database, SqliteBlobs, SqliteQueue, SqliteRuns
+from flowcraft.adapters.sqlite import (
+    Database,
+    SqliteBlobs,
+    SqliteCoordination,
+    SqliteQueue,
+    SqliteRuns,
+)
 from flowcraft.errors import StorageError
 from flowcraft.ports.queue import Outgoing
 from flowcraft.testing import VirtualClock
@@ -28,7 +34,12 @@ def test_the_contract_is_kept(case: Case, tmp_path: Path) -> None:
 
             async def connect() -> Ports:
                 database = databases.enter_context(Database(tmp_path / "runs.db", clock))
-                return Ports(SqliteQueue(database), SqliteRuns(database), SqliteBlobs(database))
+                return Ports(
+                    SqliteQueue(database),
+                    SqliteRuns(database),
+                    SqliteBlobs(database),
+                    SqliteCoordination(database),
+                )
 
             yield connect
 

@@ -20,12 +20,14 @@ from flowcraft.adapters.sqlite import (
     Database,
     Durability,
     SqliteBlobs,
+    SqliteCoordination,
     SqliteQueue,
     SqliteRuns,
     schema,
 )
 from flowcraft.adapters.sqlite import connection as connection_module
 from flowcraft.adapters.sqlite.connection import Execute
+from flowcraft.adapters.sqlite.coordination import CLEARED_AT_ONCE
 from flowcraft.adapters.sqlite.listing import list_runs
 from flowcraft.adapters.system import SystemClock
 from flowcraft.errors import (
@@ -226,22 +228,54 @@ def test_an_older_version_is_brought_forward(path: Path, monkeypatch: pytest.Mon
     assert plain_value(path, "PRAGMA user_version") == len(more)
 
 
-def test_a_file_of_the_first_version_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that was written to the first version's tables is there in this one's, and listed."""
-    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
-    monkeypatch.setattr(schema, "VERSION", 1)
-    Database(path, CLOCK).close()
+WRITTEN_IN_VERSION_1 = (
+    """
+    INSERT INTO runs (run_id, epoch, blueprint_id, blueprint_hash, status, stopping, created_at,
+                      updated_at, tags)
+    VALUES ('run', 'epoch', 'blueprint', 'hash', 'running', 0, 1, 1, '')
+    """,
+    "INSERT INTO facts (run_id, number, at, thread, data) VALUES ('run', 0, 1, 't', 'begin')",
+)
+
+
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+def test_a_file_of_each_version_is_brought_forward(
+    path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """A file that an earlier version of the package made has all tables once it is opened."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
+        earlier.setattr(schema, "VERSION", version)
+        Database(path, CLOCK).close()
     old = plain(path)
-    old.execute(
-        "INSERT INTO runs VALUES ('run', 'e', 'b', 'h', 'running', 0, NULL, 1, 1, NULL, '', NULL)"
-    )
-    old.execute("INSERT INTO facts VALUES ('run', 0, 1, 't', 'begin', NULL)")
-    old.commit()
+    for statement in WRITTEN_IN_VERSION_1:
+        old.execute(statement)
     old.close()
-    monkeypatch.undo()
     with Database(path, CLOCK) as database:
         assert [head.run_id for head in drive(SqliteRuns(database).find(Query()))] == ["run"]
-        assert drive(log(SqliteRuns(database), "run")) == ["begin"]
+        assert drive(log(SqliteRuns(database))) == ["begin"]
+        assert drive(SqliteCoordination(database).increment("key")) == 1
+    Database(path.with_name("new.db"), CLOCK).close()
+    tables = "SELECT group_concat(sql) FROM (SELECT sql FROM sqlite_schema ORDER BY name)"
+    assert plain_value(path, tables) == plain_value(path.with_name("new.db"), tables)
+
+
+def test_what_has_expired_is_removed_in_passing(path: Path) -> None:
+    """Whoever sets or counts something removes what has expired, some of it each time."""
+    clock = VirtualClock()
+
+    async def work(store: SqliteCoordination) -> None:
+        for number in range(CLEARED_AT_ONCE + 5):
+            await store.set_if_not_exist(str(number), "", ttl_seconds=1)
+        await store.set_if_not_exist("stays", "")
+        clock.advance(1)
+        await store.increment("counter", ttl_seconds=1)
+        assert plain_value(path, "SELECT count(*) FROM coordination") == 5 + 2
+        await store.set_if_not_exist("more", "")
+        assert plain_value(path, "SELECT count(*) FROM coordination") == 3
+
+    with Database(path, clock) as database:
+        drive(work(SqliteCoordination(database)))
 
 
 def test_a_migration_is_done_as_a_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

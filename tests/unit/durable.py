@@ -14,14 +14,16 @@ from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.core.plan import Key
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.coding import Coder
 from flowcraft.engine.facts import read_fact
 from flowcraft.engine.heartbeat import Heartbeat
-from flowcraft.engine.jobs import Job, read_job, write_job
+from flowcraft.engine.jobs import Job, read_job, with_event, write_job
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.stored import StoredRun
 from flowcraft.engine.watch import WATCH
 from flowcraft.engine.worker import Worker
 from flowcraft.memory import MemoryStorage
+from flowcraft.ports.codec import Codec
 from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import Row
 from flowcraft.ports.together import Ports
@@ -119,7 +121,13 @@ class Process:
     ) -> None:
         self.life = life or Life()
         self._world = world
-        worker = {"heartbeat": False, "lease_seconds": LEASE_SECONDS, **worker}
+        worker = {
+            "heartbeat": False,
+            "lease_seconds": LEASE_SECONDS,
+            "reconcile_every_seconds": None,
+            "codec": world.codec,
+            **worker,
+        }
         self.worker = Worker(
             self._open,
             options,
@@ -136,7 +144,9 @@ class Process:
         yield Ports(*(Mortal(port, self.life) for port in self._world.ports))
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
-        others = (self.worker._poller, self.worker._deleting)
+        others = [self.worker._poller, self.worker._deleting]
+        if self.worker._rounds is not None:
+            others.append(self.worker._rounds._task)
         return [*self.worker._strands, *(task for task in others if task is not None)]
 
     def _fall(self) -> None:
@@ -172,13 +182,20 @@ class Process:
 class World:
     """A storage, processes that work on it, and a client, in virtual time.
 
+    Args:
+        visibility_seconds: How long a message that is being worked on is hidden from others.
+        codec: The codec that processes and the client have, unless they are given another.
+
     Attributes:
         bodies: How often the body of each node ran, by idempotency key.
         shard_items: Batches of more items than this are cut into shards.
     """
 
-    def __init__(self, *, visibility_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self, *, visibility_seconds: float = LEASE_SECONDS, codec: Codec | None = None
+    ) -> None:
         self.clock = VirtualClock()
+        self.codec = codec
         self.storage = MemoryStorage(self.clock, visibility_seconds)
         self.ports: Ports = self.storage._ports
         self.bodies: Counter[str] = Counter()
@@ -207,6 +224,7 @@ class World:
                 clock=self.clock,
                 identifiers=SystemIdentifiers(),
                 shard_items=self.shard_items,
+                codec=self.codec,
             )
         return self._client
 
@@ -325,12 +343,17 @@ class World:
     def messages(self) -> list[Job]:
         """All messages on the queue, in hand or not."""
         queued = self.ports.queue._messages.values()  # type: ignore[attr-defined]
-        return [read_job(each.body, self.runtime.options.serializer) for each in queued]
+        bodies = [with_event(each.body, self._decoded) for each in queued]
+        return [read_job(body, self.runtime.options.serializer) for body in bodies]
+
+    def _decoded(self, text: str) -> str:
+        return text if self.codec is None else Coder(self.codec).decode(text, "a text")
 
     def events(self, run_id: str) -> list[Any]:
         """What has happened in a run."""
         serializer = self.runtime.options.serializer
-        return [read_fact(fact.data, serializer).event for fact in self._runs[run_id].facts]
+        texts = [self._decoded(fact.data) for fact in self._runs[run_id].facts]
+        return [read_fact(text, serializer).event for text in texts]
 
     def doubled(self) -> list[str]:
         """Attempts that have more than one outcome in the record."""

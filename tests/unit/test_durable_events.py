@@ -13,7 +13,13 @@ import pytest
 
 from flowcraft import create_flow
 from flowcraft.adapters.memory import MemoryRuns
-from flowcraft.adapters.sqlite import Database, SqliteBlobs, SqliteQueue, SqliteRuns
+from flowcraft.adapters.sqlite import (
+    Database,
+    SqliteBlobs,
+    SqliteCoordination,
+    SqliteQueue,
+    SqliteRuns,
+)
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.core.correlation import Correlation
 from flowcraft.engine import correlating
@@ -38,7 +44,9 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         return
     with Database(tmp_path / "runs.db", there.clock) as database:
         queue = SqliteQueue(database, visibility_seconds=LEASE_SECONDS)
-        there.ports = Ports(queue, SqliteRuns(database), SqliteBlobs(database))
+        there.ports = Ports(
+            queue, SqliteRuns(database), SqliteBlobs(database), SqliteCoordination(database)
+        )
         there.storage._ports = there.ports
         yield there
 

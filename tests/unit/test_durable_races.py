@@ -16,7 +16,6 @@ from flowcraft.core.expressions import SafeEvaluator
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.heartbeat import Heartbeat
 from flowcraft.ports.queue import Outgoing
-from flowcraft.ports.together import Ports
 from flowcraft.testing.clock import START
 from tests.unit.durable import LEASE_SECONDS, Gate, Life, Process, World, play
 from tests.unit.runs import Ctx, turns
@@ -61,7 +60,7 @@ def test_a_heartbeat_that_comes_late_does_not_stop_the_next_node() -> None:
         process = await world.process()
         await world.settle()
         runs = Gate(world.ports.runs, "renew")
-        ports = Ports(world.ports.queue, runs, world.ports.blobs)
+        ports = world.ports._replace(runs=runs)
         heart = Heartbeat(world.storage.open_ports, process.worker, 30.0)
         beat = asyncio.ensure_future(heart.beat(ports))
         await runs.waiting.wait()

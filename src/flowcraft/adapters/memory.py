@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,81 @@ class MemoryBlobs:
         """Forget a text; one that is not there is no error."""
         with self._lock:
             self._texts.pop(key, None)
+
+
+# --- locks, counters, marks ----------------------------------------------------------------
+
+
+class MemoryCoordination:
+    """Texts and counters that expire, in a dict; who sets or counts removes what has expired.
+
+    Args:
+        clock: Decides what has expired.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._items: dict[str, tuple[str | int, float]] = {}
+
+    async def increment(self, key: str, by: int = 1, *, ttl_seconds: float | None = None) -> int:
+        """Add to a counter, which begins at 0; gives its new number.
+
+        Raises:
+            ValueError: The key holds a text.
+        """
+        with self._lock:
+            self._clear()
+            number, expires_at = self._items.get(key, (0, math.inf))
+            if not isinstance(number, int):
+                raise ValueError(f"'{key}' holds a text: it is no counter.")
+            if ttl_seconds is not None:
+                expires_at = self._clock.now() + ttl_seconds
+            self._items[key] = (number + by, expires_at)
+            return number + by
+
+    async def set_if_not_exist(
+        self, key: str, value: str, *, ttl_seconds: float | None = None
+    ) -> bool:
+        """Set a text where there is neither text nor counter; whether it was set."""
+        with self._lock:
+            self._clear()
+            if key in self._items:
+                return False
+            lasts = math.inf if ttl_seconds is None else ttl_seconds
+            self._items[key] = (value, self._clock.now() + lasts)
+            return True
+
+    async def extend_ttl(self, key: str, value: str, ttl_seconds: float) -> bool:
+        """Let a text live for so long from now on, if it is this one; whether it was."""
+        with self._lock:
+            if self._get(key) != value:
+                return False
+            self._items[key] = (value, self._clock.now() + ttl_seconds)
+            return True
+
+    async def delete(self, key: str, value: str | None = None) -> bool:
+        """Forget a key, with ``value`` only if it holds this text; whether there was something."""
+        with self._lock:
+            there = self._get(key)
+            if there is None or value not in (None, there):
+                return False
+            del self._items[key]
+            return True
+
+    async def get(self, key: str) -> str | int | None:
+        """The text, or the number of a counter; ``None`` where there is nothing."""
+        with self._lock:
+            return self._get(key)
+
+    def _get(self, key: str) -> str | int | None:
+        value, expires_at = self._items.get(key, (None, -math.inf))
+        return value if expires_at > self._clock.now() else None
+
+    def _clear(self) -> None:
+        now = self._clock.now()
+        for key in [key for key, (_, expires_at) in self._items.items() if expires_at <= now]:
+            del self._items[key]
 
 
 # --- messages ------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.worker import Worker
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
 
 
@@ -26,6 +28,8 @@ class Adapter(FlowClient):
         identifiers: Where fresh ids come from.
         longest_look_seconds: Between two looks at a run that somebody waits for.
         shard_items: Batches of more items than this are cut into records of so many each.
+        codec: Encodes payloads before they are stored; all that work on the same runs have it.
+        telemetry: Is told what is counted and timed.
         worker_options: What :class:`Worker` takes: ``concurrency``, ``lease_seconds``,
             ``drain_timeout_seconds`` and so on.
     """
@@ -39,6 +43,8 @@ class Adapter(FlowClient):
         identifiers: Identifiers,
         longest_look_seconds: float = LONGEST_LOOK_SECONDS,
         shard_items: int = SHARD_ITEMS,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
         **worker_options: Any,
     ) -> None:
         super().__init__(
@@ -48,6 +54,8 @@ class Adapter(FlowClient):
             identifiers=identifiers,
             longest_look_seconds=longest_look_seconds,
             shard_items=shard_items,
+            codec=codec,
+            telemetry=telemetry,
         )
         self._worker_options = worker_options
         self._worker: Worker | None = None
@@ -86,6 +94,8 @@ class Adapter(FlowClient):
             self._options,
             clock=self._clock,
             identifiers=self._identifiers,
+            codec=self._codec,
+            telemetry=self._telemetry,
             **self._worker_options,
         )
 

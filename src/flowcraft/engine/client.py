@@ -9,11 +9,10 @@ from types import TracebackType
 from typing import Any, Literal, Self, overload
 
 from flowcraft.core import events as ev
-from flowcraft.core.batches import unfinished
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.correlation import expected
-from flowcraft.core.plan import Key, Kind, index_of_key
-from flowcraft.core.state import CANCELLED, CHILD, FAILED, RunStatus
+from flowcraft.core.plan import Key
+from flowcraft.core.state import RunStatus
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering, correlating, rerun, wishes
 from flowcraft.engine.arguments import (
@@ -24,22 +23,20 @@ from flowcraft.engine.arguments import (
 )
 from flowcraft.engine.attempt import checked_action
 from flowcraft.engine.blocking import BlockingClient
-from flowcraft.engine.children import child_run_id
+from flowcraft.engine.family import read_head, read_run, remove_run
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.options import RuntimeOptions
-from flowcraft.engine.reconcile import (
-    DEFAULT_STALLED_SECONDS,
-    Reconciler,
-    ReconciliationStats,
-)
+from flowcraft.engine.reconcile import Reconciler, ReconciliationStats, stalled_seconds
 from flowcraft.engine.run import Run
-from flowcraft.engine.shards import SHARD_ITEMS, shard_id
+from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.stored import RunPage, StoredRun, summary_of
-from flowcraft.errors import FlowcraftError, InvalidRunState, RunNotFound, RunTimeout
+from flowcraft.errors import FlowcraftError, InvalidRunState, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
 from flowcraft.ports.runs import Head, Query
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
 
 FIRST_LOOK_SECONDS = 0.01
@@ -56,6 +53,8 @@ class FlowClient:
         identifiers: Where fresh ids come from.
         longest_look_seconds: Between two looks at a run that somebody waits for.
         shard_items: Batches of more items than this are cut into records of so many each.
+        codec: Encodes payloads before they are stored; all that work on the same runs have it.
+        telemetry: Is told what is counted.
     """
 
     def __init__(
@@ -67,6 +66,8 @@ class FlowClient:
         identifiers: Identifiers,
         longest_look_seconds: float = LONGEST_LOOK_SECONDS,
         shard_items: int = SHARD_ITEMS,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         if shard_items < 1:
             raise ValueError(f"shard_items is at least 1, not {shard_items}.")
@@ -76,6 +77,8 @@ class FlowClient:
         self._options = options
         self._clock = clock
         self._identifiers = identifiers
+        self._codec = codec
+        self._telemetry = telemetry
         self._stack = AsyncExitStack()
         self._station: Station | None = None
 
@@ -92,6 +95,8 @@ class FlowClient:
             identifiers=self._identifiers,
             longest_look_seconds=self._longest_look_seconds,
             shard_items=self._shard_items,
+            codec=self._codec,
+            telemetry=self._telemetry,
         )
 
     async def __aenter__(self) -> Self:
@@ -114,7 +119,14 @@ class FlowClient:
     async def _opened(self) -> Station:
         if self._station is None:
             ports = await self._stack.enter_async_context(self._open_ports())
-            self._station = Station(ports, self._options, self._clock, self._identifiers)
+            self._station = Station(
+                ports,
+                self._options,
+                self._clock,
+                self._identifiers,
+                codec=self._codec,
+                telemetry=self._telemetry,
+            )
         return self._station
 
     # -- starting ---------------------------------------------------------------------------
@@ -280,26 +292,10 @@ class FlowClient:
         return RunPage(tuple(map(summary_of, heads)), last)
 
     async def _head(self, run_id: str) -> Head:
-        station = await self._opened()
-        record = await station.runs.read(run_id, 1 << 60)
-        if record is None:
-            raise RunNotFound(f"There is no run '{run_id}'.")
-        _expect_whole(record.head)
-        return record.head
+        return await read_head(await self._opened(), run_id)
 
-    async def _read(self, run_id: str, epoch: str | None = None) -> Ledger:
-        """A run and its children, read now."""
-        station = await self._opened()
-        ledger = await station.read(run_id, epoch)
-        if ledger is None:
-            raise RunNotFound(f"There is no run '{run_id}'.")
-        _expect_whole(ledger.head)
-        for key, record in tuple(ledger.state.records.items()):
-            if record.status is CHILD:
-                child = await station.read(child_run_id(ledger, key, record.attempt), ledger.epoch)
-                if child is not None:
-                    ledger.children[key] = await self._read(child.run_id, ledger.epoch)
-        return ledger
+    async def _read(self, run_id: str) -> Ledger:
+        return await read_run(await self._opened(), run_id)
 
     # -- steering ---------------------------------------------------------------------------
 
@@ -457,16 +453,7 @@ class FlowClient:
         if not ledger.state.status.is_final:
             await wishes.ask(await self._opened(), ledger, ev.RetryRequested())
             return self._run(run_id)
-        nodes = ledger.plan.nodes
-        failed = {
-            nodes[index_of_key(key)].id
-            for key, record in ledger.state.records.items()
-            if record.status in (FAILED, CANCELLED)
-        }
-        # Of a batch the items run again that failed, not those that succeeded.
-        batches = unfinished(ledger.plan, ledger.state)
-        if not failed and not batches:
-            raise InvalidRunState(f"Run '{run_id}' has no failed node to retry.")
+        failed, batches = rerun.what_failed(ledger)
         # Asked twice, it is one new run.
         return await self._start_over(ledger, failed, {}, f"{run_id}~retry", batches)
 
@@ -546,14 +533,30 @@ class FlowClient:
         await wishes.ask(await self._opened(), ledger, ev.ContextPatched(tuple(writes)))
 
     async def reconcile(
-        self, *, stalled_threshold_seconds: float = DEFAULT_STALLED_SECONDS
+        self, *, stalled_threshold_seconds: float | None = None, force: bool = False
     ) -> ReconciliationStats:
         """Get runs going again that have something to do which nobody does.
 
+        Workers do so by themselves. By hand it is for when messages were lost, and somebody knows.
+
         Args:
-            stalled_threshold_seconds: How long nothing may have happened in such a run.
+            stalled_threshold_seconds: How long nothing may have happened in such a run, or how
+                long one of its timers may be overdue. By default 300 s, or four times as long as
+                the queue hides a delivery if that is more; at least twice as long.
+            force: Any threshold will do, and all that is outstanding is sent again: what was sent
+                again lately, timers that are not due yet, and what runs that rest wait for. Each
+                call makes another copy of all these messages.
+
+        Raises:
+            ValueError: The threshold is too short.
         """
-        return await Reconciler(await self._opened(), stalled_threshold_seconds).run()
+        station = await self._opened()
+        if force and stalled_threshold_seconds is not None:
+            seconds = stalled_threshold_seconds
+        else:
+            visibility = station.queue.visibility_seconds
+            seconds = stalled_seconds(stalled_threshold_seconds, visibility)
+        return await Reconciler(station, seconds, force=force).run()
 
     async def delete_run(self, run_id: str) -> None:
         """Forget a run that is over, with its child runs.
@@ -569,31 +572,10 @@ class FlowClient:
                 f"Run '{run_id}' is {head.row.status}: only a run that is over can be deleted. "
                 "Cancel it first."
             )
-        await self._remove(station, await self._read(run_id))
-
-    async def _remove(self, station: Station, ledger: Ledger) -> None:
-        """Forget a run, its children first: without it nobody would find them."""
-        for key, record in ledger.state.records.items():
-            if ledger.plan.nodes[index_of_key(key)].kind is Kind.SUBFLOW:
-                for attempt in range(1, record.attempt + 1):
-                    child_id = child_run_id(ledger, key, attempt)
-                    child = await station.read(child_id, ledger.epoch)
-                    if child is not None:
-                        await self._remove(station, child)
-        for key, first in ledger.state.shards:
-            await station.runs.remove(shard_id(ledger, key, first), ledger.epoch)
-        await station.runs.remove(ledger.run_id, ledger.epoch)
+        await remove_run(station, await self._read(run_id))
 
     async def _live(self, run_id: str) -> Ledger:
         ledger = await self._read(run_id)
         if ledger.state.status.is_final:
             raise InvalidRunState(f"Run '{run_id}' is {ledger.state.status}: it is over.")
         return ledger
-
-
-def _expect_whole(head: Head) -> None:
-    if head.is_part:
-        raise RunNotFound(
-            f"'{head.run_id}' is no run but a part of one, some items of a batch. Name the run "
-            "that the batch belongs to."
-        )

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from flowcraft.core import events as ev
 from flowcraft.engine.added_nodes import read_nodes
+from flowcraft.engine.encoded import plain
 from flowcraft.engine.saved import error_data, key_data, read_error, read_key
 from flowcraft.engine.serializer import Serializer
 from flowcraft.engine.tape import Recording
@@ -130,8 +131,9 @@ def read_fact(text: str, serializer: Serializer) -> Told:
 
     Raises:
         SerializationError: It was written by a newer version, or is damaged.
+        CodecError: It is encoded.
     """
-    data = serializer.loads(text)
+    data = serializer.loads(plain(text, "The fact"))
     if not isinstance(data, list) or len(data) != 3 or not isinstance(data[0], int):
         raise SerializationError("This is not a fact of a run.")
     if data[0] > FORMAT:

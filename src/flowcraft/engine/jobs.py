@@ -9,13 +9,15 @@ somebody's wish, the end of a child run).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from flowcraft.core import events as ev
+from flowcraft.engine.encoded import plain
 from flowcraft.engine.facts import event_data, read_event
 from flowcraft.engine.serializer import Serializer
-from flowcraft.errors import SerializationError
+from flowcraft.errors import CodecError, SerializationError
 
 VERSION: Final = 1
 
@@ -87,7 +89,27 @@ def write_job(job: Job, serializer: Serializer) -> str:
             data[key] = value
     if job.event is not None:
         data["event"] = serializer.dumps(event_data(job.event))
+    return _text(data)
+
+
+def _text(data: dict[str, Any]) -> str:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def with_event(text: str, turn: Callable[[str], str]) -> str:
+    """A message with what it brings turned into another text; what brings nothing stays as it is.
+
+    So does what is no message at all: whoever reads it will say so.
+    """
+    if '"event"' not in text:
+        return text
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(data, dict) or not isinstance(data.get("event"), str):
+        return text
+    return _text({**data, "event": turn(data["event"])})
 
 
 def read_job(text: str, serializer: Serializer) -> Job:
@@ -118,10 +140,13 @@ def read_job(text: str, serializer: Serializer) -> Job:
     if wrong:
         raise UnreadableJob(f"The message has something else than expected as {', '.join(wrong)}.")
     event = data.get("event")
+    if not isinstance(event, str | None):
+        raise UnreadableJob("The message's event is no text.")
     try:
-        fields["event"] = None if event is None else read_event(serializer.loads(event))
+        if event is not None:
+            fields["event"] = read_event(serializer.loads(plain(event, "It")))
         return Job(**fields)
-    except (SerializationError, TypeError) as error:
+    except (SerializationError, CodecError, TypeError) as error:
         raise UnreadableJob(f"The message's event cannot be read: {error}") from error
 
 

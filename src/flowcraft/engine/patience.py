@@ -29,6 +29,7 @@ class Patient:
         clock: The time.
         sleep_until: Waits for a time.
         seconds: How long to go on trying.
+        tell: Is told the name of each call that is repeated.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class Patient:
         clock: Clock,
         sleep_until: Callable[[float], Awaitable[None]],
         seconds: float,
+        tell: Callable[[str], None],
     ) -> None:
         self._port = port
         self._clock = clock
         self._sleep_until = sleep_until
         self._seconds = seconds
+        self._tell = tell
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._port, name)
@@ -65,6 +68,7 @@ class Patient:
         pause = FIRST_PAUSE_SECONDS
         while self._clock.now() + pause < end:
             logger.warning("'%s' is tried again in %g s: %s", name, pause, error)
+            self._tell(name)
             await self._sleep_until(self._clock.now() + pause)
             try:
                 return await call()

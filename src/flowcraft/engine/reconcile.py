@@ -3,24 +3,70 @@
 Nothing should ever get stuck: a message stands for every piece of work until it is done. But
 messages can be lost by hand (a purged queue) or end in a dead-letter queue. Whoever looks at such
 a run again finds in its record what is outstanding, and sends it anew.
+
+What can be outstanding depends on the status of a run:
+
+- ``running``: anything. It is stuck if nothing was written for long and nobody holds a lease.
+- ``awaiting``, ``paused``: timers, which go on also while a run is paused. Such a run is looked
+  at when one is overdue. Nodes that a pause holds back are in the record, and ``continue_run``
+  hands them out; an answer or a wish whose message is lost is lost.
+- final: nothing but telling the parent, which is seen from there: a run that is over is no more
+  looked at.
+
+Child runs are looked at as the runs that they are. Their parent is stuck only if a child is
+missing, or if the parent has not heard of what became of it. A parent that does nothing but wait
+for a child that rests is not looked at, unless that is asked for (``force``).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
 
+from flowcraft.core import commands as cmd
 from flowcraft.core.state import RunStatus
+from flowcraft.engine.backoff import Backoff
 from flowcraft.engine.carrying import Carrier
+from flowcraft.engine.children import child_run_id
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.places import ATTEMPTS, place_of
 from flowcraft.engine.station import Station
-from flowcraft.ports.runs import Head, Query
+from flowcraft.errors import CodecError, RunNotFound
+from flowcraft.ports.runs import Change, Head, Query, Record
 
 logger = logging.getLogger("flowcraft.reconciler")
 
 DEFAULT_STALLED_SECONDS = 300.0
+LEASES_BEFORE_STALLED = 2
+"""The message of a worker that is gone comes back after one lease, and is then somebody's."""
+
+LIVE = (RunStatus.RUNNING, RunStatus.AWAITING, RunStatus.PAUSED)
+NO_FACTS = 1 << 60
+
+
+def stalled_seconds(wanted: float | None, lease_seconds: float) -> float:
+    """How long nothing happens in a run before it counts as stuck.
+
+    Args:
+        wanted: What somebody asked for; by default 300 s, or four leases if that is more.
+        lease_seconds: How long a worker that is gone keeps others from its work.
+
+    Raises:
+        ValueError: It is less than two leases: a worker that died would be taken for lost
+            messages.
+    """
+    if wanted is None:
+        return max(DEFAULT_STALLED_SECONDS, 2 * LEASES_BEFORE_STALLED * lease_seconds)
+    least = LEASES_BEFORE_STALLED * lease_seconds
+    if not wanted >= least:
+        raise ValueError(
+            f"stalled_threshold_seconds is at least {least:g}, not {wanted:g}: the work of a "
+            f"worker that is gone comes back by itself, after a lease of {lease_seconds:g} s."
+        )
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +76,7 @@ class ReconciliationStats:
     Attributes:
         scanned_items: Runs looked at.
         stalled_runs: Those with something to do that nobody does.
-        reconciled_runs: Those that were got going again.
+        reconciled_runs: Those that were got going again; the others were not long ago.
         failed_runs: Those that could not be looked at; the log says why.
     """
 
@@ -40,81 +86,202 @@ class ReconciliationStats:
     failed_runs: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What is wrong with a run.
+
+    Attributes:
+        state: Names the run as it is: as long as it stays so, what is sent is sent in vain.
+        idle: Whether nobody works on it, so that all of it is to be sent again.
+    """
+
+    state: str
+    idle: bool
+
+
+async def _always() -> bool:
+    return True
+
+
 class Reconciler:
     """Looks for stuck runs.
 
     Args:
         station: Ports and plans.
-        stalled_seconds: How long nothing may have happened in a run that has something to do.
+        stalled_seconds: How long nothing may have happened in a run that has something to do,
+            and how long a timer may be overdue.
+        force: Send again also what was sent lately, timers that are not due yet, and what runs
+            have to do that seem to rest.
     """
 
-    def __init__(self, station: Station, stalled_seconds: float = DEFAULT_STALLED_SECONDS) -> None:
+    def __init__(
+        self,
+        station: Station,
+        stalled_seconds: float = DEFAULT_STALLED_SECONDS,
+        *,
+        force: bool = False,
+    ) -> None:
         self._station = station
         self._stalled_seconds = stalled_seconds
+        self._force = force
+        self._backoff = Backoff(station.coordination, stalled_seconds)
+        self._before = 0.0
 
-    async def run(self) -> ReconciliationStats:
-        """Look at every run that is not over and was not touched for long, or is overdue."""
-        before = self._station.clock.now() - self._stalled_seconds
-        heads: dict[str, Head] = {}
-        for query in (
-            Query(status=str(RunStatus.RUNNING), updated_before=before, parts=True),
-            Query(status=str(RunStatus.RUNNING), due_before=before, parts=True),
-            Query(status=str(RunStatus.AWAITING), due_before=before),
-        ):
-            for head in await self._all(query):
-                heads[head.run_id] = head
-        stalled = reconciled = failed = 0
-        for head in heads.values():
+    async def run(self, may_go_on: Callable[[], Awaitable[bool]] = _always) -> ReconciliationStats:
+        """Look at every run that is not over and was not touched for long, or is overdue.
+
+        Args:
+            may_go_on: Asked before each run; where it says no, the look ends.
+        """
+        self._before = self._station.clock.now() - self._stalled_seconds
+        scanned = stalled = reconciled = failed = 0
+        async for head in self._heads():
+            if not await may_go_on():
+                break
+            scanned += 1
             try:
-                resent = await self._look_at(head, before)
+                sent = await self._look_at(head)
+            except CodecError as error:
+                logger.error("Run '%s' cannot be reconciled: %s", head.run_id, error)
+                failed += 1
+                continue
             except Exception:
                 logger.exception("Run '%s' cannot be reconciled", head.run_id)
                 failed += 1
                 continue
-            stalled += resent is not None
-            reconciled += bool(resent)
-        return ReconciliationStats(len(heads), stalled, reconciled, failed)
+            stalled += sent is not None
+            reconciled += bool(sent)
+            # The stores may answer without giving anybody else a turn.
+            await asyncio.sleep(0)
+        return ReconciliationStats(scanned, stalled, reconciled, failed)
 
-    async def _all(self, query: Query) -> list[Head]:
-        found: list[Head] = []
+    # -- finding ----------------------------------------------------------------------------
+
+    async def _heads(self) -> AsyncIterator[Head]:
+        """The runs that may be stuck, each once."""
+        untouched = LIVE if self._force else (RunStatus.RUNNING,)
+        queries = [
+            Query(status=str(each), updated_before=self._before, parts=True) for each in untouched
+        ]
+        queries += [Query(status=str(each), due_before=self._before, parts=True) for each in LIVE]
+        seen: set[str] = set()
+        for query in queries:
+            async for head in self._found(query):
+                if head.run_id not in seen:
+                    seen.add(head.run_id)
+                    yield head
+
+    async def _found(self, query: Query) -> AsyncIterator[Head]:
         while True:
-            page = await self._station.runs.find(query)
-            found.extend(page)
+            try:
+                page = await self._station.runs.find(query)
+            except RunNotFound:
+                return  # what the page goes on behind was deleted; there is a next look
+            for head in page:
+                yield head
             if len(page) < query.limit:
-                return found
-            query = Query(
-                status=query.status,
-                updated_before=query.updated_before,
-                due_before=query.due_before,
-                parts=query.parts,
-                after=page[-1].run_id,
-            )
+                return
+            query = replace(query, after=page[-1].run_id)
 
-    async def _look_at(self, head: Head, before: float) -> int | None:
-        """Send again what nobody works on; ``None`` for a run that is worked on."""
+    async def _look_at(self, head: Head) -> int | None:
+        """Send again what nobody works on; ``None`` for a run that is not stuck."""
+        # The last fact and the leases tell whether it is worth reading all of it.
+        record = await self._station.runs.read(head.run_id, max(0, head.facts - 1))
+        found = None if record is None or record.head.epoch != head.epoch else self._find(record)
+        if found is None:
+            return None
+        if not await self._backoff.may_send(found.state, force=self._force):
+            return 0
         ledger = await self._station.read(head.run_id, head.epoch)
-        if ledger is None or ledger.state.status.is_final:
+        if ledger is None:
             return None
-        now = self._station.clock.now()
-        if ledger.last_at > before or any(
-            lease.expires_at > now for lease in ledger.leases.values()
-        ):
-            return None
-        sent = await self._send_again(ledger)
+        sent = await self._send_again(ledger, found.idle)
+        is_mended = await self._mend_row(ledger)
+        if not sent:
+            await self._backoff.sent_nothing(found.state)
+            return 1 if is_mended else None
+        self._station.measures.resent(ledger, sent)
         logger.warning("Run '%s' was stuck: %d messages were sent again", head.run_id, sent)
         return sent
 
-    async def _send_again(self, ledger: Ledger) -> int:
+    def _find(self, record: Record) -> _Finding | None:
+        head, now = record.head, self._station.clock.now()
+        is_leased = any(lease.expires_at > now for lease in record.leases)
+        idle = not is_leased and all(fact.at <= self._before for fact in record.facts)
+        due_at = head.row.due_at
+        overdue = due_at is not None and due_at < self._before
+        if not (idle or overdue):
+            return None
+        state = f"{head.run_id}/{head.epoch}"
+        if idle:
+            state += f"/{head.facts}"
+        return _Finding(f"{state}/due {due_at}" if overdue else state, idle)
+
+    # -- sending ----------------------------------------------------------------------------
+
+    async def _send_again(self, ledger: Ledger, idle: bool) -> int:
+        """Send what is outstanding; of a run that somebody works on what is overdue only."""
         carrier = Carrier(self._station, ledger)
-        jobs = [
-            Job(ledger.run_id, ledger.epoch, ledger.head.blueprint_id, lease.thread)
-            for lease in ledger.leases.values()
-        ]
+        jobs: list[Job] = []
+        if idle:
+            jobs = [self._job(ledger, lease.thread) for lease in ledger.leases.values()]
+        sent = 0
         for work in tuple(ledger.outstanding.values()):
             for command in work.commands:
-                if not isinstance(command, ATTEMPTS):
+                if not (idle or _is_timer(command)) or self._is_in_time(command):
+                    continue
+                if isinstance(command, cmd.StartChild):
+                    sent += await self._see_to_child(carrier, ledger, command)
+                elif not isinstance(command, ATTEMPTS):
                     await carrier.carry_out(command)
                 elif place_of(command) not in ledger.leases:
                     carrier.send_attempt(command)
         await self._station.send(jobs)
-        return len(jobs) + await carrier.flush()
+        return sent + len(jobs) + await carrier.flush()
+
+    def _is_in_time(self, command: cmd.Command) -> bool:
+        """Whether it is a timer whose message may well be on its way: it is not overdue."""
+        due_at = _due_at(command)
+        return due_at is not None and due_at >= self._before and not self._force
+
+    @staticmethod
+    def _job(ledger: Ledger, thread: str) -> Job:
+        return Job(ledger.run_id, ledger.epoch, ledger.head.blueprint_id, thread)
+
+    async def _see_to_child(self, carrier: Carrier, ledger: Ledger, command: cmd.StartChild) -> int:
+        """Start a child that is not there, or have it tell again what its parent does not know."""
+        run_id = child_run_id(ledger, command.key, command.attempt)
+        record = await self._station.runs.read(run_id, NO_FACTS)
+        if record is None or record.head.epoch != ledger.epoch:
+            await carrier.carry_out(command)
+            return 0
+        status = RunStatus(record.head.row.status)
+        rests = command.key in ledger.state.resting
+        if not status.is_final and rests == (status is not RunStatus.RUNNING):
+            return 0
+        child = await self._station.read(run_id, ledger.epoch)
+        if child is None:
+            return 0
+        teller = Carrier(self._station, child)
+        if child.state.status.is_final:
+            await teller.carry_out(cmd.FinishRun())
+        else:
+            teller.tell_parent_of_rest()
+        return await teller.flush()
+
+    async def _mend_row(self, ledger: Ledger) -> bool:
+        """Bring the row up to date where it is not what the facts say; whether it was needed."""
+        row = ledger.row_now()
+        if row == ledger.row:
+            return False
+        change = Change(ledger.run_id, ledger.epoch, ledger.number, row=row)
+        return (await self._station.runs.write(change)).row_written
+
+
+def _due_at(command: cmd.Command) -> float | None:
+    due_at: float | None = getattr(command, "due_at", None)
+    return due_at
+
+
+def _is_timer(command: cmd.Command) -> bool:
+    return _due_at(command) is not None

@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from flowcraft.core import events as ev
+from flowcraft.core.batches import unfinished
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.context import CATCH_ERROR
 from flowcraft.core.decide import decide
 from flowcraft.core.graph import reach
 from flowcraft.core.plan import Key, Plan, index_of_key
-from flowcraft.core.state import CHILD, RUNNING, RunState, apply
+from flowcraft.core.state import CANCELLED, CHILD, FAILED, RUNNING, RunState, apply
 from flowcraft.engine.facts import read_fact, write_fact
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
@@ -60,6 +61,26 @@ def behind(plan: Plan, node_ids: Iterable[str]) -> frozenset[int]:
     ]
     reached = reach(following, [plan.index_of[node_id] for node_id in node_ids])
     return frozenset(index for index, is_reached in enumerate(reached) if is_reached)
+
+
+def what_failed(ledger: Ledger) -> tuple[set[str], Sequence[Key]]:
+    """The nodes that failed or were stopped, and the batches with items that did.
+
+    Of such a batch the items run again that failed, not those that succeeded.
+
+    Raises:
+        InvalidRunState: There are none.
+    """
+    nodes = ledger.plan.nodes
+    failed = {
+        nodes[index_of_key(key)].id
+        for key, record in ledger.state.records.items()
+        if record.status in (FAILED, CANCELLED)
+    }
+    batches = unfinished(ledger.plan, ledger.state)
+    if not failed and not batches:
+        raise InvalidRunState(f"Run '{ledger.run_id}' has no failed node to retry.")
+    return failed, batches
 
 
 def with_inputs(blueprint: WorkflowBlueprint, inputs: Mapping[str, Any]) -> WorkflowBlueprint:

@@ -6,13 +6,16 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from typing import cast
+from functools import partial
 
 from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.plan import Plan, build_plan
 from flowcraft.engine.bus import Tails
+from flowcraft.engine.coding import coded
+from flowcraft.engine.encoded import plain
 from flowcraft.engine.jobs import Job, write_job
 from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.measuring import Measures
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Implementation
 from flowcraft.engine.options import RuntimeOptions
@@ -23,8 +26,10 @@ from flowcraft.engine.tape import Tape
 from flowcraft.engine.threads import DaemonThreads
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Head
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import Ports
 
 OPEN_RUNS = 256
@@ -43,6 +48,11 @@ class Station:
         options: What the runtime was given: implementations, blueprints, serializer, …
         clock: The time.
         identifiers: Where fresh ids come from.
+        codec: Encodes payloads on their way to queue and stores.
+        telemetry: Is told what is counted and timed.
+
+    Attributes:
+        measures: Counts and times, for the telemetry.
     """
 
     def __init__(
@@ -51,8 +61,14 @@ class Station:
         options: RuntimeOptions,
         clock: Clock,
         identifiers: Identifiers,
+        *,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
-        self.queue, self.runs, self.blobs = ports
+        if codec is not None:
+            ports = coded(ports, codec)
+        self.queue, self.runs, self.blobs, self.coordination = ports
+        self.measures = Measures(telemetry, clock)
         self.options = options
         self.clock = clock
         self.identifiers = identifiers
@@ -82,12 +98,15 @@ class Station:
 
     def be_patient(self, seconds: float) -> None:
         """Repeat calls of the ports, for so long, while their trouble may pass."""
-        queue, runs, blobs = (
-            Patient(port, self.clock, self.sleep_until, seconds)
-            for port in (self.queue, self.runs, self.blobs)
-        )
-        # They have every method of what is behind them.
-        self.queue, self.runs, self.blobs = cast("Ports", (queue, runs, blobs))
+        for name in Ports._fields:
+            patient = Patient(
+                getattr(self, name),
+                self.clock,
+                self.sleep_until,
+                seconds,
+                partial(self.measures.retried, name),
+            )
+            setattr(self, name, patient)  # it has every method of what is behind it
 
     def attach(self) -> None:
         """Remember the running event loop."""
@@ -180,10 +199,11 @@ class Station:
 
         Raises:
             FlowcraftError: Nobody has stored it.
+            CodecError: It is encoded, and cannot be decoded here.
         """
         found = self._plans.get(hash_)
         if found is None:
-            text = await self.blobs.get(_snapshot_key(hash_))
+            text = await self._text(_snapshot_key(hash_))
             if text is None:
                 raise FlowcraftError(
                     f"The blueprint with the hash {hash_} is not stored: the run cannot be read."
@@ -209,10 +229,14 @@ class Station:
         known = self.options.blueprints.get(blueprint_id)
         if known is not None:
             return known
-        hash_ = await self.blobs.get(_latest_key(blueprint_id))
+        hash_ = await self._text(_latest_key(blueprint_id))
         if hash_ is None:
             return None
         return (await self.plan(hash_))[0].blueprint
+
+    async def _text(self, key: str) -> str | None:
+        text = await self.blobs.get(key)
+        return None if text is None else plain(text, f"The text '{key}'")
 
     def _planned(self, blueprint: WorkflowBlueprint) -> tuple[Plan, Tape]:
         codec_for = self.options.serializer.codec_for

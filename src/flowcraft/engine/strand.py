@@ -230,6 +230,7 @@ class Strand:
             await self._write(self._change(holding=self.holding))
             self.holding = None
             return await self._resume()
+        self.station.measures.taken_over(self.ledger)
         logger.warning(
             "Run '%s': the worker of attempt %s is gone; another takes over",
             self.ledger.run_id,
@@ -249,13 +250,14 @@ class Strand:
                 tell_start(ledger, attempt)
             ledger.enter(attempt)
             try:
-                event = await attempt.perform()
+                event = await self.station.measures.perform(ledger, attempt)
             finally:
                 ledger.leave(attempt)
                 attempt.ctx = None
         finally:
             self.attempt = None
         if attempt.stop_reason == "lost":
+            self.station.measures.lost(ledger)
             self.holding = None
             raise Leave
         if attempt.stop_reason == "handed back" and _was_stopped(event):
@@ -337,6 +339,7 @@ class Strand:
         if written.verdict is Verdict.GONE:
             return None
         if written.verdict is Verdict.LOST:
+            self.station.measures.lost(self.ledger)
             logger.warning(
                 "Run '%s': the lease of %s was lost, its outcome is dropped",
                 self.ledger.run_id,
@@ -369,6 +372,7 @@ class Strand:
                 exact=exact,
             )
         )
+        self.station.measures.committed(self.ledger, written.verdict)
         self._claimed = Holding(claim.place, claim.token) if claim and written.granted else None
         return written
 
@@ -387,6 +391,8 @@ class Strand:
         commands = self._tell([written.first])
         if commands is None:
             return await self._resume()
+        if any(type(each) is cmd.FinishRun for each in commands):
+            self.station.measures.finished(ledger)
         await self._bring_row_up_to_date()
         if ledger.state.status is not self._status_before:
             self._carrier.tell_parent_of_rest()

@@ -15,14 +15,20 @@ from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.heartbeat import Beat, Heartbeat
 from flowcraft.engine.jobs import Job, UnreadableJob, read_job
 from flowcraft.engine.ledger import Gap
+from flowcraft.engine.measuring import JobOutcome
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.places import AttemptCommand, node_index_of
+from flowcraft.engine.reconcile import stalled_seconds
+from flowcraft.engine.rounds import Rounds
 from flowcraft.engine.station import Station
 from flowcraft.engine.strand import Leave, PutOff, Strand
 from flowcraft.engine.watch import WATCH
+from flowcraft.errors import CodecError
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
 from flowcraft.ports.queue import Delivery
 from flowcraft.ports.runs import Held
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
 
 logger = logging.getLogger("flowcraft.worker")
@@ -34,6 +40,7 @@ DEFAULT_CONCURRENCY = 10
 DEFAULT_LEASE_SECONDS = 30.0
 DEFAULT_DRAIN_SECONDS = 25.0
 DEFAULT_IMPLEMENTATION_SECONDS = 86_400.0
+DEFAULT_RECONCILE_SECONDS = 60.0
 TROUBLE_PAUSE_SECONDS = 1.0
 HAND_BACK_ROUNDS = 5
 HAND_BACK_WAIT_SECONDS = 1.0
@@ -53,10 +60,16 @@ class Worker:
         poll_seconds: How long one look at the queue waits for a message.
         drain_timeout_seconds: How long nodes may go on once the worker is to stop.
         implementation_timeout_seconds: How long a node waits for a worker that can run it.
+        reconcile_every_seconds: From one look for stuck runs to the next, of all workers
+            together; ``None`` for no looks by this one.
+        stalled_threshold_seconds: How long nothing happens in a run before it counts as stuck;
+            at least two leases. By default 300 s, or four leases if that is more.
+        codec: Encodes payloads before they are stored; all that work on the same runs have it.
+        telemetry: Is told what is counted and timed.
         heartbeat: Whether leases are prolonged; tests in virtual time do without.
 
     Raises:
-        ValueError: A number that must be positive is not.
+        ValueError: A number that must be positive is not, or the threshold is too short.
     """
 
     def __init__(
@@ -71,14 +84,19 @@ class Worker:
         poll_seconds: float = 1.0,
         drain_timeout_seconds: float = DEFAULT_DRAIN_SECONDS,
         implementation_timeout_seconds: float = DEFAULT_IMPLEMENTATION_SECONDS,
+        reconcile_every_seconds: float | None = DEFAULT_RECONCILE_SECONDS,
+        stalled_threshold_seconds: float | None = None,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
         heartbeat: bool = True,
     ) -> None:
         for name, value in (
             ("concurrency", concurrency),
             ("lease_seconds", lease_seconds),
             ("poll_seconds", poll_seconds),
+            ("reconcile_every_seconds", reconcile_every_seconds),
         ):
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise ValueError(f"{name} is a positive number, not {value!r}.")
         self._open_ports = open_ports
         self._options = options
@@ -89,6 +107,10 @@ class Worker:
         self._poll_seconds = poll_seconds
         self._drain_timeout_seconds = drain_timeout_seconds
         self.implementation_timeout_seconds = implementation_timeout_seconds
+        self._reconcile_every_seconds = reconcile_every_seconds
+        self._stalled_seconds = stalled_seconds(stalled_threshold_seconds, lease_seconds)
+        self._codec = codec
+        self._telemetry = telemetry
         self._with_heartbeat = heartbeat
         self.draining = False
         self._station: Station | None = None
@@ -96,6 +118,7 @@ class Worker:
         self._stack = contextlib.AsyncExitStack()
         self._poller: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
+        self._rounds: Rounds | None = None
         self._free = asyncio.Event()
         self._reported: set[str] = set()
         self._to_delete: list[str] = []
@@ -128,7 +151,14 @@ class Worker:
         """Begin to take messages; returns once the queue is being polled."""
         self._loop = asyncio.get_running_loop()
         ports = await self._stack.enter_async_context(self._open_ports())
-        station = Station(ports, self._options, self._clock, self._identifiers)
+        station = Station(
+            ports,
+            self._options,
+            self._clock,
+            self._identifiers,
+            codec=self._codec,
+            telemetry=self._telemetry,
+        )
         station.attach()
         station.be_patient(self.lease_seconds)
         self._station = station
@@ -137,6 +167,9 @@ class Worker:
         if self._with_heartbeat:
             self._heartbeat = Heartbeat(self._open_ports, self, self.lease_seconds)
             self._heartbeat.start()
+        if self._reconcile_every_seconds is not None:
+            self._rounds = Rounds(station, self._reconcile_every_seconds, self._stalled_seconds)
+            self._rounds.start()
         WATCH.add(self)
         self._poller = asyncio.create_task(self._poll())
 
@@ -146,9 +179,11 @@ class Worker:
         self._free.set()
         if self._poller is not None:
             await self._poller
+        ended = asyncio.ensure_future(self._end_rounds())
         if self._strands:
             await asyncio.wait(tuple(self._strands), timeout=self._drain_timeout_seconds)
         await self._hand_back()
+        await ended
         if self._deleting is not None:
             await self._deleting
         if self._heartbeat is not None:
@@ -157,6 +192,10 @@ class Worker:
         if self._station is not None:
             await self._station.tails.drain()
         await self._stack.aclose()
+
+    async def _end_rounds(self) -> None:
+        if self._rounds is not None:
+            await self._rounds.stop(self._drain_timeout_seconds)
 
     async def _hand_back(self) -> None:
         """Stop what still runs, and let others have it at once."""
@@ -207,6 +246,7 @@ class Worker:
                 logger.exception("The queue could not be read; trying again")
                 await self.station.sleep_until(self._clock.now() + TROUBLE_PAUSE_SECONDS)
                 continue
+            self.station.measures.received(len(deliveries))
             for delivery in deliveries:
                 self._begin(delivery)
 
@@ -224,35 +264,53 @@ class Worker:
     async def handle(self, delivery: Delivery) -> None:
         """Carry on with what a message stands for; it is deleted last, or left."""
         try:
-            job = read_job(delivery.body, self._options.serializer)
+            job = self._read(delivery)
         except UnreadableJob as error:
-            if delivery.id not in self._reported:
-                self._reported.add(delivery.id)
-                logger.error("Message %s is left on the queue: %s", delivery.id, error)
+            self._report(delivery.id, f"Message {delivery.id} is left on the queue: {error}")
+            self.station.measures.handled("unreadable")
             return
         strand = Strand(self, job)
         task = asyncio.current_task()
         if task is not None and task in self._strands:
             self._strands[task] = (strand, delivery.handle)
-        await self._work(strand, delivery)
+        outcome = await self._work(strand)
+        self.station.measures.handled(outcome, job.blueprint_id)
+        if outcome in ("done", "put_off"):
+            self._delete_soon(delivery.handle)
 
-    async def _work(self, strand: Strand, delivery: Delivery) -> None:
+    def _read(self, delivery: Delivery) -> Job:
+        if delivery.problem is not None:
+            raise UnreadableJob(delivery.problem)
+        return read_job(delivery.body, self._options.serializer)
+
+    def _report(self, about: str, text: str) -> None:
+        """Log an error that comes back with a message, once."""
+        if about not in self._reported:
+            self._reported.add(about)
+            logger.error("%s", text)
+
+    async def _work(self, strand: Strand) -> JobOutcome:
+        run_id = strand.job.run_id
         try:
             await strand.work()
         except PutOff as off:
-            job = off.job or strand.job
-            await self._put_off(job, off.seconds)
+            await self._put_off(off.job or strand.job, off.seconds)
+            return "put_off"
         except Leave:
-            return
+            return "left"
         except Gap:
             # Another process wrote while this one was reading: look at it anew.
             self.station.forget(strand.ledger)
             await self._put_off(strand.job, 0.0)
+            return "put_off"
+        except CodecError as error:
+            self._report(run_id, f"Run '{run_id}' is left to other workers: {error}")
+            return "left"
         except Exception:
             # Trouble with a store or the queue never fails a run: the message comes again.
-            logger.exception("Run '%s': trouble; the message comes again", strand.job.run_id)
-            return
-        self._delete_soon(delivery.handle)
+            logger.exception("Run '%s': trouble; the message comes again", run_id)
+            return "trouble"
+        return "done"
 
     def _delete_soon(self, handle: str) -> None:
         """Delete a message, together with those that others are done with by then."""

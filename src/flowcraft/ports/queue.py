@@ -24,12 +24,15 @@ class Delivery:
         handle: Names this delivery of it.
         body: The text that was sent.
         receives: How often it was received, this time included.
+        problem: Why the body cannot be read, where somebody on the way has found out; a queue
+            itself leaves it alone.
     """
 
     id: str
     handle: str
     body: str
     receives: int
+    problem: str | None = None
 
 
 class Queue(Protocol):

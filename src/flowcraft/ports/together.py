@@ -7,16 +7,18 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from flowcraft.ports.blobs import BlobStore
+from flowcraft.ports.coordination import CoordinationStore
 from flowcraft.ports.queue import Queue
 from flowcraft.ports.runs import RunStore
 
 
 class Ports(NamedTuple):
-    """What a worker or a client of a durable backend opens: a queue and two stores."""
+    """What a worker or a client of a durable backend opens: a queue and three stores."""
 
     queue: Queue
     runs: RunStore
     blobs: BlobStore
+    coordination: CoordinationStore
 
 
 OpenPorts = Callable[[], AbstractAsyncContextManager[Ports]]

@@ -94,7 +94,22 @@ _VERSION_2 = (
 )
 _VERSION_3 = ("ALTER TABLE runs ADD COLUMN is_part INTEGER NOT NULL DEFAULT 0",)
 
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
+# A text or a counter; the type of the value tells which.
+_VERSION_4 = (
+    """
+    CREATE TABLE coordination (
+        key TEXT PRIMARY KEY NOT NULL,
+        value BLOB NOT NULL,
+        expires_at REAL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE INDEX coordination_by_expiry ON coordination (expires_at)
+    WHERE expires_at IS NOT NULL
+    """,
+)
+
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """The statements that lead from each version to the next; version 0 is an empty file.
 
 What has been released is never edited: a change is another entry.

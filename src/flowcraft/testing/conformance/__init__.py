@@ -12,7 +12,7 @@ Whoever writes an adapter says how to open an empty storage, and runs every case
 
         async def connect():
             client = storage.client()
-            return Ports(client.queue, client.runs, client.blobs)
+            return Ports(client.queue, client.runs, client.blobs, client.coordination)
 
         yield connect
         storage.close()
@@ -30,6 +30,7 @@ the rest.
 
 from flowcraft.ports.together import Ports
 from flowcraft.testing.conformance.blobs import cases as _blob_cases
+from flowcraft.testing.conformance.coordination import cases as _coordination_cases
 from flowcraft.testing.conformance.leases import cases as _lease_cases
 from flowcraft.testing.conformance.listing import cases as _listing_cases
 from flowcraft.testing.conformance.queue import cases as _queue_cases
@@ -57,12 +58,16 @@ RUN_CASES: tuple[Case, ...] = (
 BLOB_CASES: tuple[Case, ...] = tuple(_blob_cases)
 """What a ``BlobStore`` does."""
 
-CASES: tuple[Case, ...] = (*QUEUE_CASES, *RUN_CASES, *BLOB_CASES)
+COORDINATION_CASES: tuple[Case, ...] = tuple(_coordination_cases)
+"""What a ``CoordinationStore`` does."""
+
+CASES: tuple[Case, ...] = (*QUEUE_CASES, *RUN_CASES, *BLOB_CASES, *COORDINATION_CASES)
 """All of the contract."""
 
 __all__ = [
     "BLOB_CASES",
     "CASES",
+    "COORDINATION_CASES",
     "QUEUE_CASES",
     "RUN_CASES",
     "Case",

@@ -1,0 +1,65 @@
+"""A stored run with all that belongs to it: child runs, and the shards of its batches."""
+
+from __future__ import annotations
+
+from flowcraft.core.plan import Kind, index_of_key
+from flowcraft.core.state import CHILD
+from flowcraft.engine.children import child_run_id
+from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.shards import shard_id
+from flowcraft.engine.station import Station
+from flowcraft.errors import RunNotFound
+from flowcraft.ports.runs import Head
+
+NO_FACTS = 1 << 60
+
+
+async def read_head(station: Station, run_id: str) -> Head:
+    """What is stored of a run besides its facts.
+
+    Raises:
+        RunNotFound: There is no such run.
+    """
+    record = await station.runs.read(run_id, NO_FACTS)
+    return _whole(run_id, None if record is None else record.head)
+
+
+async def read_run(station: Station, run_id: str, epoch: str | None = None) -> Ledger:
+    """A run and the children that it waits for, read now.
+
+    Raises:
+        RunNotFound: There is no such run.
+    """
+    ledger = await station.read(run_id, epoch)
+    _whole(run_id, None if ledger is None else ledger.head)
+    assert ledger is not None
+    for key, record in tuple(ledger.state.records.items()):
+        if record.status is CHILD:
+            child = await station.read(child_run_id(ledger, key, record.attempt), ledger.epoch)
+            if child is not None:
+                ledger.children[key] = await read_run(station, child.run_id, ledger.epoch)
+    return ledger
+
+
+async def remove_run(station: Station, ledger: Ledger) -> None:
+    """Forget a run, what belongs to it first: without it nobody would find that."""
+    for key, record in ledger.state.records.items():
+        if ledger.plan.nodes[index_of_key(key)].kind is Kind.SUBFLOW:
+            for attempt in range(1, record.attempt + 1):
+                child = await station.read(child_run_id(ledger, key, attempt), ledger.epoch)
+                if child is not None:
+                    await remove_run(station, child)
+    for key, first in ledger.state.shards:
+        await station.runs.remove(shard_id(ledger, key, first), ledger.epoch)
+    await station.runs.remove(ledger.run_id, ledger.epoch)
+
+
+def _whole(run_id: str, head: Head | None) -> Head:
+    if head is None:
+        raise RunNotFound(f"There is no run '{run_id}'.")
+    if head.is_part:
+        raise RunNotFound(
+            f"'{run_id}' is no run but a part of one, some items of a batch. Name the run that the "
+            "batch belongs to."
+        )
+    return head
