@@ -7,11 +7,11 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks import contenders
 from benchmarks.cases import (
@@ -36,6 +36,14 @@ ALL = (FLOOR, FLOWCRAFT, NPM, LANGGRAPH)
 ABOUT_LIMIT_SECONDS = 60.0
 
 
+class TakingPart(Protocol):
+    """Who takes part, who was left out and who failed, by contender."""
+
+    abouts: dict[str, Mapping[str, Any]]
+    skipped: dict[str, str]
+    failures: dict[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What was asked for on the command line."""
@@ -55,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 1 if a contender failed, or with ``--strict`` if a goal was missed.
     """
     wishes = read_arguments(arguments)
-    results = run(wishes, contenders.start, _tell)
-    _tell("")
+    results = run(wishes, contenders.start, tell_on_terminal)
+    tell_on_terminal("")
     print(as_text(results))
     if wishes.json_file is not None:
         text = json.dumps(as_json(results), indent=1)
@@ -98,11 +106,11 @@ def run(wishes: Wishes, start: Callable[[str], Asked], tell: Callable[[str], Non
         start: Starts a contender by name; may raise ``Unavailable``.
         tell: Told what is done now.
     """
-    results = Results(machine=_machine(wishes))
+    results = Results(machine=machine(wishes.settings.rounds))
     failed = results.failures.__setitem__
     workers: dict[str, Asked] = {}
     try:
-        _start(wishes, start, tell, results, workers)
+        start_all(wishes.contenders, start, tell, results, workers)
 
         def measured(cases: Iterable[Case]) -> Iterator[Measured]:
             for case in cases:
@@ -123,34 +131,36 @@ def run(wishes: Wishes, start: Callable[[str], Asked], tell: Callable[[str], Non
     return results
 
 
-def _start(
-    wishes: Wishes,
+def start_all(
+    names: Sequence[str],
     start: Callable[[str], Asked],
     tell: Callable[[str], None],
-    results: Results,
+    results: TakingPart,
     workers: dict[str, Asked],
 ) -> None:
-    for name in wishes.contenders:
+    """Start the contenders that can be started, and note who they are, or why not."""
+    for name in names:
         tell(f"starting {name} …")
         try:
             workers[name] = start(name)
         except contenders.Unavailable as error:
             results.skipped[name] = str(error)
     about, failed = {"do": "about"}, results.failures.__setitem__
-    for name, answer in ask_each(wishes.contenders, about, workers, ABOUT_LIMIT_SECONDS, failed):
+    for name, answer in ask_each(names, about, workers, ABOUT_LIMIT_SECONDS, failed):
         results.abouts[name] = answer
 
 
-def _machine(wishes: Wishes) -> dict[str, Any]:
+def machine(rounds: int) -> dict[str, Any]:
+    """Where and when something is measured."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processors": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "rounds": wishes.settings.rounds,
+        "rounds": rounds,
     }
 
 
-def _tell(what: str) -> None:
+def tell_on_terminal(what: str) -> None:
     """Show what is done now on the terminal's last line; nothing clears it."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
@@ -174,10 +184,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--million", action="store_true", help="1,000,000 nodes, too (takes some GB of memory)"
     )
-    parser.add_argument("--rounds", type=_positive, metavar="N", help="rounds for each case")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="rounds for each case")
     parser.add_argument(
         "--without",
-        type=_names,
+        type=names_among(ALL),
         default=(),
         metavar="NAME,NAME",
         help=f"leave out contenders: {', '.join(ALL)}",
@@ -196,16 +206,22 @@ def _sizes(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A number of a command line that is at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
 
 
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    unknown = ", ".join(sorted(set(names) - set(ALL)))
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no contender is called {unknown}")
+def names_among(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Names of a command line, separated by commas."""
+
+    def names(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        unknown = ", ".join(sorted(set(found) - set(known)))
+        if unknown:
+            raise argparse.ArgumentTypeError(f"there is no {unknown}: {', '.join(known)}")
+        return found
+
     return names

@@ -20,12 +20,15 @@ INSTALL_LIMIT_SECONDS: Final = 600.0
 # Debug modes of the caller's shell would slow down one contender and not another; and nothing
 # may be sent anywhere.
 _DROPPED: Final = ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "NODE_OPTIONS")
+_DROPPED_PREFIX: Final = "DBOS_"
 _SET: Final = {
     "PYTHONHASHSEED": "0",
     "PYTHONUNBUFFERED": "1",
     "LANGSMITH_TRACING": "false",
     "LANGCHAIN_TRACING_V2": "false",
 }
+
+_failed: dict[str, str] = {}
 
 
 class Unavailable(Exception):
@@ -43,13 +46,12 @@ def start(name: str) -> Worker:
 
 def environment(source: Mapping[str, str], **more: str) -> dict[str, str]:
     """The environment of every worker: the caller's, with what would disturb replaced."""
-    kept = {key: value for key, value in source.items() if key not in _DROPPED}
+    kept = {
+        key: value
+        for key, value in source.items()
+        if key not in _DROPPED and not key.startswith(_DROPPED_PREFIX)
+    }
     return {**kept, **_SET, **more}
-
-
-def _start_python(name: str) -> Worker:
-    command = [sys.executable, "-m", f"benchmarks.worker_{name}"]
-    return Worker(name, command, environment(os.environ, PYTHONPATH=str(ROOT / "src")))
 
 
 def _start_npm() -> Worker:
@@ -63,16 +65,45 @@ def _start_npm() -> Worker:
     return Worker(NPM, [node, "worker.mjs"], environment(os.environ), directory)
 
 
-def _start_langgraph() -> Worker:
-    directory = _cache("langgraph")
+def start_python(name: str, module: str, *arguments: str) -> Worker:
+    """A module of this repository as a worker, in the environment that this process has."""
+    command = [sys.executable, "-m", module, *arguments]
+    return Worker(name, command, environment(os.environ, PYTHONPATH=str(ROOT / "src")))
+
+
+def start_elsewhere(name: str, what: str, package: str, module: str, *arguments: str) -> Worker:
+    """A module as a worker in an environment of its own, which is made if there is none.
+
+    Args:
+        name: What the contender is called.
+        what: What its package is called in messages.
+        package: What is installed, which is also the name of the directory.
+        module: The module, which may import nothing that is not installed there.
+        arguments: What it is given.
+
+    Raises:
+        Unavailable: The environment cannot be made.
+    """
+    command = [str(_python_with(package, what)), "-m", module, *arguments]
+    return Worker(name, command, environment(os.environ, PYTHONPATH=""))
+
+
+def _python_with(package: str, what: str) -> Path:
+    """The interpreter of an environment with a package; what failed is not tried again."""
+    directory = _cache(package)
     python = directory / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if package in _failed:
+        raise Unavailable(_failed[package])
     if not (directory / "ready").exists():
-        _install("LangGraph", [sys.executable, "-m", "venv", "--clear", "."], directory)
         pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--upgrade"]
-        _install("LangGraph", [*pip, "langgraph"], directory)
+        try:
+            _install(what, [sys.executable, "-m", "venv", "--clear", "."], directory)
+            _install(what, [*pip, package], directory)
+        except Unavailable as error:
+            _failed[package] = str(error)
+            raise
         (directory / "ready").touch()
-    command = [str(python), "-m", "benchmarks.worker_langgraph"]
-    return Worker(LANGGRAPH, command, environment(os.environ, PYTHONPATH=""))
+    return python
 
 
 def _cache(name: str) -> Path:
@@ -121,8 +152,10 @@ def _install(what: str, command: Sequence[str], directory: Path) -> None:
 
 
 _STARTERS: Final[Mapping[str, Callable[[], Worker]]] = {
-    FLOOR: lambda: _start_python(FLOOR),
-    FLOWCRAFT: lambda: _start_python(FLOWCRAFT),
+    FLOOR: lambda: start_python(FLOOR, "benchmarks.worker_floor"),
+    FLOWCRAFT: lambda: start_python(FLOWCRAFT, "benchmarks.worker_flowcraft"),
     NPM: _start_npm,
-    LANGGRAPH: _start_langgraph,
+    LANGGRAPH: lambda: start_elsewhere(
+        LANGGRAPH, "LangGraph", "langgraph", "benchmarks.worker_langgraph"
+    ),
 }

@@ -51,7 +51,9 @@ def as_text(results: Results) -> str:
         parts.append("For information\n" + _information(results.information))
     if results.memory:
         parts.append(_memory(results.memory))
-    parts.append("Goals: the median of the rounds (smallest to largest)\n" + _goals(results))
+    parts.append(
+        "Goals: the median of the rounds (smallest to largest)\n" + goals(results.verdicts())
+    )
     return "\n\n".join(parts)
 
 
@@ -64,17 +66,19 @@ def as_json(results: Results) -> dict[str, Any]:
         "failed": results.failures,
         "cases": [_case(one) for one in (*results.measured, *results.information)],
         "memory": None if results.memory is None else dict(results.memory),
-        "goals": [
-            {
-                "goal": verdict.goal,
-                "case": verdict.case,
-                "wanted": verdict.wanted,
-                "at_most": verdict.at_most,
-                "found": verdict.found,
-                "reached": verdict.reached,
-            }
-            for verdict in results.verdicts()
-        ],
+        "goals": [goal_as_json(verdict) for verdict in results.verdicts()],
+    }
+
+
+def goal_as_json(verdict: Verdict) -> dict[str, Any]:
+    """A goal as data."""
+    return {
+        "goal": verdict.goal,
+        "case": verdict.case,
+        "wanted": verdict.wanted,
+        "at_most": verdict.at_most,
+        "found": verdict.found,
+        "reached": verdict.reached,
     }
 
 
@@ -101,19 +105,19 @@ def _heading(results: Results) -> str:
     ]
     lines += [f"  {CONTENDERS[name]} is left out: {why}" for name, why in results.skipped.items()]
     lines += [f"  {CONTENDERS[name]} FAILED: {why}" for name, why in results.failures.items()]
-    lines += _unrest(results.measured)
+    lines += unrest(results.measured, FLOOR, "the bare loop")
     return "\n".join(lines)
 
 
-def _unrest(measured: Iterable[Measured]) -> list[str]:
-    """A warning if the floor itself moved: then the machine had other things to do."""
-    floors = [cost for one in measured if (cost := one.cost(FLOOR))]
+def unrest(measured: Iterable[Measured], floor: str, what: str) -> list[str]:
+    """A warning if a floor itself moved: then the machine had other things to do."""
+    floors = [cost for one in measured if (cost := one.cost(floor))]
     if not floors:
         return []
     low, high = min(floor.low for floor in floors), max(floor.high for floor in floors)
     if high <= MOST_UNREST * low:
         return []
-    return [f"  The machine was busy: the bare loop took from {low:.1f} to {high:.1f} µs a node."]
+    return [f"  The machine was busy: {what} took from {low:.1f} to {high:.1f} µs a node."]
 
 
 def _costs(measured: Iterable[Measured]) -> str:
@@ -144,8 +148,8 @@ def _memory(memory: Mapping[str, float]) -> str:
     )
 
 
-def _goals(results: Results) -> str:
-    found = results.verdicts()
+def goals(found: Sequence[Verdict]) -> str:
+    """The goals as a table, with what was found and whether that will do."""
     if not found:
         return "None could be judged."
     rows = [["", "where", "goal", "found", "rounds", ""]]
@@ -157,8 +161,8 @@ def _goals(results: Results) -> str:
                 verdict.goal,
                 verdict.case,
                 f"{sign} {verdict.wanted:,g}",
-                _figure(verdict.found),
-                f"{_figure(spread.low)} to {_figure(spread.high)}" if spread else "",
+                figure(verdict.found),
+                f"{figure(spread.low)} to {figure(spread.high)}" if spread else "",
                 "pass" if verdict.reached else "MISS",
             ]
         )
@@ -180,5 +184,6 @@ def _number(spread: Spread | None) -> str:
     return "" if spread is None else f"{spread.middle:.1f}"
 
 
-def _figure(number: float) -> str:
+def figure(number: float) -> str:
+    """A number in as many digits as are of interest."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.2f}"

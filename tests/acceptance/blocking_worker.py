@@ -1,4 +1,7 @@
-"""A worker process with nodes that block or take long: ``… DIRECTORY``, for test_workers.py."""
+"""A worker process with nodes that block or take long, for test_workers.py.
+
+``… DIRECTORY LEASE_SECONDS``; it notes there what it does.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from flowcraft import FlowRuntime, create_flow
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.sqlite import SqliteAdapter
 
-LEASE_SECONDS = 1.0
-BLOCK_SECONDS = 3.0
+BLOCK_SECONDS = 5.0
+LOOK_SECONDS = 0.02
 
 
 def note(directory: Path, text: str) -> None:
@@ -37,7 +40,8 @@ def flows(directory: Path) -> list[FlowBuilder]:
 
     async def short(ctx: Any) -> None:
         note(directory, f"{ctx.node_id} begins")
-        await asyncio.sleep(0.5)
+        while not (directory / "go").exists():
+            await asyncio.sleep(LOOK_SECONDS)
         note(directory, f"{ctx.node_id} ends")
 
     async def endless(ctx: Any) -> None:
@@ -52,18 +56,20 @@ def flows(directory: Path) -> list[FlowBuilder]:
     return [create_flow("block").node("blocks", blocks, uses="blocks"), many]
 
 
-def adapter(directory: Path, drain_timeout_seconds: float = 1.5) -> SqliteAdapter:
+def adapter(directory: Path, lease_seconds: float) -> SqliteAdapter:
     runtime = FlowRuntime(flows=flows(directory))
     return SqliteAdapter(
         directory / "runs.db",
         runtime.options,
-        lease_seconds=LEASE_SECONDS,
+        lease_seconds=lease_seconds,
         poll_seconds=0.1,
         concurrency=30,
-        drain_timeout_seconds=drain_timeout_seconds,
+        drain_timeout_seconds=1.5,
     )
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    adapter(Path(sys.argv[1])).run()
+    given = Path(sys.argv[1])
+    note(given, "worker starts")
+    adapter(given, float(sys.argv[2])).run()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from flowcraft.engine.worker import Worker
 from flowcraft.memory import MemoryStorage
 from flowcraft.ports.codec import Codec
 from flowcraft.ports.queue import Delivery, Outgoing
-from flowcraft.ports.runs import Row
+from flowcraft.ports.runs import Fact, Lease, Query, Record, Row
 from flowcraft.ports.together import Ports
 from flowcraft.testing import VirtualClock
 
@@ -141,7 +142,7 @@ class Process:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Ports]:
-        yield Ports(*(Mortal(port, self.life) for port in self._world.ports))
+        yield Ports(*(Mortal(port, self.life) for port in self._world.connect()))
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
         others = [self.worker._poller, self.worker._deleting]
@@ -196,7 +197,7 @@ class World:
     ) -> None:
         self.clock = VirtualClock()
         self.codec = codec
-        self.storage = MemoryStorage(self.clock, visibility_seconds)
+        self.storage: Any = self._new_storage(visibility_seconds)
         self.ports: Ports = self.storage._ports
         self.bodies: Counter[str] = Counter()
         self.processes: list[Process] = []
@@ -206,7 +207,14 @@ class World:
         self._made = 0
         self._client: FlowClient | None = None
 
+    def _new_storage(self, visibility_seconds: float) -> Any:
+        return MemoryStorage(self.clock, visibility_seconds)
+
     # -- what there is ----------------------------------------------------------------------
+
+    def connect(self) -> Ports:
+        """Ports for another process."""
+        return self.ports
 
     def knows(self, *flows: Any) -> World:
         """Make flows known to all processes that are started from now on."""
@@ -325,25 +333,40 @@ class World:
 
     # -- looking ----------------------------------------------------------------------------
 
-    @property
-    def _runs(self) -> Mapping[str, Any]:
-        runs: Mapping[str, Any] = self.ports.runs._runs  # type: ignore[attr-defined]
-        return runs
+    def facts(self, run_id: str) -> list[Fact]:
+        """What is stored of what has happened in a run."""
+        record = self.record(run_id)
+        assert record is not None, f"there is no run {run_id!r}"
+        return list(record.facts)
+
+    def record(self, run_id: str, since: int = 0) -> Record | None:
+        """What is stored of a run, from a fact on; ``None`` if there is no such run."""
+        return at_once(self.ports.runs.read(run_id, since))
+
+    def run_ids(self) -> list[str]:
+        """All runs, child runs and shards included."""
+        return [
+            head.run_id for head in at_once(self.ports.runs.find(Query(limit=1000, parts=True)))
+        ]
+
+    def bodies_of_messages(self) -> list[str]:
+        """The texts of all messages on the queue, in hand or not."""
+        return [each.body for each in self.ports.queue._messages.values()]  # type: ignore[attr-defined]
 
     def status(self, run_id: str) -> str | None:
         """The status in a run's row; ``None`` if there is no such run."""
-        run = self._runs.get(run_id)
-        return None if run is None else str(run.head.row.status)
+        record = self.record(run_id, sys.maxsize)
+        return None if record is None else str(record.head.row.status)
 
     def row(self, run_id: str) -> Row:
         """The row of a run."""
-        row: Row = self._runs[run_id].head.row
-        return row
+        record = self.record(run_id, sys.maxsize)
+        assert record is not None, f"there is no run {run_id!r}"
+        return record.head.row
 
     def messages(self) -> list[Job]:
         """All messages on the queue, in hand or not."""
-        queued = self.ports.queue._messages.values()  # type: ignore[attr-defined]
-        bodies = [with_event(each.body, self._decoded) for each in queued]
+        bodies = [with_event(each, self._decoded) for each in self.bodies_of_messages()]
         return [read_job(body, self.runtime.options.serializer) for body in bodies]
 
     def _decoded(self, text: str) -> str:
@@ -352,28 +375,29 @@ class World:
     def events(self, run_id: str) -> list[Any]:
         """What has happened in a run."""
         serializer = self.runtime.options.serializer
-        texts = [self._decoded(fact.data) for fact in self._runs[run_id].facts]
+        texts = [self._decoded(fact.data) for fact in self.facts(run_id)]
         return [read_fact(text, serializer).event for text in texts]
 
     def doubled(self) -> list[str]:
         """Attempts that have more than one outcome in the record."""
         counted: Counter[str] = Counter()
-        for run_id in self._runs:
+        for run_id in self.run_ids():
             for event in self.events(run_id):
                 if type(event).__name__ in OUTCOMES:
                     counted[f"{run_id} {_attempt_of(event)}"] += 1
         return [name for name, count in counted.items() if count > 1]
 
-    def leases(self, run_id: str) -> dict[str, Any]:
+    def leases(self, run_id: str) -> dict[str, Lease]:
         """Leases of a run that are not over, by place."""
-        leases = self._runs[run_id].leases
-        return {place: lease for place, lease in leases.items() if not lease.over}
+        record = self.record(run_id)
+        assert record is not None, f"there is no run {run_id!r}"
+        return {lease.place: lease for lease in record.leases}
 
     def describe(self) -> str:
         """What there is, for a person."""
         runs = {
             run_id: (self.status(run_id), list(self.leases(run_id)), self.events(run_id))
-            for run_id in self._runs
+            for run_id in self.run_ids()
         }
         return f"runs {runs}, messages {self.messages()}"
 
@@ -385,6 +409,17 @@ class World:
     async def receive(self) -> list[Delivery]:
         """Take all messages that can be seen off the queue."""
         return list(await self.ports.queue.receive(1000, 0))
+
+
+def at_once(call: Coroutine[Any, Any, T]) -> T:
+    """The answer of a port that never waits, without an event loop."""
+    try:
+        call.send(None)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer
+    call.close()
+    raise AssertionError("a call that was to answer at once waits for something")
 
 
 def _attempt_of(event: Any) -> tuple[str, Key, Any, int]:

@@ -30,11 +30,11 @@ def coded_world() -> World:
 
 async def untouched(world: World, codec: Any) -> None:
     """A worker that cannot decode what there is lives for a while, and changes nothing."""
-    facts, messages = list(world._runs[RUN].facts), world.messages()
+    facts, messages = world.facts(RUN), world.messages()
     leases = world.leases(RUN)
     blind = await world.process(codec=codec)
     await world.advance(3 * LEASE_SECONDS)
-    assert list(world._runs[RUN].facts) == facts
+    assert world.facts(RUN) == facts
     assert world.messages() == messages
     assert world.leases(RUN) == leases
     poller = blind.worker._poller
@@ -108,13 +108,13 @@ def test_runs_from_before_the_codec_go_on() -> None:
         await world.settle()
         await worker.kill()
         await world.client.resume_with_action(RUN, output="answer")
-        before = len(world._runs[RUN].facts)
+        before = len(world.facts(RUN))
         world.codec = ToyCodec()
         await world.client.aclose()
         world._client = None
         await world.process()
         assert (await world.finish(RUN)).outputs["w"] == "answer"
-        marks = [fact.data.startswith("encoded:") for fact in world._runs[RUN].facts]
+        marks = [fact.data.startswith("encoded:") for fact in world.facts(RUN)]
         assert marks == [False] * before + [True] * (len(marks) - before)
         assert any(marks)
 

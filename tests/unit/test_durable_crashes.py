@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -44,6 +45,17 @@ class Story:
     hand: Hand | None = None
     in_process: bool = True
     settled: bool = True
+
+
+class Crash(NamedTuple):
+    """The call of a port that a process does not outlive, and whether it is carried out."""
+
+    call: int
+    after: bool
+
+
+Crashes = tuple[Crash, ...]
+NewWorld = Callable[[], World]
 
 
 def diamond(world: World) -> FlowBuilder:
@@ -185,26 +197,34 @@ STORIES = {
 }
 
 
-async def told(world: World, story: Story, life: Life, processes: int = 1) -> StoredRun:
-    """Run a story with a process that may die; another one comes when it has."""
+async def told(world: World, story: Story, lives: Sequence[Life], processes: int = 1) -> StoredRun:
+    """Run a story with a process that may die; when it has, the next one comes, who may, too.
+
+    Args:
+        world: Where.
+        story: What.
+        lives: How long each lives, one after the other; whoever comes after them does not die.
+        processes: How many there are at a time; only one of them is mortal.
+    """
     flow = story.flow(world)
     world.knows(flow)
     await world.client.start_run(flow, run_id=RUN)
     for _ in range(processes - 1):
         await world.process()
-    mortal = await world.process(life)
+    coming = iter(lives)
+    mortal = await world.process(next(coming))
     horizon = world.clock.now() + HORIZON_SECONDS
     while world.status(RUN) not in FINAL_STATUSES or world.messages():
         await world.settle()
-        if life.dead and mortal in world.processes:
+        if mortal.life.dead:
             await mortal.kill()
             world.processes.remove(mortal)
-            await world.process()
+            mortal = await world.process(next(coming, None))
             continue
         if story.hand is not None and world.status(RUN) not in FINAL_STATUSES:
             await story.hand(world)
             await world.settle()
-        if mortal not in world.processes or not life.dead:
+        if not mortal.life.dead:
             await world.jump(horizon)
     return await world.client.get_run(RUN)
 
@@ -219,16 +239,19 @@ def summary(run: Any, story: Story) -> dict[str, Any]:
     }
 
 
-def undisturbed(story: Story) -> tuple[dict[str, Any], Counter[str], int]:
+@cache
+def undisturbed(
+    story: Story, new_world: NewWorld = World
+) -> tuple[dict[str, Any], Counter[str], int]:
     """What comes of a story without a crash, its bodies, and the number of calls it takes."""
 
     async def whole(world: World) -> tuple[dict[str, Any], Counter[str], int]:
         life = Life()
-        run = await told(world, story, life)
+        run = await told(world, story, [life])
         assert world.doubled() == []
         return summary(run, story), world.bodies, len(life.calls)
 
-    return play(whole)
+    return play(whole, new_world())
 
 
 def is_as_in_process(story: Story) -> None:
@@ -251,23 +274,33 @@ def is_as_in_process(story: Story) -> None:
 
 def survives(story: Story, after: bool, processes: int) -> None:
     """See that a story comes to the same wherever one of its processes dies."""
-    expected, bodies, calls = undisturbed(story)
-    problems = []
+    _, _, calls = undisturbed(story)
     # Of two processes that share the work the one that dies makes fewer calls.
-    for number in range(1, calls + 2):
+    endures(story, [(Crash(number, after),) for number in range(1, calls + 2)], processes)
 
-        async def disturbed(world: World, number: int = number) -> None:
-            run = await told(world, story, Life(number, after=after), processes)
+
+def endures(
+    story: Story, ways: Sequence[Crashes], processes: int = 1, new_world: NewWorld = World
+) -> None:
+    """See that a story comes to the same in each of some ways to crash."""
+    expected, bodies, _ = undisturbed(story)
+    problems = []
+    for crashes in ways:
+
+        async def disturbed(world: World, crashes: Crashes = crashes) -> None:
+            lives = [Life(crash.call, after=crash.after) for crash in crashes]
+            run = await told(world, story, lives, processes)
             assert summary(run, story) == expected
             assert world.doubled() == []
-            more = {key: n for key, n in world.bodies.items() if n > bodies[key] + 1}
-            assert not more, f"bodies run too often: {more}"
+            died = sum(life.dead for life in lives)
+            more = {key: n for key, n in world.bodies.items() if n > bodies[key] + died}
+            assert not more, f"bodies run too often for {died} crashes: {more}"
 
         try:
-            play(disturbed)
+            play(disturbed, new_world())
         except (AssertionError, TimeoutError) as error:
-            problems.append(f"at call {number}: {str(error)[:1500]}")
-    assert not problems, f"{len(problems)} of {calls + 1}:\n" + "\n".join(problems)
+            problems.append(f"{crashes}: {str(error)[:1500]}")
+    assert not problems, f"{len(problems)} of {len(ways)}:\n" + "\n".join(problems)
 
 
 @pytest.mark.parametrize("name", [name for name, story in STORIES.items() if story.in_process])

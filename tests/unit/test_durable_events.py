@@ -13,13 +13,6 @@ import pytest
 
 from flowcraft import create_flow
 from flowcraft.adapters.memory import MemoryRuns
-from flowcraft.adapters.sqlite import (
-    Database,
-    SqliteBlobs,
-    SqliteCoordination,
-    SqliteQueue,
-    SqliteRuns,
-)
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.core.correlation import Correlation
 from flowcraft.engine import correlating
@@ -28,8 +21,8 @@ from flowcraft.engine.run import Run
 from flowcraft.errors import InvalidRunState, NobodyWaits
 from flowcraft.memory import MemoryAdapter
 from flowcraft.ports.runs import Head, Query
-from flowcraft.ports.together import Ports
 from tests.unit.durable import LEASE_SECONDS, Life, World, play
+from tests.unit.durable_sqlite import SqliteWorld
 from tests.unit.runs import Ctx
 
 RUN = "run"
@@ -38,17 +31,10 @@ RUN = "run"
 @pytest.fixture(params=["memory", "sqlite"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A world whose runs are in memory, and one whose runs are in a file."""
-    there = World()
     if request.param == "memory":
-        yield there
-        return
-    with Database(tmp_path / "runs.db", there.clock) as database:
-        queue = SqliteQueue(database, visibility_seconds=LEASE_SECONDS)
-        there.ports = Ports(
-            queue, SqliteRuns(database), SqliteBlobs(database), SqliteCoordination(database)
-        )
-        there.storage._ports = there.ports
-        yield there
+        yield World()
+    else:
+        yield SqliteWorld(tmp_path / "runs.db")
 
 
 def paying(**more: Any) -> FlowBuilder:
@@ -226,7 +212,7 @@ def test_the_record_is_right_and_the_row_is_not() -> None:
 
     async def story(world: World) -> None:
         await begun(world, paying(), stale="A", waits="A")
-        stale = world._runs["stale"]
+        stale = world.ports.runs._runs["stale"]  # type: ignore[attr-defined]
         row = stale.head.row
         await world.client.send_event("stale", "w", "answered")
         await world.settle()

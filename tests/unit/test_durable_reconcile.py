@@ -459,7 +459,7 @@ def test_a_row_that_is_out_of_date_is_mended() -> None:
         await world.knows(one_node(world)).client.start_run("f", run_id=RUN)
         await world.process()
         await world.finish(RUN)
-        stored = world._runs[RUN]
+        stored = world.ports.runs._runs[RUN]  # type: ignore[attr-defined]
         stored.head = replace(stored.head, row=Row("running"))
         await world.advance(T + 1)
         assert (await world.client.reconcile()).reconciled_runs == 1

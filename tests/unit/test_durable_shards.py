@@ -94,7 +94,9 @@ def test_a_crash_at_any_call(name: str, after: bool, processes: int) -> None:
 def shards_of(world: World) -> dict[str, str | None]:
     """The statuses of all shards, by the place of their first item."""
     return {
-        run_id.partition("#")[2]: world.status(run_id) for run_id in world._runs if "#" in run_id
+        run_id.partition("#")[2]: world.status(run_id)
+        for run_id in world.run_ids()
+        if "#" in run_id
     }
 
 
@@ -109,12 +111,12 @@ def test_shards_are_no_runs_of_their_own() -> None:
         assert shards_of(world) == dict.fromkeys("024", "completed")
         (only,) = (await world.client.list_runs()).runs
         assert only.run_id == RUN
-        shard = next(run_id for run_id in world._runs if "#" in run_id)
+        shard = next(run_id for run_id in world.run_ids() if "#" in run_id)
         for verb in (world.client.get_run, world.client.cancel_run, world.client.delete_run):
             with pytest.raises(RunNotFound, match="no run but a part of one"):
                 await verb(shard)
         await world.client.delete_run(RUN)
-        assert not world._runs
+        assert not world.run_ids()
 
     play(story)
 
