@@ -49,11 +49,16 @@ def flows(directory: Path) -> list[FlowBuilder]:
         await asyncio.sleep(0 if (directory / "go").exists() else 3600)
         note(directory, f"{ctx.node_id} ends")
 
+    async def double(ctx: Any) -> int:
+        note(directory, f"{ctx.input} begins")
+        return int(ctx.input) * 2
+
     many = create_flow("many")
     for number in range(10):
         many.node(f"short{number}", short, uses="short")
         many.node(f"endless{number}", endless, uses="endless")
-    return [create_flow("block").node("blocks", blocks, uses="blocks"), many]
+    batch = create_flow("batch").batch("double", double, uses="double", inputs="items")
+    return [create_flow("block").node("blocks", blocks, uses="blocks"), many, batch]
 
 
 def adapter(directory: Path, lease_seconds: float) -> SqliteAdapter:

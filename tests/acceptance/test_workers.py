@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -123,3 +124,28 @@ def test_sigterm_lets_nodes_finish_or_hands_them_back(tmp_path: Path) -> None:
     by_second = [(name, second) for name in endless]
     assert sorted(noted(tmp_path, "begins")) == sorted(by_first + by_second)
     assert sorted(noted(tmp_path, "ends")) == sorted([(name, first) for name in short] + by_second)
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_cut_outlives_its_workers(tmp_path: Path) -> None:
+    """A worker killed amid 3,000 items costs some of them a second body, and nothing else."""
+    items, hands = 3_000, 30
+
+    async def main() -> list[int]:
+        client = adapter(tmp_path, 1.0)
+        async with worker(tmp_path, 1.0) as first, worker(tmp_path, 1.0) as second:
+            run = await client.start_run("batch", {"items": list(range(items))})
+            await until(tmp_path, "begins", items // 2)
+            first.kill()
+            result = await client.wait_for_run(run)
+            await drained(second)
+        assert [each.run_id for each in (await client.list_runs()).runs] == [run]
+        await client.aclose()
+        output: list[int] = result.outputs["double_gather"]
+        return output
+
+    assert play(main()) == [2 * item for item in range(items)]
+    bodies = Counter(item for item, _ in noted(tmp_path, "begins"))
+    assert len(bodies) == items
+    assert bodies.total() <= items + hands
+    assert max(bodies.values()) <= 2

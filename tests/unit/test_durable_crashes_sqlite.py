@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit import test_durable_crashes_more as more
+from tests.unit import test_durable_shards
 from tests.unit.durable_sqlite import worlds_in
 from tests.unit.test_durable_crashes import (
     STORIES,
@@ -20,7 +21,8 @@ from tests.unit.test_durable_crashes import (
     undisturbed,
 )
 
-ALL = {**STORIES, **more.STORIES}
+CUT = {f"cut batch: {name}": story for name, story in test_durable_shards.STORIES.items()}
+ALL = {**STORIES, **more.STORIES, **CUT}
 SAMPLE = 5
 
 
