@@ -254,6 +254,10 @@ class World:
         await asyncio.gather(poller, return_exceptions=True)
         return process
 
+    def dead(self) -> list[Process]:
+        """Processes that have died, and have not been cleared away."""
+        return [process for process in self.processes if process.life.dead]
+
     async def end(self) -> None:
         """End what is still there."""
         for process in self.processes:

@@ -54,7 +54,20 @@ class Crash(NamedTuple):
     after: bool
 
 
-Crashes = tuple[Crash, ...]
+class Way(NamedTuple):
+    """How the processes of a run end.
+
+    Attributes:
+        crashes: Those of processes that come one after the other.
+        beside: Those of processes that are there from the beginning, too.
+        others: How many more are there that do not die.
+    """
+
+    crashes: tuple[Crash, ...]
+    beside: tuple[Crash, ...] = ()
+    others: int = 0
+
+
 NewWorld = Callable[[], World]
 
 
@@ -197,34 +210,37 @@ STORIES = {
 }
 
 
-async def told(world: World, story: Story, lives: Sequence[Life], processes: int = 1) -> StoredRun:
-    """Run a story with a process that may die; when it has, the next one comes, who may, too.
+async def told(
+    world: World, story: Story, lives: Sequence[Life], beside: Sequence[Life] = ()
+) -> StoredRun:
+    """Run a story with processes that may die; for each that has another one comes.
 
     Args:
         world: Where.
         story: What.
-        lives: How long each lives, one after the other; whoever comes after them does not die.
-        processes: How many there are at a time; only one of them is mortal.
+        lives: How long the processes live that come one after the other; those that come after
+            them do not die.
+        beside: How long those live that are there from the beginning, one for each.
     """
     flow = story.flow(world)
     world.knows(flow)
     await world.client.start_run(flow, run_id=RUN)
-    for _ in range(processes - 1):
-        await world.process()
     coming = iter(lives)
-    mortal = await world.process(next(coming))
+    for life in (*beside, next(coming)):
+        await world.process(life)
     horizon = world.clock.now() + HORIZON_SECONDS
     while world.status(RUN) not in FINAL_STATUSES or world.messages():
         await world.settle()
-        if mortal.life.dead:
-            await mortal.kill()
-            world.processes.remove(mortal)
-            mortal = await world.process(next(coming, None))
+        if dead := world.dead():
+            for process in dead:
+                await process.kill()
+                world.processes.remove(process)
+                await world.process(next(coming, None))
             continue
         if story.hand is not None and world.status(RUN) not in FINAL_STATUSES:
             await story.hand(world)
             await world.settle()
-        if not mortal.life.dead:
+        if not world.dead():
             await world.jump(horizon)
     return await world.client.get_run(RUN)
 
@@ -276,30 +292,31 @@ def survives(story: Story, after: bool, processes: int) -> None:
     """See that a story comes to the same wherever one of its processes dies."""
     _, _, calls = undisturbed(story)
     # Of two processes that share the work the one that dies makes fewer calls.
-    endures(story, [(Crash(number, after),) for number in range(1, calls + 2)], processes)
+    ways = [Way((Crash(number, after),)) for number in range(1, calls + 2)]
+    endures(story, [way._replace(others=processes - 1) for way in ways])
 
 
-def endures(
-    story: Story, ways: Sequence[Crashes], processes: int = 1, new_world: NewWorld = World
-) -> None:
+def endures(story: Story, ways: Sequence[Way], new_world: NewWorld = World) -> None:
     """See that a story comes to the same in each of some ways to crash."""
     expected, bodies, _ = undisturbed(story)
     problems = []
-    for crashes in ways:
+    for way in ways:
 
-        async def disturbed(world: World, crashes: Crashes = crashes) -> None:
-            lives = [Life(crash.call, after=crash.after) for crash in crashes]
-            run = await told(world, story, lives, processes)
+        async def disturbed(world: World, way: Way = way) -> None:
+            lives = [Life(crash.call, after=crash.after) for crash in way.crashes]
+            mortal = [Life(crash.call, after=crash.after) for crash in way.beside]
+            others = [Life() for _ in range(way.others)]
+            run = await told(world, story, lives, [*others, *mortal])
             assert summary(run, story) == expected
             assert world.doubled() == []
-            died = sum(life.dead for life in lives)
+            died = sum(life.dead for life in (*lives, *mortal))
             more = {key: n for key, n in world.bodies.items() if n > bodies[key] + died}
             assert not more, f"bodies run too often for {died} crashes: {more}"
 
         try:
             play(disturbed, new_world())
         except (AssertionError, TimeoutError) as error:
-            problems.append(f"{crashes}: {str(error)[:1500]}")
+            problems.append(f"{way}: {str(error)[:1500]}")
     assert not problems, f"{len(problems)} of {len(ways)}:\n" + "\n".join(problems)
 
 

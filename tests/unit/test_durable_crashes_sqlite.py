@@ -14,12 +14,7 @@ import pytest
 from tests.unit import test_durable_crashes_more as more
 from tests.unit import test_durable_shards
 from tests.unit.durable_sqlite import worlds_in
-from tests.unit.test_durable_crashes import (
-    STORIES,
-    Crash,
-    endures,
-    undisturbed,
-)
+from tests.unit.test_durable_crashes import STORIES, Crash, Way, endures, undisturbed
 
 CUT = {f"cut batch: {name}": story for name, story in test_durable_shards.STORIES.items()}
 ALL = {**STORIES, **more.STORIES, **CUT}
@@ -37,6 +32,11 @@ def test_without_a_crash_it_is_as_in_memory(name: str, tmp_path: Path) -> None:
 def test_a_crash_at_some_calls(name: str, processes: int, tmp_path: Path) -> None:
     """Wherever a process dies, the run ends as it would have, and nothing is left of it."""
     _, _, calls = undisturbed(ALL[name])
-    everywhere = [(Crash(call, after),) for call in range(1, calls + 1) for after in (False, True)]
+    numbers = range(1, calls + 1)
+    everywhere = [
+        Way((Crash(number, after),), others=processes - 1)
+        for number in numbers
+        for after in (False, True)
+    ]
     chance = random.Random(f"{name} {processes}")
-    endures(ALL[name], chance.sample(everywhere, SAMPLE), processes, worlds_in(tmp_path))
+    endures(ALL[name], chance.sample(everywhere, SAMPLE), worlds_in(tmp_path))
