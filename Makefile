@@ -54,7 +54,7 @@ imports: $(STAMP) ## Check the direction of imports
 bench: $(STAMP) ## Run the benchmarks in process
 	@$(PY) -m benchmarks $(BENCH_ARGS)
 
-bench-durable: $(STAMP) ## Run the benchmarks of durable runs on SQLite, about four minutes
+bench-durable: $(STAMP) ## Run the benchmarks of durable runs on SQLite, about five minutes
 	@$(PY) -m benchmarks.durable $(BENCH_ARGS)
 
 kill: $(STAMP) ## Kill workers of the demo at seeded moments (ROUNDS=200 SEED=1)
