@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from flowcraft.core import events as ev
-from flowcraft.engine.facts import event_data, read_event
+from flowcraft.engine.facts import event_data, read_event, storable
 from flowcraft.engine.serializer import Serializer
 from flowcraft.errors import SerializationError
 
@@ -87,7 +87,7 @@ def write_job(job: Job, serializer: Serializer) -> str:
             data[key] = value
     if job.event is not None:
         data["event"] = serializer.dumps(event_data(job.event))
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return storable(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
 
 
 def read_job(text: str, serializer: Serializer) -> Job:
