@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from flowcraft.adapters.sqlite import (
@@ -102,9 +103,19 @@ class SqliteAdapter(Adapter):
 def _opener(
     path: str | PathLike[str], clock: Clock, durability: Durability, visibility_seconds: float
 ) -> OpenPorts:
+    if str(path) == ":memory:":
+        raise ValueError(
+            "':memory:' is no file that several connections can share. Use "
+            "flowcraft.memory.MemoryAdapter, or a file in a temporary directory."
+        )
+    path = Path(path)
+    home = None if path.is_absolute() else Path.cwd()
+
     @asynccontextmanager
     async def open_ports() -> AsyncIterator[Ports]:
-        with Database(path, clock, durability=durability) as database:
+        # It is opened more than once, and is the same file if the process changes its directory.
+        here = path if home is None or home == Path.cwd() else home / path
+        with Database(here, clock, durability=durability) as database:
             yield Ports(
                 SqliteQueue(database, visibility_seconds=visibility_seconds),
                 SqliteRuns(database),

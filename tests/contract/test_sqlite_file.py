@@ -450,3 +450,58 @@ def plain_value(path: Path, statement: str) -> object:
         return connection.execute(statement).fetchone()[0]
     finally:
         connection.close()
+
+
+# -- what happens to an open file -------------------------------------------------------------
+
+
+def test_a_message_that_is_no_text_keeps_back_no_other(path: Path) -> None:
+    """Bytes that are no UTF-8 in one message: all are received, and the others are whole."""
+
+    async def story() -> None:
+        with Database(path, CLOCK) as database:
+            queue = SqliteQueue(database)
+            with database.transaction as execute:
+                execute(
+                    "INSERT INTO messages (body, visible_at, receives) "
+                    "VALUES (CAST(x'61ff' AS TEXT), 0, 0)"
+                )
+            await queue.send([Outgoing("gänzlich")])
+            received = [delivery.body for delivery in await queue.receive(10, 0)]
+            assert received == ["a\ufffd", "gänzlich"]
+
+    drive(story())
+
+
+@pytest.mark.parametrize("by", ["nothing", "another"])
+def test_a_file_that_was_taken_away_is_told_of(path: Path, by: str) -> None:
+    """Deleted or replaced under a worker or client, it is used no longer as if it were there."""
+
+    async def story() -> None:
+        with Database(path, CLOCK) as database:
+            queue, runs = SqliteQueue(database), SqliteRuns(database)
+            await create(runs, "before")
+            path.unlink()
+            if by == "another":
+                path.write_bytes(b"")
+            with pytest.raises(StorageUnavailable, match="was deleted or replaced"):
+                await queue.receive(1, 0)
+            with pytest.raises(StorageUnavailable, match="was deleted or replaced"):
+                await create(runs, "after")
+
+    drive(story())
+
+
+def test_a_connection_is_not_used_by_a_process_that_was_forked_off(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's connections do not survive a fork: that is said before anything is damaged."""
+
+    async def story() -> None:
+        with Database(path, CLOCK) as database:
+            own = os.getpid()
+            monkeypatch.setattr(os, "getpid", lambda: own + 1)
+            with pytest.raises(StorageUnavailable, match="forked off"):
+                await SqliteQueue(database).send([Outgoing("a")])
+
+    drive(story())

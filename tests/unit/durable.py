@@ -153,7 +153,7 @@ class Process:
     def _fall(self) -> None:
         """Whatever runs does not get another turn."""
         if self.worker._station is not None:
-            self.worker.station.closing = True
+            self.worker.station.is_closing = lambda: True
         for task in self._tasks():
             if task is not asyncio.current_task():
                 task.cancel()

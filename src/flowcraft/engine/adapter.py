@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import TracebackType
 from typing import Any, Self
 
@@ -68,9 +69,15 @@ class Adapter(FlowClient):
 
     async def start(self) -> None:
         """Begin to work; returns once the queue is being polled."""
-        if self._worker is None:
-            self._worker = self._new_worker()
-            await self._worker.start()
+        if self._worker is not None:
+            return
+        worker = self._worker = self._new_worker()
+        try:
+            await worker.start()
+        except BaseException:
+            self._worker = None  # to be started again, once what was wrong has been mended
+            await worker.stop()
+            raise
 
     async def stop(self) -> None:
         """Drain: take no more messages, let nodes finish or hand back what does not in time."""
@@ -85,6 +92,11 @@ class Adapter(FlowClient):
             raise FlowcraftError(
                 "run() is for a process of its own, and was called inside a running event loop; "
                 "use 'await adapter.start()' there."
+            )
+        if threading.current_thread() is not threading.main_thread():
+            raise FlowcraftError(
+                "run() stops at a signal, which only the main thread of a process hears of, and "
+                "was called in another; use 'await adapter.start()' in an event loop there."
             )
         asyncio.run(self._new_worker().run())
 

@@ -54,6 +54,8 @@ def only_sleeps(run: RunView) -> bool:
 
 
 def _find(run: R, node_id: str | Sequence[str] | None) -> Target[R]:
+    if not isinstance(node_id, str | Sequence | None):
+        raise TypeError(f"node_id is a node's id, or the ids that lead to it, not {node_id!r}.")
     path = (node_id,) if isinstance(node_id, str) else tuple(node_id or ())
     current = run
     for position, name in enumerate(path):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.events import Write
 from flowcraft.core.graph import analyze_blueprint
-from flowcraft.core.values import snapshot
+from flowcraft.core.values import CodecLookup, snapshot
 from flowcraft.engine.json_text import read_deep
 from flowcraft.errors import BlueprintError, FlowcraftError, Problem
 
@@ -63,6 +65,90 @@ def checked_run_id(run_id: str) -> str:
     return run_id
 
 
+def checked_text(name: str, value: str) -> str:
+    """Text that can be stored, or looked for in what is.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It holds half a character.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is text, not {_shown(value)}.")
+    if not value.isascii() and any(map(_is_half, value)):
+        raise ValueError(f"{name} holds lone surrogates: {value!a}.")
+    return value
+
+
+def checked_key(key: str | None) -> str | None:
+    """An idempotency key, if one is given.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty, which would be one key for many runs, or holds half a character.
+    """
+    if key is None:
+        return None
+    if not checked_text("idempotency_key", key):
+        raise ValueError("idempotency_key is empty; leave it out where the start has no name.")
+    return key
+
+
+def checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+    """Labels of runs: texts by name.
+
+    Raises:
+        TypeError: They are no mapping, or something in it is no text.
+        ValueError: A text holds half a character.
+    """
+    if tags is None:
+        return {}
+    if not isinstance(tags, Mapping):
+        raise TypeError(f"tags are texts by name, not {_shown(tags)}.")
+    return {
+        checked_text("The name of a tag", name): checked_text(f"The tag {name!r}", value)
+        for name, value in tags.items()
+    }
+
+
+def context_writes(
+    values: Mapping[str, Any], delete: Sequence[str], registered: CodecLookup | None
+) -> tuple[Write, ...]:
+    """Keys to set and to delete in a context, from outside.
+
+    Raises:
+        TypeError: A key is no text, or ``delete`` no list of them.
+        ValueError: A key is the engine's, or there are none.
+        SerializationError: A value cannot be stored.
+    """
+    if isinstance(delete, str):
+        raise TypeError(f"delete is a list of keys, not {delete!r}: write [{delete!r}].")
+    keys = [checked_text("A key", key) for key in (*values, *delete)]
+    engine_keys = [key for key in keys if key.startswith("_")]
+    if engine_keys or not keys:
+        what = ", ".join(map(repr, engine_keys)) or "nothing"
+        raise ValueError(f"patch_context changes keys of your own; it was given {what}.")
+    stored = snapshot(dict(values), registered=registered, where="values")
+    sets = [Write("set", key, value) for key, value in stored.items()]
+    return (*sets, *(Write("delete", key) for key in delete))
+
+
+def checked_time(name: str, time: datetime | None) -> float | None:
+    """A time in seconds since the epoch; one without a time zone is local.
+
+    Raises:
+        TypeError: It is no ``datetime``.
+        ValueError: The machine's clock does not go back or forth so far.
+    """
+    if time is None:
+        return None
+    if not isinstance(time, datetime):
+        raise TypeError(f"{name} is a datetime, not {_shown(time)}.")
+    try:
+        return time.timestamp()
+    except (OverflowError, OSError, ValueError) as error:
+        raise ValueError(f"{name} is out of range: {time}.") from error
+
+
 def check_strict(blueprint: WorkflowBlueprint, strict: bool) -> None:
     """Refuse a blueprint with cycles, where that is asked for.
 
@@ -99,7 +185,11 @@ def in_event_loop() -> bool:
 
 def _is_unfit(character: str) -> bool:
     code = ord(character)
-    return code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
+    return code < 0x20 or 0x7F <= code < 0xA0 or _is_half(character)
+
+
+def _is_half(character: str) -> bool:
+    return 0xD800 <= ord(character) < 0xE000
 
 
 def _shown(value: Any) -> str:

@@ -110,6 +110,11 @@ class Carrier:
             )
             started = child_started(ledger, command, cancelled)
             job = await begin_run(station, blueprint, started, epoch=ledger.epoch, parent=parent)
+            if job.epoch != ledger.epoch:
+                raise FlowcraftError(
+                    f"The child run would be '{job.run_id}', and somebody started another run "
+                    "under this id. Choose run ids that are not those of child runs."
+                )
         except StorageError:
             raise
         except FlowcraftError as error:

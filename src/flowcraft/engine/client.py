@@ -18,7 +18,12 @@ from flowcraft.engine import answering, correlating, rerun, wishes
 from flowcraft.engine.arguments import (
     check_strict,
     checked_choice,
+    checked_key,
     checked_run_id,
+    checked_tags,
+    checked_text,
+    checked_time,
+    context_writes,
     initial_context,
 )
 from flowcraft.engine.attempt import checked_action
@@ -41,6 +46,7 @@ from flowcraft.ports.together import OpenPorts
 
 FIRST_LOOK_SECONDS = 0.01
 LONGEST_LOOK_SECONDS = 1.0
+LONGEST_PAGE = 1_000_000
 
 
 class FlowClient:
@@ -162,6 +168,7 @@ class FlowClient:
             FlowcraftError: Nobody knows the blueprint.
             BlueprintError: The blueprint is malformed.
             SerializationError: The initial context holds something that cannot be stored.
+            TypeError: An argument is of another kind than it may be.
             ValueError: An argument is none of what it may be.
         """
         station = await self._opened()
@@ -182,9 +189,9 @@ class FlowClient:
             blueprint,
             started,
             epoch=self._identifiers.new_run_id(),
-            tags=tags,
-            key=idempotency_key,
-            due_at=None if start_at is None else start_at.timestamp(),
+            tags=checked_tags(tags),
+            key=checked_key(idempotency_key),
+            due_at=checked_time("start_at", start_at),
         )
         await station.send([job])
         return self._run(job.run_id)
@@ -198,6 +205,11 @@ class FlowClient:
         if isinstance(flow, Mapping):
             return WorkflowBlueprint.from_dict(flow)
         if not isinstance(flow, str):
+            if not hasattr(flow, "to_blueprint"):
+                raise TypeError(
+                    "flow is a flow, a blueprint, also as JSON data, or the id of one, not "
+                    f"{flow!r} ({type(flow).__name__})."
+                )
             found: WorkflowBlueprint = flow.to_blueprint()
             return found
         known = await station.latest(flow)
@@ -270,20 +282,21 @@ class FlowClient:
 
         Raises:
             ValueError: There is no such status, or the limit is not positive.
+            TypeError: A time or a label is of another kind than it may be.
             RunNotFound: The run that ``after`` names was deleted meanwhile.
         """
         if status is not None:
             checked_choice("status", status, tuple(map(str, RunStatus)))
-        if limit < 1:
-            raise ValueError(f"limit is at least 1, not {limit}.")
+        if not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
+            raise ValueError(f"limit is a whole number from 1 to {LONGEST_PAGE}, not {limit!r}.")
         station = await self._opened()
         heads = await station.runs.find(
             Query(
                 status=status,
                 blueprint_id=blueprint_id,
-                tags=dict(tags or {}),
-                created_from=None if created_from is None else created_from.timestamp(),
-                created_until=None if created_until is None else created_until.timestamp(),
+                tags=checked_tags(tags),
+                created_from=checked_time("created_from", created_from),
+                created_until=checked_time("created_until", created_until),
                 after=after,
                 limit=limit,
             )
@@ -292,10 +305,10 @@ class FlowClient:
         return RunPage(tuple(map(summary_of, heads)), last)
 
     async def _head(self, run_id: str) -> Head:
-        return await read_head(await self._opened(), run_id)
+        return await read_head(await self._opened(), checked_text("run_id", run_id))
 
     async def _read(self, run_id: str) -> Ledger:
-        return await read_run(await self._opened(), run_id)
+        return await read_run(await self._opened(), checked_text("run_id", run_id))
 
     # -- steering ---------------------------------------------------------------------------
 
@@ -402,6 +415,8 @@ class FlowClient:
             RunNotFound: There is no such run.
             InvalidRunState: It is over.
         """
+        if reason is not None:
+            checked_text("reason", reason)
         await wishes.ask(await self._opened(), await self._live(run_id), ev.CancelRequested(reason))
 
     async def pause_run(self, run_id: str) -> None:
@@ -455,7 +470,8 @@ class FlowClient:
             return self._run(run_id)
         failed, batches = rerun.what_failed(ledger)
         # Asked twice, it is one new run.
-        return await self._start_over(ledger, failed, {}, f"{run_id}~retry", batches)
+        name, key = f"{run_id}~retry", f"retry/{ledger.epoch}"
+        return await self._start_over(ledger, failed, {}, name, key, batches)
 
     async def rerun_from(
         self,
@@ -485,7 +501,10 @@ class FlowClient:
         given = snapshot(dict(inputs or {}), registered=codecs, where="inputs")
         ledger = await self._read(run_id)
         station = await self._opened()
-        if new_run_id is not None and await station.runs.read(new_run_id, 1 << 60) is not None:
+        if (
+            new_run_id is not None
+            and await station.runs.read(checked_run_id(new_run_id), 1 << 60) is not None
+        ):
             raise InvalidRunState(f"There is a run '{new_run_id}' already; choose another id.")
         return await self._start_over(ledger, {node_id, *given}, given, new_run_id)
 
@@ -495,6 +514,7 @@ class FlowClient:
         node_ids: set[str],
         inputs: Mapping[str, Any],
         new_run_id: str | None = None,
+        key: str | None = None,
         batches: Sequence[Key] = (),
     ) -> Run:
         job = await rerun.start_over(
@@ -503,6 +523,7 @@ class FlowClient:
             node_ids,
             inputs,
             checked_run_id(new_run_id or self._identifiers.new_run_id()),
+            key,
             batches,
         )
         return self._run(job.run_id)
@@ -522,15 +543,8 @@ class FlowClient:
             SerializationError: A value cannot be stored.
         """
         ledger = await self._live(run_id)
-        engine_keys = [key for key in (*(values or {}), *delete) if key.startswith("_")]
-        if engine_keys or not (values or delete):
-            what = ", ".join(map(repr, engine_keys)) or "nothing"
-            raise ValueError(f"patch_context changes keys of your own; it was given {what}.")
-        codecs = self._options.serializer.codec_for
-        stored = snapshot(dict(values or {}), registered=codecs, where="values")
-        writes = [ev.Write("set", key, value) for key, value in stored.items()]
-        writes += [ev.Write("delete", key) for key in delete]
-        await wishes.ask(await self._opened(), ledger, ev.ContextPatched(tuple(writes)))
+        writes = context_writes(values or {}, delete, self._options.serializer.codec_for)
+        await wishes.ask(await self._opened(), ledger, ev.ContextPatched(writes))
 
     async def reconcile(
         self, *, stalled_threshold_seconds: float | None = None, force: bool = False

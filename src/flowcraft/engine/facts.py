@@ -123,7 +123,16 @@ def read_event(data: Any) -> ev.Event:
 
 def write_fact(event: ev.Event, tape: Recording, serializer: Serializer) -> str:
     """A fact as text."""
-    return serializer.dumps([FORMAT, event_data(event), tape])
+    return storable(serializer.dumps([FORMAT, event_data(event), tape]))
+
+
+def storable(text: str) -> str:
+    """JSON text that can be stored as UTF-8.
+
+    Values are refused if they hold half a character, but the text of an exception may: that of
+    a file name which is no UTF-8, for example. Here it becomes JSON's escape for it.
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_fact(text: str, serializer: Serializer) -> Told:

@@ -88,7 +88,7 @@ def instead_of(event: ev.Event, error: Exception) -> ev.Event:
         failed = event._replace(succeeded=False, error=error_info(error))
     else:
         raise error
-    logger.error("Deciding about %s broke off", type(event).__name__, exc_info=error)
+    logger.error("%s could not be decided about or stored", type(event).__name__, exc_info=error)
     return failed
 
 

@@ -70,14 +70,22 @@ class Heartbeat:
         asyncio.run(self._main())
 
     async def _main(self) -> None:
-        interval = self._lease_seconds / 3
-        async with self._open_ports() as ports:
-            while not self._stop.wait(min(interval, ports.queue.visibility_seconds / 3)):
-                try:
-                    await self.beat(ports)
-                except Exception:
-                    # The next beat comes before anything has run out.
-                    logger.exception("Leases could not be prolonged; trying again")
+        while not self._stop.is_set():
+            try:
+                async with self._open_ports() as ports:
+                    await self._keep_beating(ports)
+            except Exception:
+                logger.exception("Leases cannot be prolonged; trying again")
+                self._stop.wait(self._lease_seconds / 3)
+
+    async def _keep_beating(self, ports: Ports) -> None:
+        interval = min(self._lease_seconds, ports.queue.visibility_seconds) / 3
+        while not self._stop.wait(interval):
+            try:
+                await self.beat(ports)
+            except Exception:
+                # The next beat comes before anything has run out.
+                logger.exception("Leases could not be prolonged; trying again")
 
     async def beat(self, ports: Ports) -> None:
         """Prolong everything once."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from flowcraft.core import events as ev
 from flowcraft.engine.encoded import plain
-from flowcraft.engine.facts import event_data, read_event
+from flowcraft.engine.facts import event_data, read_event, storable
 from flowcraft.engine.serializer import Serializer
 from flowcraft.errors import CodecError, SerializationError
 
@@ -93,7 +93,7 @@ def write_job(job: Job, serializer: Serializer) -> str:
 
 
 def _text(data: dict[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return storable(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
 
 
 def with_event(text: str, turn: Callable[[str], str]) -> str:

@@ -77,6 +77,15 @@ def stopped(command: AttemptCommand) -> ev.Event:
     return ev.NodeStopped(command.key, command.attempt)
 
 
+def lost(command: AttemptCommand) -> ev.Event:
+    """The worker of an attempt is gone."""
+    if isinstance(command, cmd.RunItem):
+        return ev.ItemLost(command.key, command.item, command.attempt)
+    if isinstance(command, cmd.RunNode):
+        return ev.NodeLost(command.key, command.attempt)
+    return ev.UndoLost(command.target, command.attempt)
+
+
 def held_back(command: cmd.RunNode | cmd.RunItem) -> ev.Event:
     """An attempt did not begin, because the run is paused."""
     if isinstance(command, cmd.RunItem):

@@ -229,6 +229,7 @@ async def start_over(
     node_ids: Collection[str],
     inputs: Mapping[str, Any],
     run_id: str,
+    key: str | None = None,
     batches: Collection[Key] = (),
 ) -> Job:
     """Store a new run that takes over what an earlier one achieved, and send its first message.
@@ -239,6 +240,8 @@ async def start_over(
         node_ids: The nodes that run anew, with everything that can follow them.
         inputs: Inputs by node id that nodes are given instead of what leads to them.
         run_id: The id of the new run.
+        key: Its idempotency key, if it is to be started once. Where its id is taken by a run
+            without this key, it gets a longer one.
         batches: Scatter instances of which the items run anew that failed.
     """
     record = await station.runs.read(ledger.run_id)
@@ -251,15 +254,29 @@ async def start_over(
     serializer = station.options.serializer
     first = read_fact(record.facts[0].data, serializer).event
     assert isinstance(first, ev.RunStarted)
-    started = first._replace(run_id=run_id, context=first_context(first, inputs))
     plan, tape = await station.plan(await station.keep(blueprint, latest=False))
-    job = await begin_run(
-        station,
-        blueprint,
-        started,
-        epoch=station.identifiers.new_run_id(),
-        tags=record.head.tags,
-        taken_over=TakingOver(plan, tape, anew, serializer).entries(record.facts, started),
-    )
+
+    async def begin(run_id: str) -> Job:
+        started = first._replace(run_id=run_id, context=first_context(first, inputs))
+        taking_over = TakingOver(plan, tape, anew, serializer)
+        return await begin_run(
+            station,
+            blueprint,
+            started,
+            epoch=station.identifiers.new_run_id(),
+            tags=record.head.tags,
+            key=key,
+            taken_over=taking_over.entries(record.facts, started),
+        )
+
+    job = await begin(run_id)
+    if key is not None and not await _has_key(station, job.run_id, key):
+        # It may be left from an earlier run of the same id, which was deleted.
+        job = await begin(f"{run_id}~{ledger.epoch}")
     await station.send([job])
     return job
+
+
+async def _has_key(station: Station, run_id: str, key: str) -> bool:
+    record = await station.runs.read(run_id, 1 << 60)
+    return record is not None and record.head.key == key

@@ -14,7 +14,7 @@ from flowcraft.engine.bus import Tails
 from flowcraft.engine.coding import coded
 from flowcraft.engine.encoded import plain
 from flowcraft.engine.jobs import Job, write_job
-from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.ledger import Gap, Ledger
 from flowcraft.engine.measuring import Measures
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Implementation
@@ -24,7 +24,7 @@ from flowcraft.engine.patience import Patient
 from flowcraft.engine.shards import ShardLedger
 from flowcraft.engine.tape import Tape
 from flowcraft.engine.threads import DaemonThreads
-from flowcraft.errors import FlowcraftError
+from flowcraft.errors import FlowcraftError, SerializationError, StorageCorrupt
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import Codec
 from flowcraft.ports.queue import Outgoing
@@ -75,11 +75,16 @@ class Station:
         self.bus = options.bus
         self.tails = Tails()
         self.threads = DaemonThreads()
-        self.closing = False
+        self.is_closing: Callable[[], bool] = bool  # it is not
         self.known = options.registry
         self._open: OrderedDict[str, Ledger] = OrderedDict()
         self._plans: dict[str, tuple[Plan, Tape]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def closing(self) -> bool:
+        """Whether the event loop is ending, or the worker: then a cancelled node is no failure."""
+        return self.is_closing()
 
     @property
     def middleware(self) -> tuple[Middleware, ...]:
@@ -157,7 +162,13 @@ class Station:
         ledger = await self._ledger(record.head)
         if ledger is None:
             return None
-        ledger.catch_up(record.facts)
+        try:
+            ledger.catch_up(record.facts)
+        except Gap as gap:
+            # It was read in one step: nobody was about to write what is missing.
+            raise _damaged(run_id, f"Fact {ledger.number} is missing.") from gap
+        if not record.facts:
+            raise _damaged(run_id, "It has no facts at all.")
         ledger.leases = {lease.place: lease for lease in record.leases}
         ledger.row = record.head.row
         return ledger
@@ -208,7 +219,14 @@ class Station:
                 raise FlowcraftError(
                     f"The blueprint with the hash {hash_} is not stored: the run cannot be read."
                 )
-            blueprint = WorkflowBlueprint.from_dict(json.loads(text))
+            try:
+                data = json.loads(text)
+            except ValueError as error:
+                raise SerializationError(
+                    f"The blueprint with the hash {hash_} is damaged, so its runs cannot be "
+                    f"read: {error}."
+                ) from error
+            blueprint = WorkflowBlueprint.from_dict(data)
             found = self._plans[hash_] = self._planned(blueprint)
         return found
 
@@ -261,6 +279,13 @@ class Station:
         delay = 0.0 if job.due_at is None else max(0.0, job.due_at - now)
         text = write_job(job, self.options.serializer)
         return Outgoing(text, min(delay, self.queue.max_delay_seconds))
+
+
+def _damaged(run_id: str, how: str) -> StorageCorrupt:
+    return StorageCorrupt(
+        f"The record of run '{run_id}' is damaged. {how} Restore it from a backup, or delete the "
+        "run's rows."
+    )
 
 
 def _snapshot_key(hash_: str) -> str:

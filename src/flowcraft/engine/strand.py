@@ -18,6 +18,7 @@ from flowcraft.core.state import RunStatus
 from flowcraft.core.step import Decision
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.carrying import Carrier
+from flowcraft.engine.failures import instead_of
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Foreseen, Ledger
 from flowcraft.engine.places import (
@@ -25,12 +26,13 @@ from flowcraft.engine.places import (
     AttemptCommand,
     due_event,
     held_back,
+    lost,
     place_of,
     stopped,
 )
 from flowcraft.engine.shards import ShardLedger, obey, tell_at_once
 from flowcraft.engine.telling import log_notes, tell_decision, tell_start
-from flowcraft.errors import InvalidRunState
+from flowcraft.errors import InvalidRunState, StorageError
 from flowcraft.ports.runs import Change, Claim, Holding, Lease, Verdict, Written
 
 if TYPE_CHECKING:
@@ -42,6 +44,12 @@ IN_HAND_SECONDS = 2.0
 """A retry that is due within this time is waited for; a later one costs no worker (rule S9)."""
 
 LONGEST_PUT_BACK_SECONDS = 30.0
+
+MOST_STEPS = 100
+"""Attempts that one message may lead on to: a run without an end lets others have a turn."""
+
+STORE_AGAIN_SECONDS = 2.0
+"""The pause before an outcome is stored once more, after trouble that lasted for a lease's time."""
 
 
 class PutOff(Exception):
@@ -77,6 +85,8 @@ class Strand:
         self._claimed: Holding | None = None
         self._status_before = RunStatus.RUNNING
         self._looking: set[asyncio.Future[None]] = set()
+        self._steps = 0
+        self._turn_ends_at = self.station.clock.now() + worker.lease_seconds
 
     @property
     def ledger(self) -> Ledger:
@@ -107,6 +117,16 @@ class Strand:
                 command = await self._hold_back(command)
             else:
                 command = await self._commit(await self._execute(command))
+            self._steps += 1
+            # Nodes and stores that wait for nothing would keep the event loop to themselves.
+            await asyncio.sleep(0)
+
+    @property
+    def _is_turn_over(self) -> bool:
+        """Whether what follows is for others: they may be waiting, or the worker is to stop."""
+        if self.worker.draining or self._steps + 1 >= MOST_STEPS:
+            return True
+        return self.station.clock.now() >= self._turn_ends_at
 
     async def _hold_back(self, command: cmd.RunNode | cmd.RunItem) -> AttemptCommand | None:
         """Put a node or an item aside that has not begun, because the run is paused."""
@@ -204,6 +224,9 @@ class Strand:
             return following
         now = self.station.clock.now()
         for lease in mine:
+            if self.worker.holds(lease.token):
+                # The process was suspended, or kept from prolonging it, and goes on with it.
+                raise Leave
             if lease.expires_at <= now:
                 return await self._take_over(lease)
         raise PutOff(min(lease.expires_at for lease in mine) - now)
@@ -271,7 +294,7 @@ class Strand:
             self.holding = None
             raise Leave
         await self._give_back()
-        raise PutOff(0.0, replace(self.job, place=attempt_place(attempt), event=None))
+        raise PutOff(0.0, replace(self.job, place=place_of(attempt.command), event=None))
 
     def lose(self, token: str) -> None:
         """Another worker holds the lease: what is under way can no longer be committed."""
@@ -333,7 +356,14 @@ class Strand:
                 return await self._resume()
             # What expressions give goes with the fact: they must have seen what it follows.
             exact = self.ledger.plan.has_expressions
-            written = await self._append(foreseen, exact=exact, holding=self.holding)
+            try:
+                written = await self._append(foreseen, exact=exact, holding=self.holding)
+            except StorageError as error:
+                if not error.is_fatal:
+                    raise
+                # It is too large, for example: whoever tries again is refused again.
+                event = instead_of(event, error)
+                continue
             if written.verdict is not Verdict.STALE:
                 break
         if written.verdict is Verdict.GONE:
@@ -378,7 +408,7 @@ class Strand:
 
     def _successor(self, decision: Decision) -> AttemptCommand | None:
         """The attempt that this worker goes on with, if it can run one of those that follow."""
-        if self.worker.draining:
+        if self._is_turn_over:
             return None
         for command in decision.commands:
             if isinstance(command, ATTEMPTS) and self.worker.can_run(decision.plan, command):
@@ -425,19 +455,21 @@ class Strand:
         Whoever was to do so may have died first: then it is done when the message comes again.
         """
         while True:
-            row = self.ledger.row_now()
+            row, known = self.ledger.row_now(), self.ledger.number
             if row == self.ledger.row:
                 return
             written = await self._write(self._change(row=row))
             if written.verdict is not Verdict.DONE or not written.facts:
                 return
+            if not written.row_written and self.ledger.number == known:
+                return  # it says that the run is over, and is wrong: that is never taken back
 
     def _change(self, **more: Any) -> Change:
         ledger = self.ledger
         return Change(ledger.run_id, ledger.epoch, ledger.number, self.thread, **more)
 
     async def _write(self, change: Change) -> Written:
-        written = await self.station.runs.write(change)
+        written = await self._stored(change)
         if written.verdict is Verdict.GONE:
             self.station.forget(self.ledger)
         others = [fact for fact in written.facts if not 0 <= written.first <= fact.number]
@@ -451,6 +483,27 @@ class Strand:
             self.ledger.row = change.row
         return written
 
+    async def _stored(self, change: Change) -> Written:
+        """Write; what an attempt came to is kept in hand for as long as it cannot be stored.
+
+        To give it up would make the node run again, and fail it as one whose worker is lost again
+        and again. The lease is prolonged meanwhile, or nobody else can write either.
+        """
+        while True:
+            try:
+                return await self.station.runs.write(change)
+            except StorageError as error:
+                holding = change.holding
+                if holding is None or holding.expired or error.is_fatal:
+                    raise
+                logger.error(
+                    "Run '%s': the outcome of %s is kept here until it can be stored: %s",
+                    self.ledger.run_id,
+                    holding.place,
+                    error,
+                )
+            await self.station.sleep_until(self.station.clock.now() + STORE_AGAIN_SECONDS)
+
     # -- carrying out -----------------------------------------------------------------------
 
     async def _carry_out(
@@ -461,7 +514,7 @@ class Strand:
         keep: bool = True,
     ) -> AttemptCommand | None:
         """Carry out commands; gives the attempt to go on with, unless none is to be kept."""
-        free_hand = keep and in_hand is None and not self.worker.draining
+        free_hand = keep and in_hand is None and not self._is_turn_over
         carrier = self._carrier
         wanted: AttemptCommand | None = None
         soon: cmd.Command | None = None
@@ -542,17 +595,3 @@ def _was_stopped(event: ev.Event) -> bool:
     if isinstance(event, ev.UndoSettled):
         return event.error is not None
     return isinstance(event, ev.NodeStopped | ev.ItemStopped)
-
-
-def attempt_place(attempt: Attempt) -> str:
-    """The place of an attempt."""
-    return place_of(attempt.command)
-
-
-def lost(command: AttemptCommand) -> ev.Event:
-    """The worker of an attempt is gone."""
-    if isinstance(command, cmd.RunItem):
-        return ev.ItemLost(command.key, command.item, command.attempt)
-    if isinstance(command, cmd.RunNode):
-        return ev.NodeLost(command.key, command.attempt)
-    return ev.UndoLost(command.target, command.attempt)

@@ -45,7 +45,10 @@ class Host(Protocol):
         closing: Whether everything is being stopped, so that a cancelled node is no failure.
     """
 
-    closing: bool
+    @property
+    def closing(self) -> bool:
+        """Whether everything is being stopped, so that a cancelled node is no failure."""
+        ...
 
     @property
     def options(self) -> RuntimeOptions:

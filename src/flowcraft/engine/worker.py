@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 from collections.abc import Iterable, Sequence
 
@@ -69,7 +70,9 @@ class Worker:
         heartbeat: Whether leases are prolonged; tests in virtual time do without.
 
     Raises:
-        ValueError: A number that must be positive is not, or the threshold is too short.
+        TypeError: ``concurrency`` is no whole number.
+        ValueError: A number that must be positive, and have an end, is not, or the threshold is
+            too short.
     """
 
     def __init__(
@@ -90,13 +93,15 @@ class Worker:
         telemetry: Telemetry | None = None,
         heartbeat: bool = True,
     ) -> None:
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int):
+            raise TypeError(f"concurrency is a whole number of messages, not {concurrency!r}.")
         for name, value in (
             ("concurrency", concurrency),
             ("lease_seconds", lease_seconds),
             ("poll_seconds", poll_seconds),
             ("reconcile_every_seconds", reconcile_every_seconds),
         ):
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is a positive number, not {value!r}.")
         self._open_ports = open_ports
         self._options = options
@@ -160,6 +165,7 @@ class Worker:
             telemetry=self._telemetry,
         )
         station.attach()
+        station.is_closing = self._is_closing
         station.be_patient(self.lease_seconds)
         self._station = station
         for blueprint in tuple(self._options.blueprints.values()):
@@ -172,6 +178,13 @@ class Worker:
             self._rounds.start()
         WATCH.add(self)
         self._poller = asyncio.create_task(self._poll())
+
+    def _is_closing(self) -> bool:
+        """Whether what is cancelled now was cancelled with the worker, or with its event loop.
+
+        A loop that ends with work under way cancels all tasks before it runs any of them.
+        """
+        return self.draining or (self._poller is not None and self._poller.cancelling() > 0)
 
     async def stop(self) -> None:
         """Take no more messages; let nodes finish, or hand back what does not in time."""
@@ -199,14 +212,14 @@ class Worker:
 
     async def _hand_back(self) -> None:
         """Stop what still runs, and let others have it at once."""
-        for _ in range(HAND_BACK_ROUNDS):
+        for number in range(HAND_BACK_ROUNDS):
             if not self._strands:
                 return
             for task, (strand, _) in tuple(self._strands.items()):
                 if strand is not None and strand.attempt is not None:
                     strand.hand_back()
-                else:
-                    task.cancel()
+                elif number or strand is None or strand.holding is None:
+                    task.cancel()  # one that has a lease in hand is about to begin, or to end
             await asyncio.wait(tuple(self._strands), timeout=HAND_BACK_WAIT_SECONDS)
         if self._strands:
             names = ", ".join(f"'{attempt.node.id}'" for attempt in self.attempts())
@@ -341,13 +354,19 @@ class Worker:
 
     # -- leases -----------------------------------------------------------------------------
 
+    def holds(self, token: str) -> bool:
+        """Whether a lease is in hand here."""
+        holdings = (strand.holding for strand, _ in self._strands.values() if strand is not None)
+        return any(holding is not None and holding.token == token for holding in holdings)
+
     def beats(self) -> Sequence[Beat]:
         """What is to be kept; called from the heartbeat's thread."""
         beats = []
         for strand, handle in tuple(self._strands.values()):
             holding = strand.holding if strand is not None else None
             lease = None
-            if strand is not None and holding is not None:
+            # One that is being taken over is not to be prolonged.
+            if strand is not None and holding is not None and not holding.expired:
                 lease = Held(strand.job.run_id, holding.place, holding.token)
             beats.append(Beat(handle, lease, strand))
         return beats

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -81,6 +82,20 @@ class Database:
         self._connection = _open(self.path, _SYNCHRONOUS[durability])
         self.transaction = Transaction(self._connection, self.path, "BEGIN IMMEDIATE")
         self.snapshot = Transaction(self._connection, self.path, "BEGIN")
+        self._file = _identity(self.path)
+
+    def check_file(self) -> None:
+        """See that what is open here is still what others find under its name.
+
+        Raises:
+            StorageUnavailable: The file was deleted, or another one put in its place.
+        """
+        if _identity(self.path) != self._file:
+            raise StorageUnavailable(
+                f"The database {self.path} was deleted or replaced while it was open here, so "
+                "nobody else sees what is written. Restart this process; to restore a backup, "
+                "stop all of them first."
+            )
 
     def close(self) -> None:
         """Close the file; whoever still waits for messages gets an error."""
@@ -108,14 +123,20 @@ class Transaction:
     Errors of SQLite come out as errors of this package, see :mod:`.failures`.
     """
 
-    __slots__ = ("_begin", "_connection", "_path")
+    __slots__ = ("_begin", "_connection", "_path", "_process")
 
     def __init__(self, connection: sqlite3.Connection, path: Path, begin: str) -> None:
         self._connection = connection
         self._path = path
         self._begin = begin
+        self._process = os.getpid()
 
     def __enter__(self) -> Execute:
+        if os.getpid() != self._process:
+            raise StorageUnavailable(
+                f"The database {self._path} was opened before this process was forked off. Open "
+                "it anew here: two processes with one connection damage the file."
+            )
         try:
             self._connection.execute(self._begin)
         except sqlite3.Error as error:
@@ -142,6 +163,15 @@ class Transaction:
             raise explained(error, self._path) from error
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is under a name; ``None`` if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _open(path: Path, synchronous: str) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         oldest = ".".join(map(str, _OLDEST_SQLITE))
@@ -163,6 +193,9 @@ def _open(path: Path, synchronous: str) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, synchronous: str) -> None:
+    # Damaged text is told of by whoever reads what it says, as it is then no JSON. SQLite's own
+    # refusal would come in the middle of a reading, for all that is read together with it.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")

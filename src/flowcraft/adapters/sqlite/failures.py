@@ -57,8 +57,8 @@ def _unavailable(error: sqlite3.Error, path: Path) -> StorageError:
 
 def _input_output(error: sqlite3.Error, path: Path) -> StorageError:
     return StorageUnavailable(
-        f"The database {path} could not be read or written ({error}). Look after its disk; a "
-        "network file system is no place for it."
+        f"The database {path} could not be read or written ({error}). Look after its disk: "
+        "is it full, or over a quota? A network file system is no place for it."
     )
 
 

@@ -66,6 +66,7 @@ class SqliteQueue:
         """Receive at most ``limit`` messages, waiting up to ``wait_seconds`` for the first."""
         if limit < 1:
             return ()
+        self._database.check_file()
         deadline = self._clock.now() + wait_seconds
         waiting = self._database.waiting
         pause, longest = POLL_SECONDS

@@ -105,6 +105,7 @@ class SqliteRuns:
         Returns:
             The run that is there now, and whether it is the new one.
         """
+        self._database.check_file()
         with self._database.transaction as execute:
             there = execute(_HEAD, (head.run_id,)).fetchone()
             if there is None and head.key is not None:
