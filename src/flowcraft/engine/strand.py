@@ -112,7 +112,13 @@ class Strand:
         """Put a node or an item aside that has not begun, because the run is paused."""
         foreseen = self.ledger.foresee(held_back(command), self.station.clock.now())
         free = self.holding and replace(self.holding, give_back=True)
-        written = await self._append(foreseen, holding=free)
+        written = await self._append(foreseen, exact=True, holding=free)
+        if written.verdict is Verdict.STALE:
+            # The run may go on by now: then nobody else would begin what is put aside.
+            current = self.ledger.attempt_at(place_of(command))
+            if current is not None:
+                return current
+            await self._give_back()
         self.holding = None
         if written.verdict is not Verdict.DONE:
             return await self._resume()
