@@ -393,7 +393,7 @@ def test_what_is_held_back_as_the_run_goes_on_is_begun(
             await deliver(one, world)
         await client.pause_run(RUN)
         writing = one.worker.station.runs
-        went_on = []
+        went_on: list[str] = []
 
         class GoesOn:
             def __getattr__(self, name: str) -> Any:
@@ -406,7 +406,7 @@ def test_what_is_held_back_as_the_run_goes_on_is_begun(
                     await deliver(two, world)
                 return await writing.write(change)
 
-        one.worker.station.runs = GoesOn()  # type: ignore[assignment]
+        one.worker.station.runs = GoesOn()
         await deliver(one, world)
         await world.process()
         assert (await world.finish(RUN)).status == "completed"

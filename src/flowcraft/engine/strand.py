@@ -487,8 +487,7 @@ class Strand:
             soon = None
         await carrier.flush()
         while carrier.shards_to_tell:
-            id_, thread = carrier.shards_to_tell.pop()
-            await tell_at_once(self.station, id_, self.ledger.epoch, thread)
+            await tell_at_once(self.station, carrier.shards_to_tell.pop())
         if carrier.to_stop:
             following = await self._stop_work()
             if following is not None:
