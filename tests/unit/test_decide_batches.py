@@ -194,6 +194,15 @@ def test_a_wrong_parameter_fails_the_scatter_node(wrong: dict[str, Any]) -> None
     assert next(iter(wrong)) in run.errors[0]
 
 
+def test_an_item_that_adds_what_has_no_sum_fails() -> None:
+    """S8: Python adds no whole number of four hundred digits to a fraction."""
+    run = batch([1, 2], {"sum": 0.5}, failureMode="collect")
+    run.send(ev.ItemSucceeded(0, 0, 1, None, [ev.Write("add", "sum", 10**400)]))
+    succeed(run, 1)
+    assert run.context["sum"] == 0.5
+    assert "context.add('sum')" in run.inputs()["end"][0]["error"]["message"]
+
+
 def test_an_item_whose_writes_cannot_be_done_leaves_none_of_them() -> None:
     """S8: all of an attempt's writes are committed or none, also where the last one is wrong."""
     run = batch([1, 2], {"text": "old"}, failureMode="collect")

@@ -248,6 +248,27 @@ def test_an_event_for_something_unknown_changes_nothing() -> None:
         assert unchanged(run.send(event))
 
 
+def test_an_item_that_is_tried_again_has_all_its_attempts() -> None:
+    """S9, S14: the attempts that it failed with before do not count."""
+    given = {"workerUsesKey": "work", "gatherNodeId": "g"}
+    nodes = [
+        node("s", "batch-scatter", params=given, inputs="items", maxRetries=2),
+        node("g", "batch-gather", params={"gatherNodeId": "g"}),
+    ]
+    run = Run(blueprint(nodes, chain("s", "g"))).start({"items": [1, 2]})
+    for attempt in (1, 3):
+        run.send(ev.ItemFailed(0, 0, attempt, error()))
+        (retry,) = [c for c in run.commands if isinstance(c, cmd.RetryItem)]
+        run.now = retry.due_at
+        run.send(ev.ItemRetryDue(0, 0, attempt + 1))
+        run.send(ev.ItemFailed(0, 0, attempt + 1, error()))
+        assert len(run.errors) == 1
+        run.send(ev.RetryRequested())
+    run.send(ev.ItemSucceeded(0, 0, 5, "a"))
+    run.send(ev.ItemSucceeded(0, 1, 1, "b"))
+    assert run.context["g"] == ["a", "b"]
+
+
 def test_failed_items_of_a_batch_that_goes_on_are_tried_again() -> None:
     """S14: their errors are taken back, and the batch ends as if they had not failed."""
     given = {"workerUsesKey": "work", "gatherNodeId": "g"}
@@ -258,8 +279,10 @@ def test_failed_items_of_a_batch_that_goes_on_are_tried_again() -> None:
     run = Run(blueprint(nodes, chain("s", "g"))).start({"items": [1, 2]})
     run.send(ev.ItemFailed(0, 0, 1, error()))
     run.send(ev.RetryRequested())
-    assert [c.item for c in run.commands if isinstance(c, cmd.RunItem)] == [0]
+    again = [(c.item, c.attempt) for c in run.commands if isinstance(c, cmd.RunItem)]
+    assert again == [(0, 2)], "an attempt has a number of its own, as its lease has"
     assert not run.errors
-    run.send(ev.ItemSucceeded(0, 0, 1, "a"))
+    assert unchanged(run.send(ev.ItemFailed(0, 0, 1, error())))
+    run.send(ev.ItemSucceeded(0, 0, 2, "a"))
     run.send(ev.ItemSucceeded(0, 1, 1, "b"))
     assert (run.status, run.context["g"]) == ("completed", ["a", "b"])

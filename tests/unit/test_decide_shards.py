@@ -51,12 +51,15 @@ class Sharded:
         """Do what the run's last decision asks for."""
         for command in self.run.commands:
             if isinstance(command, cmd.StartShard):
-                shard = self.shards.setdefault(command.first, Run(self.document))
+                shard = self.shards.get(command.first)
+                if shard is None or shard.state.shard != (0, command.first, command.attempt):
+                    shard = self.shards[command.first] = Run(self.document)
                 shard.send(
                     ev.ShardStarted(
                         "run-1",
                         *command[:5],
                         fail_fast=self.run.state.fail_fast,
+                        attempt=command.attempt,
                     )
                 )
                 self._note(shard)
@@ -78,7 +81,7 @@ class Sharded:
         self._note(shard)
         for command in list(shard.commands):
             if isinstance(command, cmd.ReportShard):
-                self.tell_run(ev.ShardAdvanced(0, first))
+                self.tell_run(ev.ShardAdvanced(0, first, self.attempt(first)))
             elif isinstance(command, cmd.StopWork):
                 for item, state in tuple(shard.state.items.items()):
                     self.send(first, ev.ItemStopped(0, item[1], state.attempt))
@@ -87,7 +90,13 @@ class Sharded:
         after = shard.state.status
         if after is not before and not after.is_final:
             resting = after is not RunStatus.RUNNING
-            self.tell_run(ev.ShardRests(0, first, resting, shard.decisions))
+            self.tell_run(ev.ShardRests(0, first, resting, shard.decisions, self.attempt(first)))
+
+    def attempt(self, first: int) -> int:
+        """How often a shard was begun."""
+        state = self.shards[first].state
+        assert state.shard is not None
+        return state.shard[2]
 
     def tell_run(self, event: ev.Event) -> None:
         """The run hears of a shard, twice."""
@@ -261,6 +270,64 @@ def test_items_are_held_back_while_the_run_is_paused() -> None:
     assert len(batch.running()) == 40
     assert batch.run.status == "running"
     batch.finish()
+    assert batch.run.inputs()["end"] == [2 * i for i in range(60)]
+
+
+def test_a_run_that_goes_on_runs_at_once() -> None:
+    """S14: it does not wait until its shards have said so, nor believe a late word of rest."""
+    batch = Sharded(60)
+    batch.run.send(ev.PauseRequested())
+    batch.carry_out()
+    for item in batch.running():
+        batch.send(batch.home(item), ev.ItemHeldBack(0, item, 1))
+    batch.run.send(ev.ContinueRequested())
+    assert batch.run.status == "running"
+    batch.run.send(ev.ShardRests(0, 0, True, batch.shards[0].decisions))
+    assert batch.run.status == "running"
+    batch.tell_shards()
+    batch.finish()
+    assert batch.run.inputs()["end"] == [2 * i for i in range(60)]
+
+
+@pytest.mark.parametrize("concurrency", [None, 5])
+def test_a_shard_with_failed_items_is_begun_again(concurrency: int | None) -> None:
+    """S14: as another shard; what is still heard of the first one is ignored."""
+    batch = Sharded(60, 4, fail_fast=False, concurrency=concurrency)
+    for item in range(40):
+        while item not in batch.running():
+            batch.succeed(batch.running()[0])
+        (batch.fail if item % 4 == 0 else batch.succeed)(item)
+    batch.run.send(ev.RetryRequested())
+    again = [c for c in batch.run.commands if isinstance(c, cmd.StartShard)]
+    assert {(c.first, c.attempt) for c in again} >= {(first, 2) for first in range(0, 32, 4)}
+    for late in (
+        ev.ShardRests(0, 0, True, 99),
+        ev.ShardAdvanced(0, 0),
+        ev.ShardSettled(0, 0, [0, 0, 0, 0]),
+    ):
+        assert unchanged(batch.run.send(late))
+    batch.run.commands = list(again)
+    batch.carry_out()
+    batch.finish(lambda running: running[-1])
+    assert batch.run.inputs()["end"] == [2 * i for i in range(60)]
+    assert not batch.run.errors
+
+
+def test_shards_that_are_begun_again_may_have_all_of_the_concurrency() -> None:
+    """S11: of 5 items at a time three shards have two each; no other begins with what is left."""
+    batch = Sharded(60, 4, concurrency=5)
+    for first in (0, 16, 20):
+        assert batch.run.state.shards[0, first].quota == 2
+        batch.fail(first)
+        while mine := [item for item in batch.running() if batch.home(item) == first]:
+            batch.succeed(mine[0])
+    batch.run.send(ev.RetryRequested())
+    batch.carry_out()
+
+    def begun_again_last(running: list[int]) -> int:
+        return min(running, key=lambda item: (batch.attempt(batch.home(item)), item))
+
+    batch.finish(begun_again_last)
     assert batch.run.inputs()["end"] == [2 * i for i in range(60)]
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from flowcraft import RuntimeOptions, create_flow
 from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.core import events as ev
@@ -16,11 +18,15 @@ from flowcraft.core.expressions import SafeEvaluator
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.heartbeat import Heartbeat
 from flowcraft.ports.queue import Outgoing
+from flowcraft.ports.runs import Change, Written
 from flowcraft.testing.clock import START
 from tests.unit.durable import LEASE_SECONDS, Gate, Life, Process, World, play
 from tests.unit.runs import Ctx, turns
 
 RUN = "run"
+
+HELD_BACK = [(9, 0, "NodeHeldBack"), (9, 1, "ItemHeldBack"), (2, 2, "ItemHeldBack")]
+"""Items of a shard, how often messages are handed out before the pause, what is held back."""
 
 
 async def deliver(process: Process, world: World) -> list[asyncio.Task[None]]:
@@ -366,5 +372,45 @@ def test_the_start_of_a_child_is_told_once() -> None:
         await world.process()
         await world.advance(100)
         assert len(starts) == len(set(starts)) == 2
+
+    play(story)
+
+
+@pytest.mark.parametrize(("shard_items", "rounds", "what"), HELD_BACK)
+def test_what_is_held_back_as_the_run_goes_on_is_begun(
+    shard_items: int, rounds: int, what: str
+) -> None:
+    """Between the look that finds a run paused and the write that puts a node aside it goes on."""
+
+    async def story(world: World) -> None:
+        flow = create_flow("f").node("a", world.body([1, 2, 3]))
+        flow.batch("b", world.body(lambda c: c.input), uses="item").edge("a", "b")
+        world.shard_items = shard_items
+        client = world.knows(flow).client
+        await client.start_run(flow, run_id=RUN)
+        one, two = await world.idle(), await world.idle()
+        for _ in range(rounds):
+            await deliver(one, world)
+        await client.pause_run(RUN)
+        writing = one.worker.station.runs
+        went_on: list[str] = []
+
+        class GoesOn:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(writing, name)
+
+            async def write(self, change: Change) -> Written:
+                if not went_on and any(what in entry.data for entry in change.entries):
+                    went_on.append(what)
+                    await client.continue_run(RUN)
+                    await deliver(two, world)
+                return await writing.write(change)
+
+        one.worker.station.runs = GoesOn()
+        await deliver(one, world)
+        await world.process()
+        assert (await world.finish(RUN)).status == "completed"
+        assert went_on
+        assert set(world.bodies.values()) == {1}
 
     play(story)

@@ -13,6 +13,7 @@ from flowcraft import RetryPolicy, create_flow
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.testing import TelemetryRecorder
 from tests.unit.durable import Life, World, play
 from tests.unit.runs import Ctx
 from tests.unit.test_durable_crashes import RUN, Story, cancel, is_as_in_process, survives
@@ -338,5 +339,130 @@ def test_an_item_that_succeeded_at_last_is_taken_over() -> None:
         run = await world.finish(await world.client.rerun_from(RUN, "end"))
         assert run.outputs["end"] == [1, 2]
         assert world.bodies.total() == counted + 1
+
+    play(story)
+
+
+@pytest.mark.parametrize("shard_items", [9, 2])
+def test_retrying_in_a_run_that_goes_on(shard_items: int) -> None:
+    """The items that failed run again in the same run, and a later run takes over the last word."""
+
+    async def story(world: World) -> None:
+        broken, gate, begun = [True], asyncio.Event(), []
+
+        async def item(ctx: Ctx) -> int:
+            begun.append(ctx.input)
+            if ctx.input == 0 and broken[0]:
+                raise ValueError("broken")
+            if ctx.input == 5:
+                await gate.wait()
+            return int(ctx.input)
+
+        flow = cut(world, item, list(range(6)))
+        world.shard_items = shard_items
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        await world.process()
+        await world.until(lambda: 5 in begun, "the last item")
+        await world.settle()
+        broken[0] = False
+        await world.client.retry_failed(RUN)
+        await world.settle()
+        gate.set()
+        run = await world.finish(RUN)
+        assert (run.status, run.outputs["end"]) == ("completed", list(range(6)))
+        counted = len(begun)
+        again = await world.finish(await world.client.rerun_from(RUN, "end"))
+        assert (again.outputs["end"], len(begun)) == (list(range(6)), counted)
+        for run_id in (RUN, again.run_id):
+            await world.client.delete_run(run_id)
+        assert not world.run_ids()
+
+    play(story)
+
+
+@pytest.mark.parametrize("verb", ["retry_failed", "rerun_from"])
+@pytest.mark.parametrize("shard_items", [9, 4])
+def test_a_run_after_one_that_was_cancelled_lacks_no_item(shard_items: int, verb: str) -> None:
+    """Items that the cancel kept from running run in the new run; nothing stands in for them."""
+
+    async def story(world: World) -> None:
+        begun = []
+
+        async def item(ctx: Ctx) -> int:
+            begun.append(ctx.input)
+            if ctx.input == 5 and begun.count(5) == 1:
+                await world.client.cancel_run(RUN)
+            return int(ctx.input)
+
+        flow = cut(world, item, list(range(8)))
+        world.shard_items = shard_items
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        await world.process(concurrency=1)
+        assert (await world.finish(RUN)).status == "cancelled"
+        assert 7 not in begun
+        client = world.client
+        new = client.retry_failed(RUN) if verb == "retry_failed" else client.rerun_from(RUN, "end")
+        run = await world.finish(await new)
+        assert (run.status, run.outputs["end"]) == ("completed", list(range(8)))
+
+    play(story)
+
+
+@pytest.mark.parametrize("broken", [1, 5])
+@pytest.mark.parametrize("shard_items", [9, 4])
+def test_a_run_after_one_that_failed_fast_begins(shard_items: int, broken: int) -> None:
+    """What stopped the earlier run is to happen anew: it does not stop the new one."""
+
+    async def story(world: World) -> None:
+        begun = []
+
+        async def item(ctx: Ctx) -> int:
+            begun.append(ctx.input)
+            if ctx.input == broken and begun.count(broken) == 1:
+                raise ValueError("broken")
+            return int(ctx.input)
+
+        flow = cut(world, item, list(range(8)))
+        world.shard_items = shard_items
+        await world.knows(flow).client.start_run(flow, run_id=RUN, on_failure="fail_fast")
+        await world.process(concurrency=1)
+        assert (await world.finish(RUN)).status == "failed"
+        run = await world.finish(await world.client.retry_failed(RUN))
+        assert (run.status, run.outputs["end"]) == ("completed", list(range(8)))
+
+    play(story)
+
+
+@pytest.mark.parametrize("calls", range(39, 53))
+def test_the_results_of_a_shard_are_told_again(calls: int) -> None:
+    """A purged queue: what a shard that is over has told its run is found by the reconciler."""
+
+    async def story(world: World) -> None:
+        flow = plain(world)
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        process = await world.process(Life(calls))
+        await world.settle()
+        assert "completed" in shards_of(world).values()
+        await process.kill()
+        world.processes.remove(process)
+        world.ports.queue._messages.clear()  # type: ignore[attr-defined]
+        await world.advance(1000)
+        await world.client.reconcile()
+        await world.process()
+        assert (await world.finish(RUN)).outputs["end"] == [10, 20, 30, 40, 50]
+
+    play(story)
+
+
+def test_a_shard_is_not_counted_as_a_run() -> None:
+    """The telemetry is told of one run that finished, whatever it was cut into."""
+
+    async def story(world: World) -> None:
+        told = TelemetryRecorder()
+        flow = plain(world)
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        await world.process(telemetry=told)
+        await world.finish(RUN)
+        assert told.total("flowcraft.runs.finished") == 1
 
     play(story)

@@ -25,7 +25,16 @@ from flowcraft.core.outcomes import fail, stop, succeed
 from flowcraft.core.plan import Key, Plan, PlanNode, index_of_key, iteration_of_key
 from flowcraft.core.retries import LOST_LIMIT, delay_before_retry_ms, jitter_seed, lost_error
 from flowcraft.core.shards import KEPT_ERRORS
-from flowcraft.core.state import DELETED, Batch, ErrorInfo, Item, Record, RunState, RunStatus
+from flowcraft.core.state import (
+    DELETED,
+    Batch,
+    ErrorInfo,
+    Item,
+    ItemResult,
+    Record,
+    RunState,
+    RunStatus,
+)
 from flowcraft.core.step import Step, error_details
 from flowcraft.core.writes import apply_writes, note_writes
 
@@ -88,8 +97,9 @@ def _collected(step: Step, scatter: Key) -> list[Any]:
             collected.extend(shards.collected(step, scatter, len(collected)))
     else:
         for item in range(len(batch.items)):
-            succeeded, value = step.get("results", (scatter, item))
-            collected.append(value if succeeded else shards.failed_item(item, value))
+            result: ItemResult = step.get("results", (scatter, item))
+            value = result.value
+            collected.append(value if result.succeeded else shards.failed_item(item, value))
             step.put("results", (scatter, item), DELETED)
     step.put("batches", scatter, batch._replace(items=()))
     return collected
@@ -111,7 +121,7 @@ def item_succeeded(step: Step, event: ItemSucceeded) -> None:
     if step.state.shard is None:
         note_writes(step, event.key, event.writes)
     step.note("node:finish", event.key, item=event.item, name=name, action=None)
-    _settle(step, event.key, event.item, (True, event.output))
+    _settle(step, event.key, event.item, ItemResult(True, event.output, event.attempt))
 
 
 def item_failed(step: Step, event: ItemFailed) -> None:
@@ -120,16 +130,17 @@ def item_failed(step: Step, event: ItemFailed) -> None:
         return
     node = step.node(event.key)
     name = item_name(_worker(step, event.key), event.item)
-    lost = step.get("items", (event.key, event.item)).lost
+    current: Item = step.get("items", (event.key, event.item))
     delay = None
     if event.retryable and step.stopping is None:
         iteration = iteration_of_key(event.key)
         seed = jitter_seed(step.state.run_id, node.id, iteration, event.item)
         config = node.definition.config
-        delay = delay_before_retry_ms(config, event.attempt, event.error, seed, lost)
+        uncounted = current.lost + current.before
+        delay = delay_before_retry_ms(config, event.attempt, event.error, seed, uncounted)
     if delay is not None:
         due_at = step.now + delay / 1000
-        step.put("items", (event.key, event.item), Item(event.attempt, due_at, lost))
+        step.put("items", (event.key, event.item), current._replace(due_at=due_at))
         details = {"item": event.item, "name": name, **error_details(event.error)}
         step.note("node:retry", event.key, attempt=event.attempt + 1, **details)
         step.commands.append(RetryItem(event.key, event.item, event.attempt + 1, due_at))
@@ -140,7 +151,8 @@ def item_failed(step: Step, event: ItemFailed) -> None:
     details = {"item": event.item, "name": name, **error_details(error)}
     step.note("node:error", event.key, attempt=event.attempt, **details)
     _count_failure(step, node, event.key, error)
-    _settle(step, event.key, event.item, (False, {"type": error.type, "message": error.message}))
+    value = {"type": error.type, "message": error.message}
+    _settle(step, event.key, event.item, ItemResult(False, value, event.attempt))
 
 
 def item_lost(step: Step, event: ItemLost) -> None:
@@ -157,7 +169,8 @@ def item_lost(step: Step, event: ItemLost) -> None:
         error = lost_error(name, lost)
         item_failed(step, ItemFailed(event.key, event.item, event.attempt, error, False))
         return
-    step.put("items", (event.key, event.item), Item(event.attempt + 1, None, lost))
+    again = current._replace(attempt=event.attempt + 1, lost=lost)
+    step.put("items", (event.key, event.item), again)
     _run_item(step, event.key, event.item, event.attempt + 1)
 
 
@@ -168,7 +181,7 @@ def retry_item(step: Step, key: Key, item: int, attempt: int) -> None:
         return
     if current.due_at > step.now:
         return
-    step.put("items", (key, item), Item(attempt, None, current.lost))
+    step.put("items", (key, item), current._replace(attempt=attempt, due_at=None))
     _run_item(step, key, item, attempt)
 
 
@@ -225,17 +238,17 @@ def shard_settled(step: Step, event: ShardSettled) -> None:
     if batch is None:
         return
     node = step.node(event.key)
-    if step.scalar("fail_fast") and batch.failed and not _collects(node):
+    if step.scalar("fail_fast") and batch.failed and not collects(node):
         stop(step, RunStatus.FAILED, "fail_fast")
     _go_on(step, node, event.key, batch)
 
 
-def _settle(step: Step, key: Key, item: int, result: tuple[bool, Any]) -> None:
+def _settle(step: Step, key: Key, item: int, result: ItemResult) -> None:
     step.put("items", (key, item), DELETED)
     step.put("results", (key, item), result)
     step.changes.working -= 1
     batch: Batch = step.get("batches", key)
-    batch = batch._replace(done=batch.done + 1, failed=batch.failed + int(not result[0]))
+    batch = batch._replace(done=batch.done + 1, failed=batch.failed + int(not result.succeeded))
     step.put("batches", key, batch)
     shards.report_if_nearly_done(step, batch)
     _go_on(step, step.node(key), key, batch)
@@ -250,7 +263,7 @@ def _go_on(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
         return
     step.note("batch:finish", key, items=batch.done, failed=batch.failed)
     if batch.gather != -1:
-        step.release(batch.gather, failed=batch.failed > 0 and not _collects(node))
+        step.release(batch.gather, failed=batch.failed > 0 and not collects(node))
 
 
 def _hand_out(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
@@ -292,12 +305,14 @@ def retry_items(step: Step, event: ItemsRetried) -> None:
     if batch is None or not batch.failed or batch.done == len(batch.items):
         return
     node = step.node(key)
-    failed = [item for (k, item), (ok, _) in step.state.results.items() if k == key and not ok]
-    for item in failed:
+    results = {item: r for (k, item), r in step.state.results.items() if k == key}
+    failed = {item: r.attempts for item, r in results.items() if not r.succeeded}
+    for item, before in failed.items():
         step.put("results", (key, item), DELETED)
-        step.put("items", (key, item), Item(1))
+        # Attempts are counted on: each has a lease of its own.
+        step.put("items", (key, item), Item(before + 1, before=before))
         step.changes.working += 1
-        _run_item(step, key, item, 1)
+        _run_item(step, key, item, before + 1)
     count = len(failed) + shards.retry_shards(step, node, key)
     step.put("batches", key, step.get("batches", key)._replace(done=batch.done - count, failed=0))
     uses, iteration = _worker(step, key), iteration_of_key(key)
@@ -314,7 +329,7 @@ def with_failures(step: Step) -> list[Key]:
     return [
         key
         for key, batch in step.state.batches.items()
-        if batch.failed and batch.done < len(batch.items) and not _collects(step.node(key))
+        if batch.failed and batch.done < len(batch.items) and not collects(step.node(key))
     ]
 
 
@@ -324,7 +339,7 @@ def unfinished(plan: Plan, state: RunState) -> list[Key]:
         key
         for key, batch in state.batches.items()
         if batch.done < len(batch.items)
-        or (batch.failed and not _collects(plan.nodes[index_of_key(key)]))
+        or (batch.failed and not collects(plan.nodes[index_of_key(key)]))
     ]
 
 
@@ -341,7 +356,7 @@ def hand_out_more(step: Step) -> None:
 
 
 def _count_failure(step: Step, node: PlanNode, key: Key, error: ErrorInfo) -> None:
-    if _collects(node):
+    if collects(node):
         return
     batch: Batch = step.get("batches", key)
     if batch.failed < KEPT_ERRORS:
@@ -350,8 +365,9 @@ def _count_failure(step: Step, node: PlanNode, key: Key, error: ErrorInfo) -> No
         stop(step, RunStatus.FAILED, "fail_fast")
 
 
-def _collects(node: PlanNode) -> bool:
-    return node.definition.params.get("failureMode") == "collect"
+def collects(node: PlanNode) -> bool:
+    """Whether items may fail without failing their batch."""
+    return bool(node.definition.params.get("failureMode") == "collect")
 
 
 def _worker(step: Step, key: Key) -> str:

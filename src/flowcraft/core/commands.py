@@ -80,6 +80,7 @@ class StartShard(NamedTuple):
         items: Its items.
         quota: How many of them may be under way at once.
         report_at: How many of them are settled when it reports; ``None`` for never.
+        attempt: How often it was begun, this time included.
     """
 
     key: Key
@@ -87,6 +88,7 @@ class StartShard(NamedTuple):
     items: Sequence[Any]
     quota: int
     report_at: int | None
+    attempt: int = 1
 
 
 class TellShards(NamedTuple):

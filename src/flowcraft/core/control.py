@@ -9,7 +9,7 @@ from flowcraft.core.joins import recall, recall_hold
 from flowcraft.core.launch import launch, run_again
 from flowcraft.core.outcomes import stop, succeed
 from flowcraft.core.plan import Key, PlanNode, iteration_of_key
-from flowcraft.core.shards import shards_under_way
+from flowcraft.core.shards import shards_under_way, wake_shards
 from flowcraft.core.state import (
     CANCELLED,
     CHILD,
@@ -63,11 +63,7 @@ def close_open_work(step: Step) -> None:
         if item.due_at is not None or item.held:
             step.put("items", where, DELETED)
             step.changes.working -= not item.held
-    for where, shard in step.state.shards.items():
-        if shard.resting and not shard.over:
-            step.put("shards", where, shard._replace(resting=False))
-            step.changes.waiting -= 1
-            step.changes.working += 1
+    wake_shards(step)
 
 
 def stop_instance(step: Step, key: Key, attempt: int) -> None:
@@ -139,6 +135,7 @@ def resume_run(step: Step) -> None:
         else:
             run_again(step, step.node(key), key, record)  # it was about to begin
     hand_out_more(step)
+    wake_shards(step)
     _tell_shards(step)
 
 

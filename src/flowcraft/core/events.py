@@ -216,6 +216,7 @@ class ShardStarted(NamedTuple):
         quota: How many of them may be under way at once.
         report_at: How many of them are settled when it reports; ``None`` for never.
         fail_fast: Whether the first failing item stops the shard, and with it the run.
+        attempt: How often the shard was begun; what is heard of an earlier time is ignored.
     """
 
     run_id: str
@@ -225,6 +226,7 @@ class ShardStarted(NamedTuple):
     quota: int
     report_at: int | None = None
     fail_fast: bool = False
+    attempt: int = 1
 
 
 class ShardAdvanced(NamedTuple):
@@ -232,6 +234,7 @@ class ShardAdvanced(NamedTuple):
 
     key: Key
     first: int
+    attempt: int = 1
 
 
 class ShardRests(NamedTuple):
@@ -244,6 +247,7 @@ class ShardRests(NamedTuple):
     first: int
     resting: bool
     number: int
+    attempt: int = 1
 
 
 class ShardSettled(NamedTuple):
@@ -254,6 +258,8 @@ class ShardSettled(NamedTuple):
         failures: Item and error of each that failed.
         errors: The errors of those, in the order in which they failed; the first ones.
         item_writes: Item and context writes of each that wrote, in the order in which they ended.
+        attempt: Which attempt at the shard this is the end of.
+        is_whole: Whether all items ended; not so where the shard was stopped.
     """
 
     key: Key
@@ -262,6 +268,8 @@ class ShardSettled(NamedTuple):
     failures: Sequence[tuple[int, Any]] = ()
     errors: Sequence[ErrorInfo] = ()
     item_writes: Sequence[tuple[int, Sequence[Write]]] = ()
+    attempt: int = 1
+    is_whole: bool = True
 
 
 class UndoSettled(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 from flowcraft.core.commands import ReportShard, StartShard
 from flowcraft.core.events import ShardAdvanced, ShardRests, ShardSettled, ShardStarted
 from flowcraft.core.plan import Key, PlanNode, iteration_of_key
-from flowcraft.core.state import Batch, ErrorInfo, RunState, Shard
+from flowcraft.core.state import Batch, ErrorInfo, ItemResult, RunState, Shard
 from flowcraft.core.step import Step, error_details
 from flowcraft.core.writes import apply_writes, note_writes
 
@@ -27,6 +27,9 @@ NEARLY_DONE = 0.9
 LANE_WINDOW = 64
 """Items of a shard under way at a time where no ``concurrency`` says otherwise. Those beyond it
 begin with the end of others, in the same write: that costs half as much."""
+
+NOTHING = ItemResult(True, None)
+"""What an item gave that was stopped."""
 
 KEPT_ERRORS = 100
 """Failing items of a batch whose errors are kept; further ones are only counted."""
@@ -55,6 +58,8 @@ def hand_out_shards(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
     if concurrency:
         lanes = min(concurrency, max(lanes, -(-concurrency // size)) if lanes > 1 else 1)
     while batch.begun < end and batch.lanes < lanes:
+        if concurrency and batch.slots >= concurrency:
+            break  # shards that were begun again have all of it
         first, until = batch.begun, min(batch.begun + size, end)
         free = lanes - batch.lanes
         quota = -(-(concurrency - batch.slots) // free) if concurrency else 0
@@ -72,12 +77,13 @@ def start_of(node: PlanNode, key: Key, first: int, shard: Shard, batch: Batch) -
     is_limited = shard.quota or node.definition.params.get("chunkSize")
     report_at = None if is_limited else int((shard.until - first) * NEARLY_DONE)
     quota = shard.quota or LANE_WINDOW
-    return StartShard(key, first, batch.items[first : shard.until], quota, report_at)
+    items = batch.items[first : shard.until]
+    return StartShard(key, first, items, quota, report_at, shard.attempt)
 
 
 def shard_advanced(step: Step, event: ShardAdvanced) -> Batch | None:
     """A shard is nearly done; gives the batch where another may begin."""
-    shard = _open_shard(step, event.key, event.first)
+    shard = _open_shard(step, event)
     if shard is None or not shard.has_lane:
         return None
     step.put("shards", (event.key, event.first), shard._replace(has_lane=False))
@@ -86,20 +92,33 @@ def shard_advanced(step: Step, event: ShardAdvanced) -> Batch | None:
 
 def shard_rests(step: Step, event: ShardRests) -> None:
     """A shard holds everything back that is left of it, or went on."""
-    shard = _open_shard(step, event.key, event.first)
+    shard = _open_shard(step, event)
     if shard is None or event.number <= shard.heard or step.stopping is not None:
         return
-    if event.resting != shard.resting:
-        change = 1 if event.resting else -1
-        step.changes.waiting += change
-        step.changes.working -= change
-    shard = shard._replace(resting=event.resting, heard=event.number)
+    # A run that goes on has told its shards so, or is about to.
+    resting = event.resting and step.state.paused
+    _count_rest(step, shard, resting)
+    shard = shard._replace(resting=resting, heard=event.number)
     step.put("shards", (event.key, event.first), shard)
+
+
+def wake_shards(step: Step) -> None:
+    """The run goes on, or stops, and so do its shards: none of them rests any more."""
+    for where, shard in step.state.shards.items():
+        if shard.resting and not shard.over:
+            step.put("shards", where, shard._replace(resting=False))
+            _count_rest(step, shard, False)
+
+
+def _count_rest(step: Step, shard: Shard, resting: bool) -> None:
+    change = int(resting) - int(shard.resting)
+    step.changes.waiting += change
+    step.changes.working -= change
 
 
 def shard_settled(step: Step, event: ShardSettled) -> Batch | None:
     """Take over what a shard leaves behind; gives the batch, unless the run is stopping."""
-    shard = _open_shard(step, event.key, event.first)
+    shard = _open_shard(step, event)
     if shard is None:
         return None
     if shard.resting:
@@ -133,7 +152,7 @@ def retry_shards(step: Step, node: PlanNode, key: Key) -> int:
     count = 0
     for (scatter, first), shard in step.state.shards.items():
         if scatter == key and shard.over and shard.failures:
-            fresh = Shard(shard.until, shard.quota)
+            fresh = Shard(shard.until, shard.quota, attempt=shard.attempt + 1)
             step.put("shards", (key, first), fresh)
             step.commands.append(start_of(node, key, first, fresh, batch))
             step.changes.working += 1
@@ -158,9 +177,10 @@ def failed_item(item: int, error: Any) -> dict[str, Any]:
     return {"index": item, "error": error}
 
 
-def _open_shard(step: Step, key: Key, first: int) -> Shard | None:
-    shard: Shard | None = step.get("shards", (key, first))
-    return None if shard is None or shard.over else shard
+def _open_shard(step: Step, event: ShardAdvanced | ShardRests | ShardSettled) -> Shard | None:
+    """The shard that something is heard of, unless that is about an earlier attempt at it."""
+    shard: Shard | None = step.get("shards", (event.key, event.first))
+    return None if shard is None or shard.over or shard.attempt != event.attempt else shard
 
 
 def _changed(step: Step, key: Key, **by: int) -> Batch:
@@ -211,7 +231,7 @@ def enter_shard(step: Step, event: ShardStarted) -> Batch | None:
         "started_at": step.now,
         "fail_fast": event.fail_fast,
         "max_executions": None,
-        "shard": (event.key, event.first),
+        "shard": (event.key, event.first, event.attempt),
         "report_at": event.report_at,
     }
     batch = Batch(tuple(event.items), first=event.first, quota=event.quota)
@@ -233,31 +253,36 @@ def keep_to_itself(step: Step) -> None:
 def outcome_of(state: RunState) -> ShardSettled:
     """What a shard that is over hands to its run."""
     assert state.shard is not None
-    key, first = state.shard
+    key, first, attempt = state.shard
     batch = state.batches[key]
     values: list[Any] = []
     failures: list[tuple[int, Any]] = []
     for item in range(first, first + len(batch.items)):
-        succeeded, value = state.results.get((key, item), (True, None))
-        values.append(value if succeeded else None)
-        if not succeeded:
-            failures.append((item, value))
+        result = state.results.get((key, item), NOTHING)
+        values.append(result.value if result.succeeded else None)
+        if not result.succeeded:
+            failures.append((item, result.value))
     writes = tuple(state.item_writes.items())
-    return ShardSettled(key, first, values, failures, tuple(state.errors), writes)
+    is_whole = batch.done == len(batch.items)
+    errors = tuple(state.errors)
+    return ShardSettled(key, first, values, failures, errors, writes, attempt, is_whole)
 
 
 def wish_for(shard: RunState, run: RunState) -> str | None:
     """What a shard is to do, so that it does as its run: ``cancel``, ``pause`` or ``continue``."""
     if shard.ended_at is not None or shard.stopping is not None or shard.shard is None:
         return None
-    mine = run.shards.get(shard.shard)
-    if run.stopping is not None or run.ended_at is not None or mine is None or mine.over:
+    key, first, attempt = shard.shard
+    mine = run.shards.get((key, first))
+    if mine is None or mine.over or mine.attempt != attempt:
+        return "cancel"
+    if run.stopping is not None or run.ended_at is not None:
         return "cancel"
     if run.paused and not shard.paused:
         return "pause"
     return "continue" if shard.paused and not run.paused else None
 
 
-def shards_under_way(state: RunState) -> list[tuple[Key, int]]:
-    """Which shards a run still waits for."""
-    return [where for where, shard in state.shards.items() if not shard.over]
+def shards_under_way(state: RunState) -> list[tuple[Key, int, int]]:
+    """Which shards a run still waits for, with their attempts."""
+    return [(*where, shard.attempt) for where, shard in state.shards.items() if not shard.over]

@@ -230,12 +230,28 @@ class Item(NamedTuple):
     """One item of a batch that has not settled: its attempt, and when the next is due.
 
     ``lost`` counts attempts whose worker died; one that is ``held`` waits for a paused run.
+    ``before`` counts the attempts it had failed with before it was tried again on request.
     """
 
     attempt: int
     due_at: float | None = None
     lost: int = 0
     held: bool = False
+    before: int = 0
+
+
+class ItemResult(NamedTuple):
+    """What became of an item of a batch.
+
+    Attributes:
+        succeeded: Whether it succeeded.
+        value: Its output; of one that failed its error.
+        attempts: The number of its last attempt.
+    """
+
+    succeeded: bool
+    value: Any
+    attempts: int = 1
 
 
 class Shard(NamedTuple):
@@ -250,6 +266,7 @@ class Shard(NamedTuple):
         over: Whether it has ended.
         values: What its items gave, in order, until the gather node has collected them.
         failures: The errors of those that failed, by item.
+        attempt: How often it was begun: again for each time that its failed items are retried.
     """
 
     until: int
@@ -260,6 +277,7 @@ class Shard(NamedTuple):
     over: bool = False
     values: tuple[Any, ...] = ()
     failures: Mapping[int, Any] = MappingProxyType({})
+    attempt: int = 1
 
 
 class Undo(NamedTuple):
@@ -321,10 +339,10 @@ class RunState:
         latest: For nodes in loops the instance that last got an output.
         rescues: By fallback instance: the failed instances it stands in for.
         holds: By added instance: the instance that waits for it.
-        results: By scatter instance and item: whether it succeeded, and its value.
+        results: By scatter instance and item: what became of it.
         items: Items under way, by scatter instance and item.
         shards: Shards of batches, by scatter instance and first item.
-        shard: In a shard's record which one it is; ``None`` in a run's.
+        shard: In a shard's record which one it is, and its attempt; ``None`` in a run's.
         item_writes: In a shard's record what its items wrote, until its run takes that over.
         report_at: In a shard's record how many items are settled when it reports.
         shard_size: Batches of more items than this are cut into shards; ``None`` for none.
@@ -350,7 +368,7 @@ class RunState:
     rescues: dict[Key, tuple[Key, ...]]
     holds: dict[Key, Key]
     batches: dict[Key, Batch]
-    results: dict[tuple[Key, int], tuple[bool, Any]]
+    results: dict[tuple[Key, int], ItemResult]
     items: dict[tuple[Key, int], Item]
     shards: dict[tuple[Key, int], Shard]
     item_writes: dict[int, Sequence[Any]]
@@ -369,7 +387,7 @@ class RunState:
     max_executions: int | None
     fail_fast: bool
     paused: bool
-    shard: tuple[Key, int] | None
+    shard: tuple[Key, int, int] | None
     report_at: int | None
     shard_size: int | None
     stopping: RunStatus | None

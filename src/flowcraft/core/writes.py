@@ -26,10 +26,14 @@ def apply_writes(step: Step, writes: Sequence[Write] | None) -> str | None:
         if write.op == "add":
             current = step.context.lookup(write.key)
             problem = _not_a_number(write.key, current)
+            try:
+                total = 0 if problem else (current or 0) + write.value
+            except OverflowError as error:
+                problem = f"context.add('{write.key}'): {error}"
             if problem:
                 _take_back(step, before)
                 return problem
-            step.write(write.key, (current or 0) + write.value)
+            step.write(write.key, total)
         elif write.op == "delete":
             step.write(write.key, HIDDEN if _names_output(step, write.key) else DELETED)
         else:

@@ -7,7 +7,7 @@ from typing import Any
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.plan import Key, index_of_key
-from flowcraft.core.shards import outcome_of, shards_under_way
+from flowcraft.core.shards import outcome_of
 from flowcraft.core.state import CHILD, RunStatus
 from flowcraft.engine.children import (
     checked_child,
@@ -27,7 +27,7 @@ from flowcraft.engine.places import (
     place_of,
     subject_of,
 )
-from flowcraft.engine.shards import begin_shard, look_up, shard_id
+from flowcraft.engine.shards import begin_shard, look_ups
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.errors import FlowcraftError, StorageError
@@ -38,7 +38,7 @@ class Carrier:
 
     Attributes:
         to_stop: Whether the run asked for its work to be stopped.
-        shards_to_tell: Shards that are to do as their run at once, and the threads of that.
+        shards_to_tell: Messages to shards that are to do as their run at once.
     """
 
     def __init__(self, station: Station, ledger: Ledger) -> None:
@@ -46,7 +46,7 @@ class Carrier:
         self._ledger = ledger
         self._jobs: list[Job] = []
         self.to_stop = False
-        self.shards_to_tell: list[tuple[str, str]] = []
+        self.shards_to_tell: list[Job] = []
 
     async def flush(self) -> int:
         """Send what is to be sent; gives the number of messages."""
@@ -157,15 +157,14 @@ class Carrier:
 
     def _tell_shards(self) -> None:
         """Have each shard look what its run wants of it, before anything else it has to do."""
-        for key, first in shards_under_way(self._ledger.state):
-            thread = self._station.identifiers.new_run_id()
-            self._jobs.append(look_up(self._ledger, key, first, thread))
-            self.shards_to_tell.append((shard_id(self._ledger, key, first), thread))
+        jobs = look_ups(self._ledger, self._station.identifiers.new_run_id)
+        self._jobs += jobs
+        self.shards_to_tell += jobs
 
     def _report_shard(self) -> None:
         parent = Parent.read(self._ledger.head.parent)
         assert parent is not None
-        self._tell(parent, ev.ShardAdvanced(parent.key, parent.first), None)
+        self._tell(parent, ev.ShardAdvanced(parent.key, parent.first, parent.attempt), None)
 
     # -- the parent -------------------------------------------------------------------------
 
@@ -175,7 +174,7 @@ class Carrier:
         if parent is None:
             return
         if parent.is_of_shard:
-            event_id = f"shard/{key_text(parent.key)}/{parent.first}"
+            event_id = f"shard/{key_text(parent.key)}/{parent.first}/{parent.attempt}"
             self._tell(parent, outcome_of(self._ledger.state), event_id)
             self._station.forget(self._ledger)
         else:
@@ -199,5 +198,5 @@ class Carrier:
         number = self._ledger.number
         event: ev.Event = ev.ChildRests(parent.key, parent.attempt, resting, number)
         if parent.is_of_shard:
-            event = ev.ShardRests(parent.key, parent.first, resting, number)
+            event = ev.ShardRests(parent.key, parent.first, resting, number, parent.attempt)
         self._tell(parent, event, None)

@@ -49,8 +49,9 @@ async def remove_run(station: Station, ledger: Ledger) -> None:
                 child = await station.read(child_run_id(ledger, key, attempt), ledger.epoch)
                 if child is not None:
                     await remove_run(station, child)
-    for key, first in ledger.state.shards:
-        await station.runs.remove(shard_id(ledger, key, first), ledger.epoch)
+    for (key, first), shard in ledger.state.shards.items():
+        for attempt in range(1, shard.attempt + 1):
+            await station.runs.remove(shard_id(ledger, key, first, attempt), ledger.epoch)
     await station.runs.remove(ledger.run_id, ledger.epoch)
 
 

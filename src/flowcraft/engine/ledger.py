@@ -209,7 +209,8 @@ class Ledger(RunView):
                 self.outstanding[subject] = Work(thread, [command])
             else:
                 work.thread = thread
-                work.commands.append(command)
+                if command not in work.commands:  # shards are told again and again
+                    work.commands.append(command)
             if isinstance(command, ATTEMPTS):
                 self._places[place_of(command)] = command
             else:

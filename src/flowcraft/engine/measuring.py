@@ -69,8 +69,8 @@ class Measures:
             self._count_of(ledger, "flowcraft.commits", verdict=str(verdict))
 
     def finished(self, ledger: Ledger) -> None:
-        """A run came to its end."""
-        if self._telemetry is not None:
+        """A run came to its end; a shard of a batch is none."""
+        if self._telemetry is not None and not ledger.head.is_part:
             self._count_of(ledger, "flowcraft.runs.finished", status=str(ledger.state.status))
 
     def lost(self, ledger: Ledger) -> None:

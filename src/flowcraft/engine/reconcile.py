@@ -33,6 +33,7 @@ from flowcraft.engine.children import child_run_id
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.places import ATTEMPTS, place_of
+from flowcraft.engine.shards import shard_id
 from flowcraft.engine.station import Station
 from flowcraft.errors import CodecError, RunNotFound
 from flowcraft.ports.runs import Change, Head, Query, Record
@@ -232,6 +233,8 @@ class Reconciler:
                     continue
                 if isinstance(command, cmd.StartChild):
                     sent += await self._see_to_child(carrier, ledger, command)
+                elif isinstance(command, cmd.StartShard):
+                    sent += await self._see_to_shard(carrier, ledger, command)
                 elif not isinstance(command, ATTEMPTS):
                     await carrier.carry_out(command)
                 elif place_of(command) not in ledger.leases:
@@ -259,7 +262,20 @@ class Reconciler:
         rests = command.key in ledger.state.resting
         if not status.is_final and rests == (status is not RunStatus.RUNNING):
             return 0
-        child = await self._station.read(run_id, ledger.epoch)
+        return await self._let_tell(run_id, ledger.epoch)
+
+    async def _see_to_shard(self, carrier: Carrier, ledger: Ledger, command: cmd.StartShard) -> int:
+        """Start a shard that is not there, or have it look at its run, or tell it its results."""
+        run_id = shard_id(ledger, command.key, command.first, command.attempt)
+        record = await self._station.runs.read(run_id, NO_FACTS)
+        if record is not None and RunStatus(record.head.row.status).is_final:
+            return await self._let_tell(run_id, ledger.epoch)
+        await carrier.carry_out(command)
+        return 0
+
+    async def _let_tell(self, run_id: str, epoch: str) -> int:
+        """Have a child, or a shard, tell the run it belongs to what became of it."""
+        child = await self._station.read(run_id, epoch)
         if child is None:
             return 0
         teller = Carrier(self._station, child)

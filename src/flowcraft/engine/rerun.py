@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from flowcraft.core import events as ev
-from flowcraft.core.batches import unfinished
+from flowcraft.core.batches import collects, unfinished
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.context import CATCH_ERROR
 from flowcraft.core.decide import decide
@@ -138,21 +138,25 @@ class TakingOver:
                 self._take(started, recording, at)
             elif not isinstance(event, _KEPT) or _is_about(event, self._plan, self._anew.nodes):
                 continue
-            elif not isinstance(event, ev.ItemFailed):
+            elif isinstance(event, ev.ItemFailed):
+                if final[event.key, event.item] is event and self._is_over(event):
+                    self._take_outcome(event._replace(retryable=False), recording, at)
+            elif isinstance(event, ev.ShardSettled):
+                if final[event.key, event.first] is event and self._is_over(event):
+                    self._take_outcome(event, recording, at)
+            else:
                 self._take_outcome(event, recording, at)
-            elif final[event.key, event.item] is event and self._is_over(event):
-                self._take_outcome(event._replace(retryable=False), recording, at)
         for key in self._anew.batches:
             self._take(ev.ItemsRetried(key), [], facts[-1].at)
         return self._entries
 
     def _take_outcome(self, event: Any, recording: Recording, at: float) -> None:
+        if _has_failures(event) and self._would_stop(event.key):
+            return  # nothing began after it, and it runs again
         if self._ends_batch(event):
             # Before the batch is over: afterwards what follows it is settled.
             self._take(ev.ItemsRetried(event.key), [], at)
-            if isinstance(event, ev.ItemFailed):
-                return
-            if isinstance(event, ev.ShardSettled) and event.failures:
+            if _has_failures(event):
                 return
         self._take(_as_first_attempt(event, self._state), recording, at)
 
@@ -169,12 +173,20 @@ class TakingOver:
             self._plan = decision.plan
             self._entries.append(Entry(write_fact(event, recording, self._serializer), at))
 
-    def _is_over(self, event: ev.ItemFailed) -> bool:
-        """Whether an item that failed was not to be tried again when the earlier run ended."""
-        batch = self._anew.ended.batches.get(event.key)
+    def _is_over(self, event: ev.ItemFailed | ev.ShardSettled) -> bool:
+        """Whether a failure stood, or a shard had run to its end, when the earlier run ended."""
+        ended = self._anew.ended
+        if isinstance(event, ev.ShardSettled):
+            shard = ended.shards.get((event.key, event.first))
+            return event.is_whole and shard is not None and shard.over
+        batch = ended.batches.get(event.key)
         if batch is not None and not batch.items:
             return True  # its results were collected
-        return (event.key, event.item) in self._anew.ended.results
+        return (event.key, event.item) in ended.results
+
+    def _would_stop(self, scatter: Key) -> bool:
+        """Whether a failing item stops the new run before it begins."""
+        return self._state.fail_fast and not collects(self._plan.nodes[index_of_key(scatter)])
 
     def _ends_batch(self, event: Any) -> bool:
         """Whether this is the last of a batch of which something is to happen anew."""
@@ -187,9 +199,20 @@ class TakingOver:
 
 
 def _final_outcomes(events: Iterable[Any]) -> dict[tuple[Key, int], Any]:
-    """What was heard last of each item of a batch: whatever came before was tried again."""
-    outcomes = (ev.ItemSucceeded, ev.ItemFailed)
-    return {(e.key, e.item): e for e in events if isinstance(e, outcomes)}
+    """What was heard last of each item, or shard, of a batch: what came before was retried."""
+    final: dict[tuple[Key, int], Any] = {}
+    for event in events:
+        if isinstance(event, ev.ItemSucceeded | ev.ItemFailed):
+            final[event.key, event.item] = event
+        elif isinstance(event, ev.ShardSettled):
+            final[event.key, event.first] = event
+    return final
+
+
+def _has_failures(event: Any) -> bool:
+    if isinstance(event, ev.ShardSettled):
+        return bool(event.failures)
+    return isinstance(event, ev.ItemFailed)
 
 
 def _is_about(event: Any, plan: Plan, anew: frozenset[int]) -> bool:
@@ -206,6 +229,10 @@ def _as_first_attempt(event: Any, state: RunState) -> Any:
         record = state.records.get(event.key)
         if record is not None and record.status in (RUNNING, CHILD):
             return event._replace(attempt=record.attempt)
+    elif isinstance(event, ev.ShardSettled | ev.ShardAdvanced):
+        shard = state.shards.get((event.key, event.first))
+        if shard is not None:
+            return event._replace(attempt=shard.attempt)
     elif isinstance(event, ev.ItemSucceeded | ev.ItemFailed):
         item = state.items.get((event.key, event.item))
         if item is not None:

@@ -19,6 +19,7 @@ from flowcraft.core.state import (
     Earlier,
     ErrorInfo,
     Item,
+    ItemResult,
     Join,
     NodeStatus,
     Record,
@@ -175,7 +176,7 @@ def read_state(data: Mapping[str, Any]) -> RunState:
         read_key(k): Batch(tuple(items), begun, done, failed, read_key(gather))
         for k, (items, begun, done, failed, gather) in data["batches"]
     }
-    state.results = {(read_key(k), i): (r[0], r[1]) for (k, i), r in data["results"]}
+    state.results = {(read_key(k), i): ItemResult(*r) for (k, i), r in data["results"]}
     state.items = {(read_key(k), i): Item(*item) for (k, i), item in data["items"]}
     state.answers = {k: (v[0], v[1]) for k, v in data["answers"]}
     state.completed = [read_key(key) for key in data["completed"]]

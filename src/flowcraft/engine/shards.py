@@ -6,12 +6,13 @@ run, read the run's context, and are told of under the run's id.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.plan import Key, index_of_key, iteration_of_key
-from flowcraft.core.shards import wish_for
+from flowcraft.core.shards import shards_under_way, wish_for
 from flowcraft.core.state import RunStatus, apply
 from flowcraft.core.step import Decision
 from flowcraft.engine.jobs import Job
@@ -77,19 +78,20 @@ class ShardLedger(Ledger):
         return ev.ContinueRequested() if wish == "continue" else None
 
 
-def shard_id(run: Ledger, key: Key, first: int) -> str:
-    """The id that a shard is stored under."""
+def shard_id(run: Ledger, key: Key, first: int, attempt: int) -> str:
+    """The id that an attempt at a shard is stored under."""
     iteration = ".".join(map(str, iteration_of_key(key)))
     node_id = run.plan.nodes[index_of_key(key)].id
-    return f"{run.run_id}/{node_id}:{iteration}#{first}"
+    again = f":{attempt}" if attempt > 1 else ""
+    return f"{run.run_id}/{node_id}:{iteration}#{first}{again}"
 
 
 async def begin_shard(station: Station, run: Ledger, command: cmd.StartShard) -> Job:
     """Store a shard, unless it is there already; gives the message that gets it going."""
     now = station.clock.now()
-    parent = Parent.of(run.head, command.key, 1, command.first)
+    parent = Parent.of(run.head, command.key, command.attempt, command.first)
     head = Head(
-        run_id=shard_id(run, command.key, command.first),
+        run_id=shard_id(run, command.key, command.first, command.attempt),
         epoch=run.epoch,
         blueprint_id=run.head.blueprint_id,
         blueprint_hash=run.head.blueprint_hash,
@@ -108,6 +110,7 @@ async def begin_shard(station: Station, run: Ledger, command: cmd.StartShard) ->
         command.quota,
         command.report_at,
         run.state.fail_fast,
+        command.attempt,
     )
     shard = ShardLedger(station, head, run, run.tape)
     entry = shard.entry(shard.foresee(started, now))
@@ -116,9 +119,12 @@ async def begin_shard(station: Station, run: Ledger, command: cmd.StartShard) ->
     return Job(head.run_id, run.epoch, head.blueprint_id, thread)
 
 
-def look_up(run: Ledger, key: Key, first: int, thread: str) -> Job:
-    """The message that lets a shard see what its run wants of it."""
-    return Job(shard_id(run, key, first), run.epoch, run.head.blueprint_id, thread)
+def look_ups(run: Ledger, new_thread: Callable[[], str]) -> list[Job]:
+    """The messages that let the shards of a run see what it wants of them."""
+    return [
+        Job(shard_id(run, *where), run.epoch, run.head.blueprint_id, new_thread())
+        for where in shards_under_way(run.state)
+    ]
 
 
 async def obey(station: Station, shard: ShardLedger, thread: str) -> list[int] | None:
@@ -155,11 +161,14 @@ async def obey(station: Station, shard: ShardLedger, thread: str) -> list[int] |
     return None
 
 
-async def tell_at_once(station: Station, id_: str, epoch: str, thread: str) -> None:
+async def tell_at_once(station: Station, job: Job) -> None:
     """Write into a shard what its run wants of it, however much is queued before its message.
 
-    Its message was sent before: it carries out what follows, also if this process dies now.
+    Args:
+        station: Ports and open runs.
+        job: Its message, which was sent before: it carries out what follows, also if this
+            process dies now.
     """
-    shard = await station.open(id_, epoch)
+    shard = await station.open(job.run_id, job.epoch)
     if isinstance(shard, ShardLedger) and await station.refresh(shard):
-        await obey(station, shard, thread)
+        await obey(station, shard, job.thread)

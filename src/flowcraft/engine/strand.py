@@ -132,7 +132,13 @@ class Strand:
         """Put a node or an item aside that has not begun, because the run is paused."""
         foreseen = self.ledger.foresee(held_back(command), self.station.clock.now())
         free = self.holding and replace(self.holding, give_back=True)
-        written = await self._append(foreseen, holding=free)
+        written = await self._append(foreseen, exact=True, holding=free)
+        if written.verdict is Verdict.STALE:
+            # The run may go on by now: then nobody else would begin what is put aside.
+            current = self.ledger.attempt_at(place_of(command))
+            if current is not None:
+                return current
+            await self._give_back()
         self.holding = None
         if written.verdict is not Verdict.DONE:
             return await self._resume()
@@ -534,8 +540,7 @@ class Strand:
             soon = None
         await carrier.flush()
         while carrier.shards_to_tell:
-            id_, thread = carrier.shards_to_tell.pop()
-            await tell_at_once(self.station, id_, self.ledger.epoch, thread)
+            await tell_at_once(self.station, carrier.shards_to_tell.pop())
         if carrier.to_stop:
             following = await self._stop_work()
             if following is not None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from flowcraft.core import events as ev
 from flowcraft.core.plan import Key, index_of_key
-from flowcraft.core.shards import shards_under_way
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
-from flowcraft.engine.shards import look_up, shard_id, tell_at_once
+from flowcraft.engine.shards import look_ups, tell_at_once
 from flowcraft.engine.station import Station
 from flowcraft.errors import InvalidRunState
 from flowcraft.ports.runs import Change, Verdict
@@ -83,16 +82,10 @@ async def _write_at_once(station: Station, ledger: Ledger, job: Job, event: ev.E
 
 async def _tell_shards(station: Station, ledger: Ledger) -> None:
     """Have the shards of batches do as their run, of which workers may hear late."""
-    told = [
-        (
-            shard_id(ledger, key, first),
-            look_up(ledger, key, first, station.identifiers.new_run_id()),
-        )
-        for key, first in shards_under_way(ledger.state)
-    ]
-    await station.send([job for _, job in told])
-    for id_, job in told:
-        await tell_at_once(station, id_, ledger.epoch, job.thread)
+    jobs = look_ups(ledger, station.identifiers.new_run_id)
+    await station.send(jobs)
+    for job in jobs:
+        await tell_at_once(station, job)
 
 
 def instance_of(ledger: Ledger, node_id: str, iteration: tuple[int, ...]) -> Key:
