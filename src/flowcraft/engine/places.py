@@ -93,6 +93,13 @@ def held_back(command: cmd.RunNode | cmd.RunItem) -> ev.Event:
     return ev.NodeHeldBack(command.key, command.attempt)
 
 
+def was_stopped(event: ev.Event) -> bool:
+    """Whether an attempt that was asked to stop did; it may have come to its end all the same."""
+    if isinstance(event, ev.UndoSettled):
+        return event.error is not None
+    return isinstance(event, ev.NodeStopped | ev.ItemStopped)
+
+
 def due_event(command: cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo) -> ev.Event:
     """The delay before an attempt is over."""
     if isinstance(command, cmd.RetryItem):

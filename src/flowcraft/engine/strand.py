@@ -29,6 +29,7 @@ from flowcraft.engine.places import (
     lost,
     place_of,
     stopped,
+    was_stopped,
 )
 from flowcraft.engine.shards import ShardLedger, obey, tell_at_once
 from flowcraft.engine.telling import log_notes, tell_decision, tell_start
@@ -289,7 +290,7 @@ class Strand:
             self.station.measures.lost(ledger)
             self.holding = None
             raise Leave
-        if attempt.stop_reason == "handed back" and _was_stopped(event):
+        if attempt.stop_reason == "handed back" and was_stopped(event):
             await self._hand_over(attempt)
         return event
 
@@ -593,10 +594,3 @@ def stop_unless_undoing(attempt: Attempt) -> None:
     """Stop an attempt of a run that ends; what undoes its work is what the run ends with."""
     if not isinstance(attempt.command, cmd.RunUndo):
         attempt.stop("stopped")
-
-
-def _was_stopped(event: ev.Event) -> bool:
-    """Whether an attempt that was asked to stop did; it may have come to its end all the same."""
-    if isinstance(event, ev.UndoSettled):
-        return event.error is not None
-    return isinstance(event, ev.NodeStopped | ev.ItemStopped)
