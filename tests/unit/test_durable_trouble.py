@@ -227,6 +227,46 @@ def test_a_heartbeat_that_cannot_open_its_ports_tries_again() -> None:
     heart.stop()
 
 
+# -- wishes whose worker dies -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["skip_node", "retry_failed"])
+def test_what_a_wish_led_to_outlives_its_worker(verb: str) -> None:
+    """Killed while it runs what a wish made ready: the wish, which comes again, goes on with it."""
+
+    async def story(world: World) -> None:
+        gate, fails = asyncio.Event(), [True]
+
+        async def node(ctx: Ctx) -> str:
+            if fails:
+                raise ValueError("not yet")
+            await gate.wait()
+            return "done"
+
+        flow = create_flow("f").node("a", node, uses="a").wait("w")
+        if verb == "skip_node":
+            flow.edge("w", "a")
+        await world.knows(flow).client.start_run("f", run_id=RUN, on_failure="continue")
+        first = await world.process()
+        await world.until(lambda: world.status(RUN) == "awaiting", "its rest")
+        fails.clear()
+        if verb == "skip_node":
+            await world.client.skip_node(RUN, "w", "skipped")
+        else:
+            await world.client.retry_failed(RUN)
+        await world.settle()
+        await first.kill()
+        gate.set()
+        await world.process()
+        await world.until(lambda: not world.leases(RUN), "what follows")
+        if verb == "retry_failed":
+            await world.client.resume_with_action(RUN)
+        run = await world.finish(RUN)
+        assert (run.status, run.outputs["a"]) == ("completed", "done")
+
+    play(story)
+
+
 # -- taking turns -----------------------------------------------------------------------------
 
 

@@ -240,6 +240,10 @@ class Ledger(RunView):
             if not (isinstance(command, ATTEMPTS) and place_of(command) in self.leases)
         ]
 
+    def has_work_of(self, thread: str) -> bool:
+        """Whether anything is outstanding for a thread, whoever has taken it on."""
+        return any(work.thread == thread for work in self.outstanding.values())
+
     def attempt_at(self, place: str) -> AttemptCommand | None:
         """The attempt that is outstanding under a place, if it still is."""
         return self._places.get(place)

@@ -340,8 +340,11 @@ class Strand:
             try:
                 foreseen = self.ledger.foresee(event, self.station.clock.now())
             except InvalidRunState as error:
-                logger.warning("Refused: %s", error)
-                return None
+                # A delivery that comes again finds its own wish carried out: what that led to is
+                # still to be seen to, and is no less this thread's work.
+                if not self.ledger.has_work_of(self.thread):
+                    logger.warning("Refused: %s", error)
+                return await self._resume()
             if foreseen.is_nothing:
                 return await self._resume()
             written = await self._append(foreseen, self.job.event_id, exact=True)
