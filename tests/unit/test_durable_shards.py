@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft import RetryPolicy, create_flow
+from flowcraft import NodeResult, RetryPolicy, create_flow
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.errors import InvalidRunState, RunNotFound
@@ -464,5 +464,37 @@ def test_a_shard_is_not_counted_as_a_run() -> None:
         await world.process(telemetry=told)
         await world.finish(RUN)
         assert told.total("flowcraft.runs.finished") == 1
+
+    play(story)
+
+
+@pytest.mark.parametrize("into", ["g", "end"])
+@pytest.mark.parametrize("shard_items", [9, 2])
+def test_a_batch_that_a_node_adds(shard_items: int, into: str) -> None:
+    """A gather node that is there waits for it; one that is added too begins at once, with none."""
+
+    async def story(world: World) -> None:
+        given = {"workerUsesKey": "item", "gatherNodeId": into}
+        gather = {"uses": "batch-gather", "params": {"gatherNodeId": into}}
+        added = [{"id": "s", "uses": "batch-scatter", "params": given, "inputs": "x"}]
+        added += [{"id": "g", **gather}] if into == "g" else []
+
+        async def adds(ctx: Ctx) -> NodeResult[Any]:
+            return NodeResult({"gatherNodeId": "end"}, dynamic_nodes=added)
+
+        async def item(ctx: Ctx) -> int:
+            return int(ctx.input)
+
+        world.shard_items = shard_items
+        world.runtime.registry.register("item", item)
+        flow = create_flow("f").node("a", adds).edge("a", "end")
+        flow.node("end", "batch-gather", params={"gatherNodeId": "end"})
+        client = world.knows(flow).client
+        await client.start_run(flow, {"x": [1, 2, 3, 4, 5]}, run_id=RUN)
+        await world.process()
+        run = await world.finish(RUN)
+        assert (run.status, run.errors) == ("completed", ())
+        expected = {"end": [1, 2, 3, 4, 5]} if into == "end" else {"g": [], "end": []}
+        assert {name: run.outputs[name] for name in expected} == expected
 
     play(story)

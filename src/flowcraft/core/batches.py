@@ -57,9 +57,8 @@ def run_scatter(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     items = tuple(record.input or ())
     gather = held_instance(step, key, params["gatherNodeId"])
     batch = Batch(items, gather=-1)
-    # A gather that no edge leads to starts with the run: it waits for nothing.
-    waits = gather is not None and index_of_key(gather) not in step.plan.starts
-    if gather is not None and waits and step.record(gather) is None:
+    # A gather that no edge leads to starts with the run, or when it is added: it waits for nothing.
+    if gather is not None and _is_led_to(step, gather) and step.record(gather) is None:
         batch = batch._replace(gather=gather)
         if items:
             hold(step, gather)
@@ -72,6 +71,11 @@ def run_scatter(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     output = {"gatherNodeId": params["gatherNodeId"], "hasMore": False}
     step.note("node:finish", key, action=None)
     succeed(step, node, key, record, output)
+
+
+def _is_led_to(step: Step, gather: Key) -> bool:
+    index = index_of_key(gather)
+    return index not in step.plan.starts and bool(step.plan.nodes[index].into)
 
 
 def run_gather(step: Step, node: PlanNode, key: Key, record: Record) -> None:
@@ -93,8 +97,8 @@ def _collected(step: Step, scatter: Key) -> list[Any]:
     batch: Batch = step.get("batches", scatter)
     collected: list[Any] = []
     if shards.is_cut(step, batch):
-        while len(collected) < len(batch.items):
-            collected.extend(shards.collected(step, scatter, len(collected)))
+        for first in shards.places_of(step, scatter):
+            collected.extend(shards.collected(step, scatter, first))
     else:
         for item in range(len(batch.items)):
             result: ItemResult = step.get("results", (scatter, item))

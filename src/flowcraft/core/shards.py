@@ -162,6 +162,11 @@ def retry_shards(step: Step, node: PlanNode, key: Key) -> int:
     return count
 
 
+def places_of(step: Step, key: Key) -> list[int]:
+    """Where the shards of a batch begin, in input order."""
+    return sorted(first for scatter, first in step.state.shards if scatter == key)
+
+
 def collected(step: Step, key: Key, first: int) -> list[Any]:
     """The results of a shard, in input order; they are kept no longer."""
     shard: Shard = step.get("shards", (key, first))
