@@ -71,7 +71,7 @@ class Sharded:
         for first in list(self.shards):
             wish = wish_for(self.shards[first].state, self.run.state)
             if wish is not None:
-                self.send(first, WISHES[wish]())
+                self.send(first, wish)
 
     def send(self, first: int, event: ev.Event) -> None:
         """Something happens in a shard, and what the run has to hear of it reaches the run."""
@@ -142,13 +142,6 @@ class Sharded:
         """Let all items succeed."""
         while running := self.running():
             self.succeed(choose(running))
-
-
-WISHES: dict[str, Callable[[], ev.Event]] = {
-    "cancel": lambda: ev.CancelRequested("as its run"),
-    "pause": ev.PauseRequested,
-    "continue": ev.ContinueRequested,
-}
 
 
 def test_a_small_batch_stays_in_the_runs_record() -> None:
@@ -374,7 +367,7 @@ def test_a_shard_that_nobody_waits_for_is_cancelled() -> None:
     batch = Sharded(30)
     stray = Run(batch.document)
     stray.send(ev.ShardStarted("run-1", 0, 5, [1, 2], 1))
-    assert wish_for(stray.state, batch.run.state) == "cancel"
+    assert isinstance(wish_for(stray.state, batch.run.state), ev.CancelRequested)
 
 
 @given(st.data())

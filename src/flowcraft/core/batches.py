@@ -21,10 +21,17 @@ from flowcraft.core.events import (
     ShardStarted,
 )
 from flowcraft.core.holds import held_instance, hold
-from flowcraft.core.outcomes import fail, stop, succeed
+from flowcraft.core.items import (
+    collects,
+    count_failures,
+    failed_item,
+    failure_value,
+    item_name,
+    worker_of,
+)
+from flowcraft.core.outcomes import fail, succeed
 from flowcraft.core.plan import Key, Plan, PlanNode, index_of_key, iteration_of_key
 from flowcraft.core.retries import LOST_LIMIT, delay_before_retry_ms, jitter_seed, lost_error
-from flowcraft.core.shards import KEPT_ERRORS
 from flowcraft.core.state import (
     DELETED,
     Batch,
@@ -33,18 +40,12 @@ from flowcraft.core.state import (
     ItemResult,
     Record,
     RunState,
-    RunStatus,
 )
 from flowcraft.core.step import Step, error_details
 from flowcraft.core.writes import apply_writes, note_writes
 
 WINDOW = 1_000
 """Items of one batch handed out at a time where no ``concurrency`` asks for fewer."""
-
-
-def item_name(uses: str, item: int) -> str:
-    """The name under which an item is reported: its worker and its place in the list."""
-    return f"{uses}[{item}]"
 
 
 def run_scatter(step: Step, node: PlanNode, key: Key, record: Record) -> None:
@@ -103,7 +104,7 @@ def _collected(step: Step, scatter: Key) -> list[Any]:
         for item in range(len(batch.items)):
             result: ItemResult = step.get("results", (scatter, item))
             value = result.value
-            collected.append(value if result.succeeded else shards.failed_item(item, value))
+            collected.append(value if result.succeeded else failed_item(item, value))
             step.put("results", (scatter, item), DELETED)
     step.put("batches", scatter, batch._replace(items=()))
     return collected
@@ -154,9 +155,9 @@ def item_failed(step: Step, event: ItemFailed) -> None:
     )
     details = {"item": event.item, "name": name, **error_details(error)}
     step.note("node:error", event.key, attempt=event.attempt, **details)
-    _count_failure(step, node, event.key, error)
-    value = {"type": error.type, "message": error.message}
-    _settle(step, event.key, event.item, ItemResult(False, value, event.attempt))
+    count_failures(step, node, event.key, [error])
+    result = ItemResult(False, failure_value(error), event.attempt)
+    _settle(step, event.key, event.item, result)
 
 
 def item_lost(step: Step, event: ItemLost) -> None:
@@ -241,10 +242,7 @@ def shard_settled(step: Step, event: ShardSettled) -> None:
     batch = shards.shard_settled(step, event)
     if batch is None:
         return
-    node = step.node(event.key)
-    if step.scalar("fail_fast") and batch.failed and not collects(node):
-        stop(step, RunStatus.FAILED, "fail_fast")
-    _go_on(step, node, event.key, batch)
+    _go_on(step, step.node(event.key), event.key, batch)
 
 
 def _settle(step: Step, key: Key, item: int, result: ItemResult) -> None:
@@ -282,7 +280,7 @@ def _hand_out(step: Step, node: PlanNode, key: Key, batch: Batch) -> None:
     chunk = params.get("chunkSize")
     if chunk:
         until = min(until, (batch.done // chunk + 1) * chunk)
-    uses = params["workerUsesKey"]
+    uses = worker_of(node)
     for place in range(batch.begun, until):
         item = batch.first + place
         step.put("items", (key, item), Item(1))
@@ -319,11 +317,12 @@ def retry_items(step: Step, event: ItemsRetried) -> None:
         _run_item(step, key, item, before + 1)
     count = len(failed) + shards.retry_shards(step, node, key)
     step.put("batches", key, step.get("batches", key)._replace(done=batch.done - count, failed=0))
-    uses, iteration = _worker(step, key), iteration_of_key(key)
+    uses, iteration = worker_of(node), iteration_of_key(key)
+    mine = {item_name(uses, item) for item in range(len(batch.items))}
     errors = [
         error
         for error in step.scalar("errors")
-        if error.iteration != iteration or not str(error.node_id).startswith(f"{uses}[")
+        if error.iteration != iteration or error.node_id not in mine
     ]
     step.set("errors", errors)
 
@@ -359,23 +358,8 @@ def hand_out_more(step: Step) -> None:
             _hand_out(step, step.node(key), key, batch)
 
 
-def _count_failure(step: Step, node: PlanNode, key: Key, error: ErrorInfo) -> None:
-    if collects(node):
-        return
-    batch: Batch = step.get("batches", key)
-    if batch.failed < KEPT_ERRORS:
-        step.add_error(error)
-    if step.scalar("fail_fast"):
-        stop(step, RunStatus.FAILED, "fail_fast")
-
-
-def collects(node: PlanNode) -> bool:
-    """Whether items may fail without failing their batch."""
-    return bool(node.definition.params.get("failureMode") == "collect")
-
-
 def _worker(step: Step, key: Key) -> str:
-    return str(step.node(key).definition.params["workerUsesKey"])
+    return worker_of(step.node(key))
 
 
 def _batches_of(step: Step, key: Key) -> list[Key]:

@@ -12,11 +12,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowcraft.core.commands import ReportShard, StartShard
-from flowcraft.core.events import ShardAdvanced, ShardRests, ShardSettled, ShardStarted
+from flowcraft.core.events import (
+    CancelRequested,
+    ContinueRequested,
+    PauseRequested,
+    ShardAdvanced,
+    ShardRests,
+    ShardSettled,
+    ShardStarted,
+)
+from flowcraft.core.items import (
+    count_failures,
+    failed_item,
+    failure_value,
+    item_name,
+    worker_of,
+)
 from flowcraft.core.plan import Key, PlanNode, iteration_of_key
 from flowcraft.core.state import Batch, ErrorInfo, ItemResult, RunState, Shard
 from flowcraft.core.step import Step, error_details
 from flowcraft.core.writes import apply_writes, note_writes
+
+Wish = CancelRequested | PauseRequested | ContinueRequested
 
 LANES = 4
 """Shards of one batch under way at a time; one that is nearly done makes room for the next."""
@@ -30,9 +47,6 @@ begin with the end of others, in the same write: that costs half as much."""
 
 NOTHING = ItemResult(True, None)
 """What an item gave that was stopped."""
-
-KEPT_ERRORS = 100
-"""Failing items of a batch whose errors are kept; further ones are only counted."""
 
 
 def is_cut(step: Step, batch: Batch) -> bool:
@@ -121,10 +135,8 @@ def shard_settled(step: Step, event: ShardSettled) -> Batch | None:
     shard = _open_shard(step, event)
     if shard is None:
         return None
-    if shard.resting:
-        step.changes.waiting -= 1
-    else:
-        step.changes.working -= 1
+    _count_rest(step, shard, False)
+    step.changes.working -= 1
     if step.stopping is not None:
         step.put("shards", (event.key, event.first), shard._replace(over=True))
         return None
@@ -135,7 +147,7 @@ def shard_settled(step: Step, event: ShardSettled) -> Batch | None:
         values[item - event.first] = None
     settled = shard._replace(over=True, values=tuple(values), failures=failures)
     step.put("shards", (event.key, event.first), settled)
-    _add_errors(step, event.key, errors)
+    count_failures(step, step.node(event.key), event.key, errors)
     return _changed(
         step,
         event.key,
@@ -177,11 +189,6 @@ def collected(step: Step, key: Key, first: int) -> list[Any]:
     return values
 
 
-def failed_item(item: int, error: Any) -> dict[str, Any]:
-    """What stands among the results for an item that failed."""
-    return {"index": item, "error": error}
-
-
 def _open_shard(step: Step, event: ShardAdvanced | ShardRests | ShardSettled) -> Shard | None:
     """The shard that something is heard of, unless that is about an earlier attempt at it."""
     shard: Shard | None = step.get("shards", (event.key, event.first))
@@ -202,26 +209,18 @@ def _apply_item_writes(
     errors: list[ErrorInfo],
 ) -> None:
     """Commit what the items wrote, in the order in which they ended (rule S8)."""
-    uses = step.node(event.key).definition.params["workerUsesKey"]
+    uses = worker_of(step.node(event.key))
     for item, writes in event.item_writes:
         problem = apply_writes(step, writes)
         if problem is None:
             note_writes(step, event.key, writes)
             continue
-        name = f"{uses}[{item}]"
+        name = item_name(uses, item)
         error = ErrorInfo("FlowcraftError", problem, ("FlowcraftError",), node_id=name)
         error = error._replace(iteration=iteration_of_key(event.key))
         step.note("node:error", event.key, item=item, name=name, **error_details(error))
-        failures[item] = {"type": error.type, "message": error.message}
+        failures[item] = failure_value(error)
         errors.append(error)
-
-
-def _add_errors(step: Step, key: Key, errors: list[ErrorInfo]) -> None:
-    if step.node(key).definition.params.get("failureMode") == "collect":
-        return
-    batch: Batch = step.get("batches", key)
-    for error in errors[: max(0, KEPT_ERRORS - batch.failed)]:
-        step.add_error(error)
 
 
 # -- in a shard's record ------------------------------------------------------------------------
@@ -273,19 +272,19 @@ def outcome_of(state: RunState) -> ShardSettled:
     return ShardSettled(key, first, values, failures, errors, writes, attempt, is_whole)
 
 
-def wish_for(shard: RunState, run: RunState) -> str | None:
-    """What a shard is to do, so that it does as its run: ``cancel``, ``pause`` or ``continue``."""
+def wish_for(shard: RunState, run: RunState) -> Wish | None:
+    """What has to happen in a shard, so that it does as its run."""
     if shard.ended_at is not None or shard.stopping is not None or shard.shard is None:
         return None
     key, first, attempt = shard.shard
     mine = run.shards.get((key, first))
     if mine is None or mine.over or mine.attempt != attempt:
-        return "cancel"
+        return CancelRequested("its run does not wait for it")
     if run.stopping is not None or run.ended_at is not None:
-        return "cancel"
+        return CancelRequested(run.reason)
     if run.paused and not shard.paused:
-        return "pause"
-    return "continue" if shard.paused and not run.paused else None
+        return PauseRequested()
+    return ContinueRequested() if shard.paused and not run.paused else None
 
 
 def shards_under_way(state: RunState) -> list[tuple[Key, int, int]]:

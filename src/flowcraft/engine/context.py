@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from urllib.parse import quote
 
-from flowcraft.core.batches import item_name
 from flowcraft.core.commands import RunItem, RunUndo
 from flowcraft.core.context import CATCH_ERROR, caught_error
 from flowcraft.core.events import Write
+from flowcraft.core.items import item_name
 from flowcraft.core.plan import index_of_key, iteration_of_key
 from flowcraft.core.retries import max_attempts
 from flowcraft.core.values import copy_value

@@ -12,11 +12,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from flowcraft.core import events as ev
-from flowcraft.core.batches import collects, unfinished
+from flowcraft.core.batches import unfinished
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.context import CATCH_ERROR
 from flowcraft.core.decide import decide
 from flowcraft.core.graph import reach
+from flowcraft.core.items import collects
 from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import CANCELLED, CHILD, FAILED, RUNNING, RunState, apply
 from flowcraft.engine.facts import read_fact, write_fact

@@ -67,16 +67,6 @@ class ShardLedger(Ledger):
         """A copy of the run's context as it was at sequence number ``seen``."""
         return self.above.whole_context(seen)
 
-    @property
-    def wish(self) -> ev.Event | None:
-        """What has to happen so that it does as its run."""
-        wish = wish_for(self.state, self.above.state)
-        if wish == "cancel":
-            return ev.CancelRequested(self.above.state.reason)
-        if wish == "pause":
-            return ev.PauseRequested()
-        return ev.ContinueRequested() if wish == "continue" else None
-
 
 def shard_id(run: Ledger, key: Key, first: int, attempt: int) -> str:
     """The id that an attempt at a shard is stored under."""
@@ -138,7 +128,7 @@ async def obey(station: Station, shard: ShardLedger, thread: str) -> list[int] |
     """
     written: list[int] = []
     while await station.refresh(shard.above):
-        wish = shard.wish
+        wish = wish_for(shard.state, shard.above.state)
         if wish is None:
             return written
         foreseen = shard.foresee(wish, station.clock.now())

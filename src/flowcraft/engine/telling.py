@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
-from flowcraft.core.batches import item_name
 from flowcraft.core.context import HAS_OUTPUT
+from flowcraft.core.items import item_name
 from flowcraft.core.plan import Key, index_of_key, iteration_of_key
 from flowcraft.core.state import Note
 from flowcraft.core.step import Decision

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from flowcraft.core.batches import item_name
 from flowcraft.core.commands import RunItem, RunUndo
+from flowcraft.core.items import item_name
 from flowcraft.core.plan import Key, Plan, index_of_key
 from flowcraft.core.state import RETRYING, SLEEPING, WAITING, RunState
 from flowcraft.engine.local import LocalRun, execute

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from flowcraft.core import events as ev
-from flowcraft.core.batches import item_name
 from flowcraft.core.commands import RunItem, RunUndo
+from flowcraft.core.items import item_name
 from flowcraft.core.plan import index_of_key
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.bus import EventBus, FlowEvent
