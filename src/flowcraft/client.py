@@ -6,6 +6,7 @@ from os import PathLike
 
 from flowcraft.engine import client as engine
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.ports.codec import Codec
 from flowcraft.sqlite import Durability, SqliteAdapter
 
@@ -25,6 +26,7 @@ class FlowClient(engine.FlowClient):
         runtime_options: RuntimeOptions | None = None,
         *,
         durability: Durability = "normal",
+        shard_items: int = SHARD_ITEMS,
         codec: Codec | None = None,
     ) -> engine.FlowClient:
         """A client of the runs in an SQLite file.
@@ -34,6 +36,10 @@ class FlowClient(engine.FlowClient):
             runtime_options: Needed only for blueprints that no worker knows yet, and for types
                 that were registered with the serializer.
             durability: As for :class:`SqliteAdapter`.
+            shard_items: Batches of more items than this, in runs that are started here, are cut
+                into records of so many each.
             codec: The one that the workers have.
         """
-        return SqliteAdapter.client_of(path, runtime_options, durability=durability, codec=codec)
+        return SqliteAdapter.client_of(
+            path, runtime_options, durability=durability, shard_items=shard_items, codec=codec
+        )

@@ -64,7 +64,8 @@ class MemoryAdapter(Adapter):
         clock: Another source of time, for tests.
         identifiers: Another source of ids, for tests.
         worker_options: ``concurrency`` (10), ``lease_seconds`` (30), ``drain_timeout_seconds``
-            (25) and what else a :class:`Worker` takes.
+            (25) and what else a :class:`Worker` takes; ``shard_items`` (500), the size of the
+            records that large batches of runs started here are cut into.
     """
 
     def __init__(

@@ -20,6 +20,7 @@ from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.worker import DEFAULT_LEASE_SECONDS
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import Codec
@@ -48,7 +49,8 @@ class SqliteAdapter(Adapter):
         clock: Another source of time, for tests.
         identifiers: Another source of ids, for tests.
         worker_options: ``concurrency`` (10), ``drain_timeout_seconds`` (25) and what else a
-            :class:`Worker` takes.
+            :class:`Worker` takes; ``shard_items`` (500), the size of the records that large
+            batches of runs started here are cut into.
 
     Raises:
         StorageError: The file cannot be used; raised by ``start`` and by the first verb.
@@ -86,6 +88,7 @@ class SqliteAdapter(Adapter):
         runtime_options: RuntimeOptions | None = None,
         *,
         durability: Durability = "normal",
+        shard_items: int = SHARD_ITEMS,
         codec: Codec | None = None,
     ) -> FlowClient:
         """A client of the runs in a file, which runs no node: ``FlowClient.sqlite`` gives it."""
@@ -96,6 +99,7 @@ class SqliteAdapter(Adapter):
             clock=clock,
             identifiers=SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,
+            shard_items=shard_items,
             codec=codec,
         )
 

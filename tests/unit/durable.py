@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -26,7 +25,7 @@ from flowcraft.engine.worker import Worker
 from flowcraft.memory import MemoryStorage
 from flowcraft.ports.codec import Codec
 from flowcraft.ports.queue import Delivery, Outgoing
-from flowcraft.ports.runs import Fact, Lease, Query, Record, Row
+from flowcraft.ports.runs import NO_FACTS, Fact, Lease, Query, Record, Row
 from flowcraft.ports.together import Ports
 from flowcraft.testing import VirtualClock
 
@@ -359,12 +358,12 @@ class World:
 
     def status(self, run_id: str) -> str | None:
         """The status in a run's row; ``None`` if there is no such run."""
-        record = self.record(run_id, sys.maxsize)
+        record = self.record(run_id, NO_FACTS)
         return None if record is None else str(record.head.row.status)
 
     def row(self, run_id: str) -> Row:
         """The row of a run."""
-        record = self.record(run_id, sys.maxsize)
+        record = self.record(run_id, NO_FACTS)
         assert record is not None, f"there is no run {run_id!r}"
         return record.head.row
 

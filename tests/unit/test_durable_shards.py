@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowcraft import NodeResult, RetryPolicy, create_flow
+from flowcraft.client import FlowClient
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.errors import InvalidRunState, RunNotFound
 from flowcraft.testing import TelemetryRecorder
 from tests.unit.durable import Life, World, play
-from tests.unit.runs import Ctx
+from tests.unit.runs import Ctx, drive
 from tests.unit.test_durable_crashes import RUN, Story, cancel, is_as_in_process, survives
 
 SHARD_ITEMS = 2
@@ -166,6 +168,33 @@ def test_events_of_a_batch_are_the_runs() -> None:
         assert sorted(finished) == [0, 1, 2, 3, 4]
 
     play(story)
+
+
+def test_attempts_at_items_are_measured_as_the_runs() -> None:
+    """A trace shows them under the id that people know, and no shard counts as a run."""
+
+    async def story(world: World) -> None:
+        told = TelemetryRecorder()
+        flow = plain(world)
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        await world.process(telemetry=told)
+        await world.finish(RUN)
+        assert len(told.spans) == 7
+        assert {span.attributes["run"] for span in told.spans} == {RUN}
+
+    play(story)
+
+
+def test_a_client_of_a_file_says_how_large_shards_are(tmp_path: Path) -> None:
+    """Whoever starts a run decides: the size is kept with the run."""
+
+    async def started() -> int | None:
+        flow = create_flow("f").batch("b", print, uses="item", inputs="items")
+        async with FlowClient.sqlite(tmp_path / "runs.db", shard_items=3) as client:
+            run = await client.start_run(flow, {"items": [1, 2, 3, 4]})
+            return (await client.get_run(run))._run.state.shard_size
+
+    assert drive(started()) == 3
 
 
 @pytest.mark.parametrize("items", [2, 7])

@@ -9,9 +9,7 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.shards import shard_id
 from flowcraft.engine.station import Station
 from flowcraft.errors import RunNotFound
-from flowcraft.ports.runs import Head
-
-NO_FACTS = 1 << 60
+from flowcraft.ports.runs import NO_FACTS, Head
 
 
 async def read_head(station: Station, run_id: str) -> Head:

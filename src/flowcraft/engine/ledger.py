@@ -28,7 +28,7 @@ from flowcraft.engine.places import (
 from flowcraft.engine.tape import Recording, Tape
 from flowcraft.engine.view import Host, RunView
 from flowcraft.errors import InvalidRunState
-from flowcraft.ports.runs import Entry, Fact, Head, Lease, Row
+from flowcraft.ports.runs import Change, Entry, Fact, Head, Lease, Row
 
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
@@ -134,6 +134,18 @@ class Ledger(RunView):
         if foreseen.number == self.number:
             self._foreseen = (foreseen, text)
         return Entry(text, foreseen.now, id_)
+
+    def exactly(self, foreseen: Foreseen, thread: str, id_: str | None = None) -> Change:
+        """The write of a fact, for a run that is as it is known here and no other."""
+        return Change(
+            self.run_id,
+            self.epoch,
+            self.number,
+            thread,
+            entries=(self.entry(foreseen, id_),),
+            row=self.row_after(foreseen.decision),
+            exact=True,
+        )
 
     def row_after(self, decision: Decision) -> Row:
         """The row that goes with a decision."""

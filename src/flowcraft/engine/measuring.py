@@ -114,7 +114,7 @@ class Measures:
     async def _timed(self, telemetry: Telemetry, ledger: Ledger, attempt: Attempt) -> ev.Event:
         name, node_id = "flowcraft.attempt.duration", attempt.node.id
         about = {"blueprint": ledger.head.blueprint_id, "node": node_id}
-        more: Attributes = {"run": ledger.run_id, "attempt": attempt.command.attempt}
+        more: Attributes = {"run": ledger.state.run_id, "attempt": attempt.command.attempt}
         began, outcome = self._clock.now(), "broken_off"
         with _SafeSpan(self, telemetry, "flowcraft.attempt", {**about, **more}) as span:
             try:

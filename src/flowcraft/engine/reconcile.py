@@ -36,7 +36,7 @@ from flowcraft.engine.places import ATTEMPTS, place_of
 from flowcraft.engine.shards import shard_id
 from flowcraft.engine.station import Station
 from flowcraft.errors import CodecError, RunNotFound
-from flowcraft.ports.runs import Change, Head, Query, Record
+from flowcraft.ports.runs import NO_FACTS, Change, Head, Query, Record
 
 logger = logging.getLogger("flowcraft.reconciler")
 
@@ -45,7 +45,6 @@ LEASES_BEFORE_STALLED = 2
 """The message of a worker that is gone comes back after one lease, and is then somebody's."""
 
 LIVE = (RunStatus.RUNNING, RunStatus.AWAITING, RunStatus.PAUSED)
-NO_FACTS = 1 << 60
 
 
 def stalled_seconds(wanted: float | None, lease_seconds: float) -> float:

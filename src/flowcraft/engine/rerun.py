@@ -28,7 +28,7 @@ from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.tape import Recording, Tape
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunNotFound
-from flowcraft.ports.runs import Entry, Fact
+from flowcraft.ports.runs import NO_FACTS, Entry, Fact
 
 RERUN_INPUT = "_rerun."
 """Where the input is kept that a node is given anew."""
@@ -306,5 +306,5 @@ async def start_over(
 
 
 async def _has_key(station: Station, run_id: str, key: str) -> bool:
-    record = await station.runs.read(run_id, 1 << 60)
+    record = await station.runs.read(run_id, NO_FACTS)
     return record is not None and record.head.key == key

@@ -20,7 +20,7 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.parent import Parent
 from flowcraft.engine.tape import Tape
 from flowcraft.engine.view import Host
-from flowcraft.ports.runs import Change, Head, Row, Verdict
+from flowcraft.ports.runs import Head, Row, Verdict
 
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
@@ -132,17 +132,7 @@ async def obey(station: Station, shard: ShardLedger, thread: str) -> list[int] |
         if wish is None:
             return written
         foreseen = shard.foresee(wish, station.clock.now())
-        answer = await station.runs.write(
-            Change(
-                shard.run_id,
-                shard.epoch,
-                shard.number,
-                thread,
-                entries=(shard.entry(foreseen),),
-                row=shard.row_after(foreseen.decision),
-                exact=True,
-            )
-        )
+        answer = await station.runs.write(shard.exactly(foreseen, thread))
         if answer.verdict is Verdict.GONE:
             break
         shard.catch_up(answer.facts)

@@ -9,7 +9,7 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.shards import look_ups, tell_at_once
 from flowcraft.engine.station import Station
 from flowcraft.errors import InvalidRunState
-from flowcraft.ports.runs import Change, Verdict
+from flowcraft.ports.runs import Verdict
 
 WRITE_ATTEMPTS = 20
 """How often a client tries to write a wish into a run that others are writing to."""
@@ -62,17 +62,8 @@ async def _write_at_once(station: Station, ledger: Ledger, job: Job, event: ev.E
             return
         if foreseen.is_nothing:
             return
-        written = await station.runs.write(
-            Change(
-                ledger.run_id,
-                ledger.epoch,
-                ledger.number,
-                job.thread,
-                entries=(ledger.entry(foreseen, job.event_id),),
-                row=ledger.row_after(foreseen.decision),
-                exact=True,
-            )
-        )
+        change = ledger.exactly(foreseen, job.thread, job.event_id)
+        written = await station.runs.write(change)
         ledger.catch_up(written.facts)
         if written.verdict is Verdict.DONE:
             await _tell_shards(station, ledger)

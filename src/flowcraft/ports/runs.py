@@ -250,6 +250,10 @@ class Query:
     parts: bool = False
 
 
+NO_FACTS = 1 << 60
+"""A number from which on no run has facts: what is read is then its head and its leases."""
+
+
 class RunStore(Protocol):
     """Keeps the records of runs."""
 
