@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from benchmarks import contenders
 from benchmarks.cases import (
@@ -28,20 +28,12 @@ from benchmarks.cases import (
     information_cases,
 )
 from benchmarks.goals import missed
-from benchmarks.report import Results, as_json, as_text
+from benchmarks.report import Found, Results, as_json, as_text
 from benchmarks.rounds import QUICK, Measured, Settings, ask_each, measure_case
 from benchmarks.workers import Asked
 
 ALL = (FLOOR, FLOWCRAFT, NPM, LANGGRAPH)
 ABOUT_LIMIT_SECONDS = 60.0
-
-
-class TakingPart(Protocol):
-    """Who takes part, who was left out and who failed, by contender."""
-
-    abouts: dict[str, Mapping[str, Any]]
-    skipped: dict[str, str]
-    failures: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     wishes = read_arguments(arguments)
     results = run(wishes, contenders.start, tell_on_terminal)
-    tell_on_terminal("")
-    print(as_text(results))
-    if wishes.json_file is not None:
-        text = json.dumps(as_json(results), indent=1)
-        wishes.json_file.write_text(text + "\n", encoding="utf-8")
+    show(as_text(results), as_json(results), wishes.json_file)
     return exit_code(results, strict=wishes.strict)
 
 
-def exit_code(results: Results, *, strict: bool) -> int:
-    """0 if every contender that took part came through, and, if strict, every goal is met."""
+def show(text: str, data: Mapping[str, Any], json_file: Path | None) -> None:
+    """Print the tables, and write the figures to a file where that is asked for."""
+    tell_on_terminal("")
+    print(text)
+    if json_file is not None:
+        json_file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def exit_code(results: Found, *, strict: bool) -> int:
+    """0 if all that was begun came through, and, if strict, every goal is met."""
     return int(bool(results.failures or (strict and missed(results.verdicts()))))
 
 
@@ -135,7 +131,7 @@ def start_all(
     names: Sequence[str],
     start: Callable[[str], Asked],
     tell: Callable[[str], None],
-    results: TakingPart,
+    results: Found,
     workers: dict[str, Asked],
 ) -> None:
     """Start the contenders that can be started, and note who they are, or why not."""
@@ -184,19 +180,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--million", action="store_true", help="1,000,000 nodes, too (takes some GB of memory)"
     )
+    add_usual_options(parser, ALL)
+    return parser
+
+
+def add_usual_options(parser: argparse.ArgumentParser, contenders: Sequence[str]) -> None:
+    """The options that all benchmarks have."""
     parser.add_argument("--rounds", type=positive, metavar="N", help="rounds for each case")
     parser.add_argument(
         "--without",
-        type=names_among(ALL),
+        type=names_among(contenders),
         default=(),
         metavar="NAME,NAME",
-        help=f"leave out contenders: {', '.join(ALL)}",
+        help=f"leave out contenders: {', '.join(contenders)}",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures to a file, too"
     )
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a goal is missed")
-    return parser
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -15,17 +15,15 @@ CONTENDERS = {FLOOR: "bare loop", FLOWCRAFT: "flowcraft", NPM: "npm", LANGGRAPH:
 
 
 @dataclass(slots=True)
-class Results:
-    """Everything one run of the benchmarks found.
+class Found:
+    """What a run of benchmarks found, whatever it measured.
 
     Attributes:
         machine: Date, processor count and the like.
-        abouts: By contender its name and version.
+        abouts: By contender its name, version and settings.
         skipped: By contender why it did not take part.
-        failures: By contender why it failed.
-        measured: The chains and fans, in order.
-        information: The cases without a goal.
-        memory: Bytes per node.
+        failures: By contender, or by part, why it failed.
+        measured: The cases that have goals, in order.
     """
 
     machine: Mapping[str, Any]
@@ -33,6 +31,49 @@ class Results:
     skipped: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     measured: list[Measured] = field(default_factory=list)
+
+    def verdicts(self) -> list[Verdict]:
+        """The goals, judged; here there are none."""
+        return []
+
+    def heading(self, titles: Mapping[str, str], floor: str, what: str) -> str:
+        """Where it was measured, who took part and who did not, and whether there was peace.
+
+        Args:
+            titles: What contenders are called; a part is called what it is.
+            floor: The contender that the others are measured by.
+            what: What that does, in words.
+        """
+        machine = self.machine
+        lines = [f"{machine['date']}, {machine['processors']} processors, {machine['system']}"]
+        for name, about in self.abouts.items():
+            settings = f", {about['settings']}" if "settings" in about else ""
+            lines.append(f"  {titles[name]}: {about['name']} ({about['version']}){settings}")
+        lines += [f"  {titles[name]} is left out: {why}" for name, why in self.skipped.items()]
+        lines += [
+            f"  {titles.get(name, name)} FAILED: {why}" for name, why in self.failures.items()
+        ]
+        return "\n".join([*lines, *unrest(self.measured, floor, what)])
+
+    def circumstances(self) -> dict[str, Any]:
+        """The same as data."""
+        return {
+            "machine": dict(self.machine),
+            "contenders": {name: dict(about) for name, about in self.abouts.items()},
+            "skipped": self.skipped,
+            "failed": self.failures,
+        }
+
+
+@dataclass(slots=True)
+class Results(Found):
+    """Everything one run of the benchmarks in process found.
+
+    Attributes:
+        information: The cases without a goal.
+        memory: Bytes per node.
+    """
+
     information: list[Measured] = field(default_factory=list)
     memory: Mapping[str, float] | None = None
 
@@ -44,7 +85,7 @@ class Results:
 def as_text(results: Results) -> str:
     """All tables."""
     parts = [
-        _heading(results),
+        results.heading(CONTENDERS, FLOOR, "the bare loop"),
         "Microseconds per node: the median of the rounds\n" + _costs(results.measured),
     ]
     if results.information:
@@ -60,10 +101,7 @@ def as_text(results: Results) -> str:
 def as_json(results: Results) -> dict[str, Any]:
     """The same as data; costs are microseconds per node in each round."""
     return {
-        "machine": dict(results.machine),
-        "contenders": {name: dict(about) for name, about in results.abouts.items()},
-        "skipped": results.skipped,
-        "failed": results.failures,
+        **results.circumstances(),
         "cases": [_case(one) for one in (*results.measured, *results.information)],
         "memory": None if results.memory is None else dict(results.memory),
         "goals": [goal_as_json(verdict) for verdict in results.verdicts()],
@@ -94,19 +132,6 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         [line(rows[0]), "  ".join("-" * width for width in widths), *map(line, rows[1:])]
     )
-
-
-def _heading(results: Results) -> str:
-    machine = results.machine
-    lines = [f"{machine['date']}, {machine['processors']} processors, {machine['system']}"]
-    lines += [
-        f"  {CONTENDERS[name]}: {about['name']} ({about['version']})"
-        for name, about in results.abouts.items()
-    ]
-    lines += [f"  {CONTENDERS[name]} is left out: {why}" for name, why in results.skipped.items()]
-    lines += [f"  {CONTENDERS[name]} FAILED: {why}" for name, why in results.failures.items()]
-    lines += unrest(results.measured, FLOOR, "the bare loop")
-    return "\n".join(lines)
 
 
 def unrest(measured: Iterable[Measured], floor: str, what: str) -> list[str]:

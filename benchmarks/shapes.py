@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 Graph = tuple[list[str], list[tuple[str, str]]]
 
@@ -30,3 +31,17 @@ def fan(nodes: int) -> Graph:
 def graph(shape: str, nodes: int) -> Graph:
     """The graph of a shape."""
     return fan(nodes) if shape.startswith("fan") else chain(nodes)
+
+
+def batch() -> dict[str, Any]:
+    """The blueprint of a batch over the context key ``items``, of nodes that are ``trivial``."""
+    names = {"gatherNodeId": "gather", "outputKey": "results"}
+    scatter = {"workerUsesKey": "trivial", **names}
+    return {
+        "id": "batch",
+        "nodes": [
+            {"id": "scatter", "uses": "batch-scatter", "params": scatter, "inputs": "items"},
+            {"id": "gather", "uses": "batch-gather", "params": names},
+        ],
+        "edges": [{"source": "scatter", "target": "gather"}],
+    }

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.serving import Run, main
-from benchmarks.shapes import graph
+from benchmarks.shapes import batch, graph
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.engine.context import NodeContext, SyncNodeContext
 from flowcraft.engine.nodes import NodeResult
@@ -57,20 +57,6 @@ def plain_graph(shape: str, nodes: int, uses: str, **params: Any) -> Json:
     }
 
 
-def batch(_items: int) -> Json:
-    """A batch over the context key ``items``."""
-    names = {"gatherNodeId": "gather", "outputKey": "results"}
-    scatter = {"workerUsesKey": "trivial", **names}
-    return {
-        "id": "batch",
-        "nodes": [
-            {"id": "scatter", "uses": "batch-scatter", "params": scatter, "inputs": "items"},
-            {"id": "gather", "uses": "batch-gather", "params": names},
-        ],
-        "edges": [{"source": "scatter", "target": "gather"}],
-    }
-
-
 def loop(rounds: int) -> Json:
     """A controller and one node, round after round."""
     condition = {"condition": f"round < {rounds}"}
@@ -94,7 +80,7 @@ SHAPES: dict[str, Callable[[int], Json]] = {
     "giving-way": lambda nodes: plain_graph("chain", nodes, "giving-way"),
     "threads": lambda nodes: plain_graph("chain", nodes, "plain"),
     "subflows": lambda nodes: plain_graph("chain", nodes, "subflow", blueprintId="child"),
-    "batch": batch,
+    "batch": lambda _: batch(),
     "loop": loop,
 }
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import machine, names_among, positive, start_all, tell_on_terminal
+from benchmarks.command import (
+    add_usual_options,
+    exit_code,
+    machine,
+    names_among,
+    show,
+    start_all,
+    tell_on_terminal,
+)
 from benchmarks.durable import contenders, fleet
 from benchmarks.durable.cases import ALL, BATCHES, PARTS, QUICK_BATCHES, rate_cases
 from benchmarks.durable.report import Results, as_json, as_text
-from benchmarks.goals import missed
 from benchmarks.rounds import Settings, measure_case
 from benchmarks.workers import Asked
 
@@ -45,17 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     wishes = read_arguments(arguments)
     results = run(wishes, contenders.start, tell_on_terminal)
-    tell_on_terminal("")
-    print(as_text(results))
-    if wishes.json_file is not None:
-        text = json.dumps(as_json(results), indent=1)
-        wishes.json_file.write_text(text + "\n", encoding="utf-8")
+    show(as_text(results), as_json(results), wishes.json_file)
     return exit_code(results, strict=wishes.strict)
-
-
-def exit_code(results: Results, *, strict: bool) -> int:
-    """0 if all that was begun came through, and, if strict, every goal is met."""
-    return int(bool(results.failures or (strict and missed(results.verdicts()))))
 
 
 def read_arguments(arguments: Sequence[str] | None) -> Wishes:
@@ -165,18 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N,N",
         help="batches of these two sizes, and nothing else (1000,100000)",
     )
-    parser.add_argument("--rounds", type=positive, metavar="N", help="rounds for each case")
-    parser.add_argument(
-        "--without",
-        type=names_among(ALL),
-        default=(),
-        metavar="NAME,NAME",
-        help=f"leave out contenders: {', '.join(ALL)}",
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures to a file, too"
-    )
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if a goal is missed")
+    add_usual_options(parser, ALL)
     return parser
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from time import perf_counter
 from typing import Any, Final
 
-from benchmarks.shapes import graph
+from benchmarks.shapes import batch, graph
 from flowcraft import FlowRuntime, NodeContext
 
 BUSY_SECONDS: Final = 0.6
@@ -59,20 +59,6 @@ def plain(shape: str, nodes: int, uses: str = "trivial") -> Json:
         "id": f"{shape}-{nodes}" if uses == "trivial" else f"{shape}-{nodes}-{uses}",
         "nodes": [{"id": name, "uses": uses} for name in names],
         "edges": [{"source": source, "target": target} for source, target in edges],
-    }
-
-
-def batch() -> Json:
-    """A batch over the context key ``items``."""
-    names = {"gatherNodeId": "gather", "outputKey": "results"}
-    scatter = {"workerUsesKey": "trivial", **names}
-    return {
-        "id": "batch",
-        "nodes": [
-            {"id": "scatter", "uses": "batch-scatter", "params": scatter, "inputs": "items"},
-            {"id": "gather", "uses": "batch-gather", "params": names},
-        ],
-        "edges": [{"source": "scatter", "target": "gather"}],
     }
 
 

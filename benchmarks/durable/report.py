@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,31 +17,21 @@ from benchmarks.durable.goals import (
     rate,
 )
 from benchmarks.goals import Verdict
-from benchmarks.report import figure, goal_as_json, goals, table, unrest
-from benchmarks.rounds import Measured, Spread
+from benchmarks.report import Found, figure, goal_as_json, goals, table
+from benchmarks.rounds import Spread
 
 
 @dataclass(slots=True)
-class Results:
-    """Everything one run of the benchmarks found.
+class Results(Found):
+    """Everything one run of the benchmarks of durable runs found.
 
     Attributes:
-        machine: Date, processor count and the like.
-        abouts: By contender its name, version and settings.
-        skipped: By contender why it did not take part.
-        failures: By contender, or by part, why it failed.
-        measured: The rates within one process, in order.
         within: Hops within a process.
         across: Hops to another process.
         shared: One worker process, and two on one file.
         batches: A small batch and a large one.
     """
 
-    machine: Mapping[str, Any]
-    abouts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-    measured: list[Measured] = field(default_factory=list)
     within: Hops | None = None
     across: Hops | None = None
     shared: Shared | None = None
@@ -59,7 +49,7 @@ class Results:
 
 def as_text(results: Results) -> str:
     """All tables."""
-    parts = [_heading(results)]
+    parts = [results.heading(TITLES, BARE_NORMAL, "a bare transaction")]
     if results.measured:
         parts.append("Nodes (items) a second: the median of the rounds\n" + _rates(results))
         parts.append(_beside_dbos(results))
@@ -76,10 +66,7 @@ def as_text(results: Results) -> str:
 def as_json(results: Results) -> dict[str, Any]:
     """The same as data, with every round."""
     return {
-        "machine": dict(results.machine),
-        "contenders": {name: dict(about) for name, about in results.abouts.items()},
-        "skipped": results.skipped,
-        "failed": results.failures,
+        **results.circumstances(),
         "rates": [
             {"case": one.case.name, "microseconds_per_node": one.costs} for one in results.measured
         ],
@@ -89,20 +76,6 @@ def as_json(results: Results) -> dict[str, Any]:
         "batches": [asdict(batch) for batch in results.batches],
         "goals": [goal_as_json(verdict) for verdict in results.verdicts()],
     }
-
-
-def _heading(results: Results) -> str:
-    machine = results.machine
-    lines = [f"{machine['date']}, {machine['processors']} processors, {machine['system']}"]
-    lines += [
-        f"  {TITLES[name]}: {about['name']} ({about['version']}), {about['settings']}"
-        for name, about in results.abouts.items()
-    ]
-    lines += [f"  {TITLES[name]} is left out: {why}" for name, why in results.skipped.items()]
-    titles = {**TITLES, **{name: name for name in results.failures if name not in TITLES}}
-    lines += [f"  {titles[name]} FAILED: {why}" for name, why in results.failures.items()]
-    lines += unrest(results.measured, BARE_NORMAL, "a bare transaction")
-    return "\n".join(lines)
 
 
 def _rates(results: Results) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import contenders as environments
 from benchmarks.cases import Case
+from benchmarks.command import exit_code
 from benchmarks.contenders import Unavailable
 from benchmarks.durable import command, fleet
 from benchmarks.durable.cases import (
@@ -255,17 +256,17 @@ def test_a_part_that_fails_is_named_and_the_others_go_on(monkeypatch: pytest.Mon
     results = command.run(wishes, FakeWorker, lambda _what: None)
     assert (results.shared, len(results.batches)) == (None, 2)
     assert "processes FAILED: ContenderFailed: a worker process ended" in as_text(results)
-    assert command.exit_code(results, strict=False) == 1
+    assert exit_code(results, strict=False) == 1
 
 
 def test_a_missed_goal_fails_the_command_only_if_that_is_asked_for() -> None:
     """As with the benchmarks in process: the table says MISS in any case."""
     results = some_results()
-    assert command.exit_code(results, strict=True) == 0
+    assert exit_code(results, strict=True) == 0
     results.across = Hops([900.0], 0)
     assert "MISS" in as_text(results)
-    assert command.exit_code(results, strict=False) == 0
-    assert command.exit_code(results, strict=True) == 1
+    assert exit_code(results, strict=False) == 0
+    assert exit_code(results, strict=True) == 1
 
 
 def test_what_cannot_be_installed_is_tried_once(
