@@ -326,6 +326,19 @@ def family(world: World, child: FlowBuilder) -> FlowBuilder:
     return create_flow("f").subflow("s", "child")
 
 
+async def start_parent_of_work(world: World) -> asyncio.Event:
+    """Start a run whose child works until the event is set."""
+    hold = asyncio.Event()
+
+    async def long(ctx: Any) -> str:
+        await hold.wait()
+        return "done"
+
+    flow = family(world, create_flow("child").node("a", long))
+    await world.knows(flow).client.start_run("f", run_id=RUN)
+    return hold
+
+
 async def resent(world: World) -> int:
     """How many messages a look sends when the time has come."""
     await world.client.aclose()
@@ -340,15 +353,7 @@ def test_a_parent_of_a_child_that_works_is_not_stuck() -> None:
     """As long as a child has work, its parent is not sent for, however long that takes."""
 
     async def story(world: World) -> None:
-        hold = asyncio.Event()
-
-        async def long(ctx: Any) -> str:
-            await hold.wait()
-            return "done"
-
-        await world.knows(family(world, create_flow("child").node("a", long))).client.start_run(
-            "f", run_id=RUN
-        )
+        hold = await start_parent_of_work(world)
         process = await world.process()
         await world.settle()
         for _ in range(int(2 * T / 5)):
@@ -365,15 +370,7 @@ def test_looks_that_find_nothing_to_do_delay_nothing() -> None:
     """After hours in which all was well, a message that is lost is noticed as soon as ever."""
 
     async def story(world: World) -> None:
-        hold = asyncio.Event()
-
-        async def long(ctx: Any) -> str:
-            await hold.wait()
-            return "done"
-
-        await world.knows(family(world, create_flow("child").node("a", long))).client.start_run(
-            "f", run_id=RUN
-        )
+        hold = await start_parent_of_work(world)
         process = await world.process(reconcile_every_seconds=EVERY)
         await world.settle()
         for _ in range(1000):

@@ -181,6 +181,7 @@ def test_attempts_at_items_are_measured_as_the_runs() -> None:
         await world.finish(RUN)
         assert len(told.spans) == 7
         assert {span.attributes["run"] for span in told.spans} == {RUN}
+        assert told.total("flowcraft.runs.finished") == 1
 
     play(story)
 
@@ -479,20 +480,6 @@ def test_the_results_of_a_shard_are_told_again(calls: int) -> None:
         await world.client.reconcile()
         await world.process()
         assert (await world.finish(RUN)).outputs["end"] == [10, 20, 30, 40, 50]
-
-    play(story)
-
-
-def test_a_shard_is_not_counted_as_a_run() -> None:
-    """The telemetry is told of one run that finished, whatever it was cut into."""
-
-    async def story(world: World) -> None:
-        told = TelemetryRecorder()
-        flow = plain(world)
-        await world.knows(flow).client.start_run(flow, run_id=RUN)
-        await world.process(telemetry=told)
-        await world.finish(RUN)
-        assert told.total("flowcraft.runs.finished") == 1
 
     play(story)
 

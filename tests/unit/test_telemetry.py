@@ -14,9 +14,23 @@ from flowcraft.errors import StorageBusy
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.telemetry import Attributes, Span, Telemetry
 from flowcraft.testing import TelemetryRecorder
-from tests.unit.durable import LEASE_SECONDS, World, play
+from tests.unit.durable import LEASE_SECONDS, Process, World, play
 
 RUN = "run"
+
+
+async def hanging(world: World) -> tuple[TelemetryRecorder, Process]:
+    """A process in the middle of a node that does not end, and what it has told."""
+    told = TelemetryRecorder()
+
+    async def hang(ctx: Any) -> None:
+        await asyncio.Event().wait()
+
+    flow = create_flow("f").node("a", hang)
+    await world.knows(flow).client.start_run("f", run_id=RUN)
+    process = await world.process(telemetry=told)
+    await world.settle()
+    return told, process
 
 
 def test_a_run_is_counted_and_timed() -> None:
@@ -162,15 +176,7 @@ def test_an_attempt_that_is_handed_back_or_stopped_says_so() -> None:
     """A worker that drains, and a run that is cancelled, end attempts with words of their own."""
 
     async def story(world: World) -> None:
-        told = TelemetryRecorder()
-
-        async def hang(ctx: Any) -> None:
-            await asyncio.Event().wait()
-
-        flow = create_flow("f").node("a", hang)
-        await world.knows(flow).client.start_run("f", run_id=RUN)
-        process = await world.process(telemetry=told)
-        await world.settle()
+        told, process = await hanging(world)
         (strand,) = [strand for strand, _ in process.worker._strands.values()]
         assert strand is not None
         strand.hand_back()
@@ -301,15 +307,7 @@ def test_an_attempt_that_is_broken_off_ends_its_span() -> None:
     """A process that is killed in the middle of an attempt leaves no span open."""
 
     async def story(world: World) -> None:
-        told = TelemetryRecorder()
-
-        async def hang(ctx: Any) -> None:
-            await asyncio.Event().wait()
-
-        flow = create_flow("f").node("a", hang)
-        await world.knows(flow).client.start_run("f", run_id=RUN)
-        process = await world.process(telemetry=told)
-        await world.settle()
+        told, process = await hanging(world)
         await process.kill()
         (span,) = told.spans
         assert span.is_over
