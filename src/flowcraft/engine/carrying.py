@@ -109,10 +109,12 @@ class Carrier:
                 sorted(station.options.blueprints),
             )
             started = child_started(ledger, command, cancelled)
-            job = await begin_run(station, blueprint, started, epoch=ledger.epoch, parent=parent)
-            if job.epoch != ledger.epoch:
+            job, stored = await begin_run(
+                station, blueprint, started, epoch=ledger.epoch, parent=parent
+            )
+            if stored.epoch != ledger.epoch:
                 raise FlowcraftError(
-                    f"The child run would be '{job.run_id}', and somebody started another run "
+                    f"The child run would be '{stored.run_id}', and somebody started another run "
                     "under this id. Choose run ids that are not those of child runs."
                 )
         except StorageError:

@@ -40,7 +40,7 @@ from flowcraft.engine.stored import RunPage, StoredRun, summary_of
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import Codec
-from flowcraft.ports.runs import NO_FACTS, Head, Query
+from flowcraft.ports.runs import Head, Query
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
 
@@ -184,7 +184,7 @@ class FlowClient:
             cancelled="cancelled by the caller" if cancelled else None,
             shard_size=self._shard_items,
         )
-        job = await begin_run(
+        job, _ = await begin_run(
             station,
             blueprint,
             started,
@@ -500,12 +500,6 @@ class FlowClient:
         codecs = self._options.serializer.codec_for
         given = snapshot(dict(inputs or {}), registered=codecs, where="inputs")
         ledger = await self._read(run_id)
-        station = await self._opened()
-        if (
-            new_run_id is not None
-            and await station.runs.read(checked_run_id(new_run_id), NO_FACTS) is not None
-        ):
-            raise InvalidRunState(f"There is a run '{new_run_id}' already; choose another id.")
         return await self._start_over(ledger, {node_id, *given}, given, new_run_id)
 
     async def _start_over(

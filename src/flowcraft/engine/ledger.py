@@ -73,7 +73,6 @@ class Ledger(RunView):
     Attributes:
         head: The run as it was when it was read.
         number: How many facts are folded into the state.
-        last_at: When the last of them was written.
         outstanding: What is to be done, by what it is about.
         leases: Leases that are not over, as of the last time that the record was read.
         row: The row as it was last written, as far as is known.
@@ -86,7 +85,6 @@ class Ledger(RunView):
         self.run_id = head.run_id
         self.epoch = head.epoch
         self.number = 0
-        self.last_at = head.created_at
         self.outstanding: dict[Subject, Work] = {}
         self.leases: dict[str, Lease] = {}
         self.row: Row | None = None
@@ -190,7 +188,6 @@ class Ledger(RunView):
         self._foreseen = None
         self.write(decision)
         self.number = fact.number + 1
-        self.last_at = fact.at
         self._note_outstanding(decision, fact.thread)
         self._awaited.note(decision.changes.records)
         self._recent[fact.number] = (event, decision)

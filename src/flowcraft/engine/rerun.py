@@ -24,11 +24,11 @@ from flowcraft.engine.facts import read_fact, write_fact
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.serializer import Serializer
-from flowcraft.engine.starting import begin_run
+from flowcraft.engine.starting import Begun, begin_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.tape import Recording, Tape
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunNotFound
-from flowcraft.ports.runs import NO_FACTS, Entry, Fact
+from flowcraft.ports.runs import Entry, Fact
 
 RERUN_INPUT = "_rerun."
 """Where the input is kept that a node is given anew."""
@@ -271,6 +271,9 @@ async def start_over(
         key: Its idempotency key, if it is to be started once. Where its id is taken by a run
             without this key, it gets a longer one.
         batches: Scatter instances of which the items run anew that failed.
+
+    Raises:
+        InvalidRunState: There is a run of this id already, and no key to tell whether it is this.
     """
     record = await station.runs.read(ledger.run_id)
     if record is None:
@@ -283,28 +286,26 @@ async def start_over(
     first = read_fact(record.facts[0].data, serializer).event
     assert isinstance(first, ev.RunStarted)
     plan, tape = await station.plan(await station.keep(blueprint, latest=False))
+    epoch = station.identifiers.new_run_id()
 
-    async def begin(run_id: str) -> Job:
+    async def begin(run_id: str) -> Begun:
         started = first._replace(run_id=run_id, context=first_context(first, inputs))
         taking_over = TakingOver(plan, tape, anew, serializer)
         return await begin_run(
             station,
             blueprint,
             started,
-            epoch=station.identifiers.new_run_id(),
+            epoch=epoch,
             tags=record.head.tags,
             key=key,
             taken_over=taking_over.entries(record.facts, started),
         )
 
-    job = await begin(run_id)
-    if key is not None and not await _has_key(station, job.run_id, key):
+    job, stored = await begin(run_id)
+    if key is None and stored.epoch != epoch:
+        raise InvalidRunState(f"There is a run '{run_id}' already; choose another id.")
+    if stored.key != key:
         # It may be left from an earlier run of the same id, which was deleted.
-        job = await begin(f"{run_id}~{ledger.epoch}")
+        job, _ = await begin(f"{run_id}~{ledger.epoch}")
     await station.send([job])
     return job
-
-
-async def _has_key(station: Station, run_id: str, key: str) -> bool:
-    record = await station.runs.read(run_id, NO_FACTS)
-    return record is not None and record.head.key == key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
@@ -14,6 +15,18 @@ from flowcraft.engine.parent import Parent
 from flowcraft.engine.station import Station
 from flowcraft.engine.telling import tell_decision
 from flowcraft.ports.runs import Entry, Fact, Head, Row
+
+
+class Begun(NamedTuple):
+    """A run that is stored now, by whomever.
+
+    Attributes:
+        job: The message that gets it going.
+        head: The run, as it is stored; its epoch tells whether it is the one that was to begin.
+    """
+
+    job: Job
+    head: Head
 
 
 async def begin_run(
@@ -27,8 +40,8 @@ async def begin_run(
     key: str | None = None,
     due_at: float | None = None,
     taken_over: Sequence[Entry] | None = None,
-) -> Job:
-    """Store a run, unless it is there already; gives the message that gets it going.
+) -> Begun:
+    """Store a run, unless one of its id or key is there already.
 
     A run that is there already is told to go on once more: who stored it may have died before
     it could send the message.
@@ -77,9 +90,9 @@ async def begin_run(
         _tell(ledger)
     elif stored.facts == 1 and stored.updated_at == stored.created_at:
         due_at = stored.row.due_at  # it keeps the time it was to start at
-    return Job(
-        stored.run_id, stored.epoch, stored.blueprint_id, f"start/{stored.epoch}", due_at=due_at
-    )
+    thread = f"start/{stored.epoch}"
+    job = Job(stored.run_id, stored.epoch, stored.blueprint_id, thread, due_at=due_at)
+    return Begun(job, stored)
 
 
 def _tell(ledger: Ledger) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 
 from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
@@ -198,10 +198,6 @@ class Station:
         """Keep a run open no longer."""
         if self._open.get(ledger.run_id) is ledger:
             del self._open[ledger.run_id]
-
-    def opened(self) -> Collection[Ledger]:
-        """The runs that are open."""
-        return tuple(self._open.values())
 
     # -- blueprints -------------------------------------------------------------------------
 
