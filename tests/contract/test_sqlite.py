@@ -101,6 +101,31 @@ def test_a_visibility_timeout_can_be_chosen(tmp_path: Path) -> None:
         drive(work(SqliteQueue(database, visibility_seconds=5.0)))
 
 
+def test_whoever_puts_a_message_back_lets_others_go_first(tmp_path: Path) -> None:
+    """A delayed message goes to a receiver that was not served last, whoever waited first."""
+    clock = VirtualClock()
+
+    async def work(fickle: SqliteQueue, other: SqliteQueue) -> None:
+        await fickle.send([Outgoing("a")])
+        [delivery] = await fickle.receive(1, 0)
+        await fickle.send([Outgoing("a", delay_seconds=1.0)])
+        await fickle.delete([delivery.handle])
+        again = asyncio.create_task(fickle.receive(1, 2))
+        await clock.settle()
+        patient = asyncio.create_task(other.receive(1, 2))
+        await clock.settle()
+        while not (patient.done() and again.done()):
+            assert clock.next_due is not None
+            clock.advance_to(clock.next_due)
+            await clock.settle()
+        assert [message.body for message in patient.result()] == ["a"]
+        assert list(again.result()) == []
+
+    path = tmp_path / "runs.db"
+    with Database(path, clock) as one, Database(path, clock) as two:
+        drive(work(SqliteQueue(one), SqliteQueue(two)))
+
+
 def test_closing_ends_the_waiting(tmp_path: Path) -> None:
     """Who waits for a message when the database is closed is told so."""
     clock = VirtualClock()

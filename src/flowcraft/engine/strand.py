@@ -185,7 +185,7 @@ class Strand:
         return first_at is not None and self.station.clock.now() - first_at >= limit
 
     def _put_back_seconds(self) -> float:
-        return min(LONGEST_PUT_BACK_SECONDS, 0.5 * 2.0 ** min(self.job.put_back, 10))
+        return min(LONGEST_PUT_BACK_SECONDS, 0.5 * 1.5 ** min(self.job.put_back, 20))
 
     async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
         """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""

@@ -16,6 +16,13 @@ A message from the same process wakes it at once.
 
 _POLL_GROWTH = 1.5
 
+STANDS_BACK_SECONDS = 0.005
+"""How much later than others a receiver comes for a delayed message, if it was served last.
+
+Otherwise a worker that put a message back because it cannot handle it may be the first to get it
+again, time after time.
+"""
+
 _SEND = "INSERT INTO messages (body, visible_at, receives) VALUES (?, ?, 0)"
 _NEXT = "SELECT visible_at FROM messages ORDER BY visible_at LIMIT 1"
 _RECEIVE = """
@@ -41,6 +48,7 @@ class SqliteQueue:
         self._database = database
         self._clock = database.clock
         self._visibility_seconds = visibility_seconds
+        self._served_last = False
 
     @property
     def max_delay_seconds(self) -> float:
@@ -74,14 +82,19 @@ class SqliteQueue:
             now = self._clock.now()
             due = self._due()
             if due <= now:
-                if taken := self._take(limit, now):
+                taken = self._take(limit, now)
+                self._served_last = bool(taken)
+                if taken:
                     return taken
                 # Another process was faster.
                 continue
             if now >= deadline:
                 return ()
             # Nobody in this loop has a turn between the look and the wait: nothing is missed.
-            await waiting.wait(waiting.place(), min(deadline, now + pause, due))
+            look = now + pause
+            if look >= due:
+                look = due + STANDS_BACK_SECONDS if self._served_last else due
+            await waiting.wait(waiting.place(), min(deadline, look))
             pause = min(pause * _POLL_GROWTH, longest)
 
     async def delete(self, handles: Sequence[str]) -> None:
