@@ -19,7 +19,7 @@ from flowcraft.core.step import Decision
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.carrying import Carrier
 from flowcraft.engine.failures import instead_of
-from flowcraft.engine.jobs import Job
+from flowcraft.engine.jobs import Job, Leave, PutOff
 from flowcraft.engine.ledger import Foreseen, Ledger
 from flowcraft.engine.places import (
     ATTEMPTS,
@@ -51,19 +51,6 @@ MOST_STEPS = 100
 
 STORE_AGAIN_SECONDS = 2.0
 """The pause before an outcome is stored once more, after trouble that lasted for a lease's time."""
-
-
-class PutOff(Exception):
-    """The message is to come again later; no attempt is used up and no receive is counted."""
-
-    def __init__(self, seconds: float, job: Job | None = None) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-        self.job = job
-
-
-class Leave(Exception):
-    """The message is left as it is: it comes again by itself when its visibility ends."""
 
 
 class Strand:
@@ -190,12 +177,18 @@ class Strand:
     async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
         """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""
         claim = self._new_claim(command)
-        written = await self._write(self._change(claim=claim))
-        if written.verdict is Verdict.GONE:
-            return None
-        if not written.granted:
-            # Under another thread there is no duty here; there may be others of this thread.
-            return await self._resume()
+        while True:
+            known = self.ledger.number
+            written = await self._write(self._change(claim=claim))
+            if written.verdict is Verdict.GONE:
+                return None
+            if written.granted:
+                break
+            # With nobody in the way too little was known: it may still have to be done.
+            is_free = written.lease is None and self.ledger.number > known
+            if not (is_free and self.ledger.attempt_at(claim.place)):
+                # Under another thread is no duty here; there may be others of this thread.
+                return await self._resume()
         self.holding = Holding(claim.place, claim.token)
         current = self.ledger.attempt_at(claim.place)
         if current is None:
@@ -204,7 +197,7 @@ class Strand:
         return current
 
     def _new_claim(self, command: AttemptCommand) -> Claim:
-        token = self.station.identifiers.new_run_id()
+        token = self.station.identifiers.new_token()
         return Claim(place_of(command), token, self.thread, self.worker.lease_seconds)
 
     async def _give_back(self) -> None:
