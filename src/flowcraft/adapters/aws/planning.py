@@ -180,7 +180,9 @@ def _append(
         return
     for place, data in enumerate(entries, _END_OF_LIST):
         update.set(update.path("f", place), update.value({"B": data}))
-    for place in range(folding.removed):
+    # Indices are those of the list as it was before. From the last to the first it is the same to
+    # a stand-in that removes one after the other.
+    for place in reversed(range(folding.removed)):
         update.remove(update.path("f", place))
     update.set_value("c", {"N": str(folding.settled)})
     update.set_value("z", {"B": folding.packed} if folding.packed else None)

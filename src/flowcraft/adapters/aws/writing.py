@@ -127,12 +127,12 @@ class Writer:
         self, change: Change, item: RunItem, new: Sequence[Packed]
     ) -> int | None:
         """The number of the first fact if the write was carried out before, its answer lost."""
-        if not new or change.seen >= item.facts:
+        holding = change.holding
+        if not new or holding is None or holding.expired or change.seen >= item.facts:
+            return None  # without a lease of one's own it may be somebody else's
+        lease = item.leases.get(holding.place)
+        if lease is not None and lease.token == holding.token:
             return None
-        if change.holding is not None:
-            lease = item.leases.get(change.holding.place)
-            if lease is not None and lease.token == change.holding.token:
-                return None
         found = await self._records.packed(item, change.seen)
         return places_of(found or (), new)
 
