@@ -18,12 +18,15 @@ SETTLE_FACTS: Final = 6
 """So many facts are settled together: packing them costs time, and writes that are under way
 meanwhile may be refused."""
 
-LAG_FACTS: Final = 8
+LAG_FACTS: Final = 4
 """At most so many of the newest facts stay unsettled for the sake of writes under way: who claims
 a place has to know all that is settled."""
 
 SEGMENT_SHARE: Final = 4
 """Settled facts leave the item if they are more than one part in so many of it."""
+
+GROWTH_BYTES: Final = 160
+"""About how much an item grows until facts are settled the next time."""
 
 _PACKED_FACT: Final = 10
 """About how many bytes a settled fact takes."""
@@ -68,7 +71,7 @@ def fold(item: RunItem, added: int) -> Fold | None:
     size -= size_of_all(item.tail[:count]) + len(item.packed)
     packed = pack_facts(facts, item.begun_ms, item.thread)
     segments: list[tuple[Packed, ...]] = []
-    if size + len(packed) > WRITE_UNIT and len(packed) * SEGMENT_SHARE > size + len(packed):
+    if size + len(packed) + GROWTH_BYTES > WRITE_UNIT and len(packed) * SEGMENT_SHARE > size + len(packed):
         while len(facts) >= SEGMENT_FACTS:
             segments.append(tuple(facts[:SEGMENT_FACTS]))
             del facts[:SEGMENT_FACTS]

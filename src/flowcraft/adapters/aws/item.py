@@ -50,7 +50,7 @@ from flowcraft.ports.runs import Head, Lease, Row
 Value = Mapping[str, Any]
 """A value in the shape of the requests: ``{"S": …}``."""
 
-SEGMENT_FACTS: Final = 32
+SEGMENT_FACTS: Final = 16
 """How many facts a segment holds. It is fixed, so that whoever writes one writes the same."""
 
 _STATUSES: Final = {
