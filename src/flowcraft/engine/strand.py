@@ -73,6 +73,7 @@ class Strand:
         self._claimed: Holding | None = None
         self._status_before = RunStatus.RUNNING
         self._looking: set[asyncio.Future[None]] = set()
+        self._is_fresh = False
         self._steps = 0
         self._turn_ends_at = self.station.clock.now() + worker.lease_seconds
 
@@ -92,6 +93,7 @@ class Strand:
         due_at, now = self.job.due_at, self.station.clock.now()
         if due_at is not None and due_at > now:
             raise PutOff(due_at - now)
+        self._is_fresh = not self.station.has_open(self.job.run_id)
         self._ledger = await self.station.open(self.job.run_id, self.job.epoch)
         if self._ledger is None:
             logger.debug("A message for run '%s', which is not there", self.job.run_id)
@@ -150,7 +152,7 @@ class Strand:
         command = self.ledger.attempt_at(place)
         if command is None:
             # It may have become ready since the run was last looked at here.
-            if not await self.station.refresh(self.ledger):
+            if not await self._is_up_to_date():
                 return None
             command = self.ledger.attempt_at(place)
         if command is None:
@@ -208,7 +210,7 @@ class Strand:
 
     async def _resume(self) -> AttemptCommand | None:
         """Carry on with the thread, wherever it was left."""
-        if not await self.station.refresh(self.ledger) or not await self._obey():
+        if not await self._is_up_to_date() or not await self._obey():
             return None
         await self._bring_row_up_to_date()
         if self.ledger.state.status is not RunStatus.RUNNING:
@@ -230,6 +232,11 @@ class Strand:
             if lease.expires_at <= now:
                 return await self._take_over(lease)
         raise PutOff(min(lease.expires_at for lease in mine) - now)
+
+    async def _is_up_to_date(self) -> bool:
+        """Read what was written since, unless it was read just now; false if the run is gone."""
+        is_fresh, self._is_fresh = self._is_fresh, False
+        return is_fresh or await self.station.refresh(self.ledger)
 
     async def _obey(self) -> bool:
         """Let a shard do as its run; false if one of them is gone."""
@@ -327,7 +334,7 @@ class Strand:
 
     async def _happen(self, event: ev.Event) -> AttemptCommand | None:
         """Let something happen that the message brings: once, and when it is due."""
-        if not await self.station.refresh(self.ledger):
+        if not await self._is_up_to_date():
             return None
         while True:
             try:
@@ -472,6 +479,7 @@ class Strand:
         return Change(ledger.run_id, ledger.epoch, ledger.number, self.thread, **more)
 
     async def _write(self, change: Change) -> Written:
+        self._is_fresh = False
         written = await self._stored(change)
         if written.verdict is Verdict.GONE:
             self.station.forget(self.ledger)
