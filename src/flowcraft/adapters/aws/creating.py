@@ -46,9 +46,7 @@ class Creator:
         item = _item(head, facts, segments)
         there = await (self._put(head, item) if head.key is None else self._put_keyed(head, item))
         if there is not None:
-            # A start whose answer was lost finds itself.
-            is_same = (there.head.epoch, there.head.created_at) == (head.epoch, head.created_at)
-            return Created(there.head, is_same)
+            return Created(there.head, is_new=False)
         if not has_row:
             await self._rows.replace(head)
         new = self._records.take(head.run_id, item)

@@ -71,7 +71,9 @@ def fold(item: RunItem, added: int) -> Fold | None:
     size -= size_of_all(item.tail[:count]) + len(item.packed)
     packed = pack_facts(facts, item.begun_ms, item.thread)
     segments: list[tuple[Packed, ...]] = []
-    if size + len(packed) + GROWTH_BYTES > WRITE_UNIT and len(packed) * SEGMENT_SHARE > size + len(packed):
+    if size + len(packed) + GROWTH_BYTES > WRITE_UNIT and len(packed) * SEGMENT_SHARE > size + len(
+        packed
+    ):
         while len(facts) >= SEGMENT_FACTS:
             segments.append(tuple(facts[:SEGMENT_FACTS]))
             del facts[:SEGMENT_FACTS]

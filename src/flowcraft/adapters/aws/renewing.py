@@ -22,18 +22,27 @@ async def renew(
 ) -> list[Renewed]:
     """Prolong leases from now on, and learn what became of them."""
     found: dict[Held, Renewed] = {}
-    by_run: dict[str, list[Held]] = {}
-    for held in leases:
-        by_run.setdefault(held.run_id, []).append(held)
-    for run_id, of_run in by_run.items():
-        for at in range(0, len(of_run), TOGETHER):
-            found |= await _renew(records, clock, run_id, of_run[at : at + TOGETHER], seconds)
+    left = list(dict.fromkeys(leases))
+    while left:
+        together = _together(left)
+        found |= await _renew(records, clock, together, seconds)
+        left = [held for held in left if held not in found]
     return [found[held] for held in leases]
 
 
+def _together(leases: Sequence[Held]) -> list[Held]:
+    """Leases for one request: of one run, each place once."""
+    by_place: dict[str, Held] = {}
+    for held in leases:
+        if held.run_id == leases[0].run_id and len(by_place) < TOGETHER:
+            by_place.setdefault(held.place, held)
+    return list(by_place.values())
+
+
 async def _renew(
-    records: Records, clock: Clock, run_id: str, leases: Sequence[Held], seconds: float
+    records: Records, clock: Clock, leases: Sequence[Held], seconds: float
 ) -> dict[Held, Renewed]:
+    run_id = leases[0].run_id
     known = records.known(run_id)
     item = known.item if known is not None else await records.item(run_id)
     found: dict[Held, Renewed] = {}
