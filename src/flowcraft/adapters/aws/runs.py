@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowcraft.adapters.aws.creating import Creator
+from flowcraft.adapters.aws.failures import Resource, Service
 from flowcraft.adapters.aws.item import SEGMENT_FACTS
 from flowcraft.adapters.aws.listing import Listing
 from flowcraft.adapters.aws.packing import pack_text
@@ -31,18 +32,20 @@ class DynamoDbRuns:
     """The records of runs; each method raises a ``StorageError`` if a table cannot be used.
 
     Args:
-        service: DynamoDB.
+        transport: Carries requests to DynamoDB out.
         context_table_name: The table of run items, keyed ``runId``.
         status_table_name: The table of rows, keyed ``runId``.
         clock: The service's time.
     """
 
     def __init__(
-        self, service: Transport, context_table_name: str, status_table_name: str, clock: Clock
+        self, transport: Transport, context_table_name: str, status_table_name: str, clock: Clock
     ) -> None:
         self._clock = clock
-        self._records = Records(service, context_table_name)
-        self._rows = StatusRows(service, status_table_name)
+        contexts = Service(transport, Resource("table", context_table_name, "runId"))
+        statuses = Service(transport, Resource("table", status_table_name, "runId"))
+        self._records = Records(contexts, context_table_name)
+        self._rows = StatusRows(statuses, status_table_name)
         self._creator = Creator(self._records, self._rows)
         self._writer = Writer(self._records, self._rows, clock)
         self._listing = Listing(self._records, self._rows, clock)
