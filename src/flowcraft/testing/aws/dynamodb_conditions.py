@@ -100,16 +100,20 @@ class Size:
 
     def check(self, values: Values) -> None:
         """Refuse a ``:value`` that has no size."""
-        if isinstance(self.of, Size):
-            raise wrong_type("size", "N")
-        for value in _given(values, self.of):
-            if type_of(value) in ("N", "BOOL", "NULL"):
-                raise wrong_type("size", type_of(value))
+        for kind in _known_types(values, self.of):
+            if kind in ("N", "BOOL", "NULL"):
+                raise wrong_type("size", kind)
 
 
 def wrong_type(function: str, kind: str) -> Refusal:
     """The refusal of a ``:value`` that an operator or a function cannot have."""
     return refused(f"Incorrect operand type for operator or function {function}: {kind}")
+
+
+def _known_types(values: Values, *operands: Operand) -> list[str]:
+    """The types of those operands that have the same for every item."""
+    given = [type_of(value) for value in _given(values, *operands)]
+    return given + ["N" for operand in operands if isinstance(operand, Size)]
 
 
 def _given(values: Values, *operands: Operand) -> list[Value]:
@@ -119,9 +123,9 @@ def _given(values: Values, *operands: Operand) -> list[Value]:
 def _check_ordered(sign: str, values: Values, *operands: Operand) -> None:
     for operand in operands:
         operand.check(values)
-    for value in _given(values, *operands):
-        if type_of(value) not in ORDERED_TYPES:
-            raise wrong_type(sign, type_of(value))
+    for kind in _known_types(values, *operands):
+        if kind not in ORDERED_TYPES:
+            raise wrong_type(sign, kind)
 
 
 _ORDERS: Final[dict[str, Callable[[Any, Any], bool]]] = {
@@ -282,9 +286,9 @@ class BeginsWith:
         """Refuse a ``:value`` that is neither text nor bytes."""
         self.operand.check(values)
         self.beginning.check(values)
-        for value in _given(values, self.operand, self.beginning):
-            if type_of(value) not in ("S", "B"):
-                raise wrong_type("begins_with", type_of(value))
+        for kind in _known_types(values, self.operand, self.beginning):
+            if kind not in ("S", "B"):
+                raise wrong_type("begins_with", kind)
 
 
 @dataclass(frozen=True, slots=True)

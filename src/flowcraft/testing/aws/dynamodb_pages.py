@@ -133,10 +133,20 @@ class _Page:
         self._tree = self.expressions.projection()
         self.expressions.finish()
         self._select()
+        self._check_projected()
         if self._filter is not None and not keys_are_filtered:
             for path in given_paths(self._filter):
                 if path[0] in self.schema.names:
                     raise refused(f"The filter of a query may not be about a key: {path[0]}")
+
+    def _check_projected(self) -> None:
+        """Refuse a filter or a projection of attributes that the index does not have."""
+        if not self._index or self._index.projected is None:
+            return
+        asked = [path[0] for path in given_paths(self._filter)] if self._filter else []
+        missing = {str(name) for name in (*asked, *(self._tree or ()))} - self._index.projected
+        if missing:
+            raise refused(f"The index {self._index.name} does not have {sorted(missing)}")
 
     def _select(self) -> None:
         usual = "ALL_PROJECTED_ATTRIBUTES" if self._index else "ALL_ATTRIBUTES"

@@ -49,9 +49,10 @@ class IfNotExists:
     otherwise: Operand
 
     def value(self, item: Item, values: Values) -> Value | None:
-        """What stands at the path, or else the operand."""
+        """What stands at the path, or else the operand, which has to be there in any case."""
+        otherwise = _needed(self.otherwise, item, values)
         value = at(item, self.path)
-        return self.otherwise.value(item, values) if value is None else value
+        return otherwise if value is None else value
 
     def check(self, values: Values) -> None:
         """Check the operand."""
@@ -406,4 +407,6 @@ class _Reader:
             return Joined(first, second)
         if not isinstance(first, Attribute):
             raise tokens.wrong("if_not_exists requires a document path as its first operand")
+        if first == second:
+            raise tokens.wrong("the operands of if_not_exists have to be distinct")
         return IfNotExists(first.path, second)
