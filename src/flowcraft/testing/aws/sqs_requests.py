@@ -21,7 +21,7 @@ MAX_WAIT_SECONDS: Final = 20
 
 _MANY: Final = (list, tuple)
 _MESSAGE: Final[dict[str, Any]] = {
-    "MessageBody": str,
+    "MessageBody!": str,
     "DelaySeconds": int,
     "MessageAttributes": dict,
     "MessageSystemAttributes": dict,
