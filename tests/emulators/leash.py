@@ -27,7 +27,9 @@ def main(command: list[str]) -> int:
 
 
 def _watch(process: subprocess.Popen[bytes]) -> None:
-    sys.stdin.buffer.read()
+    # Not by sys.stdin, whose lock would be held when the interpreter ends.
+    while os.read(0, 1024):
+        pass
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(PATIENCE_SECONDS)

@@ -52,6 +52,8 @@ class Threads:
         self._alive = 0
         self._started = 0
         self._unfinished = 0
+        # Jobs that need a thread: less those that are done and only have to be told.
+        self._needed = 0
         self._when_idle: list[Callable[[], None]] = []
 
     @property
@@ -68,9 +70,10 @@ class Threads:
         """Have a job done as soon as a thread is free."""
         with self._lock:
             self._unfinished += 1
+            self._needed += 1
             # Put in under the lock: a thread that ends for want of work looks under it, too.
             self._queue.put(job)
-            if self._unfinished <= self._alive or self._alive == self._size:
+            if self._needed <= self._alive or self._alive == self._size:
                 return
             self._alive += 1
             self._started += 1
@@ -93,8 +96,7 @@ class Threads:
 
     def _serve(self) -> None:
         while (job := self._next()) is not None:
-            if job.is_wanted:
-                self._carry_out(job)
+            self._carry_out(job)
             # Not kept while waiting for the next one: it holds on to request and answer.
             del job
             self._finish()
@@ -102,12 +104,18 @@ class Threads:
     def _carry_out(self, job: Job) -> None:
         answer: Any = None
         error: BaseException | None = None
-        try:
-            answer = job.function()
-        except BaseException as raised:
-            # Whatever it is: a caller that is told nothing would wait for ever.
-            error = raised
-        job.tell(answer, error)
+        was_wanted = job.is_wanted
+        if was_wanted:
+            try:
+                answer = job.function()
+            except BaseException as raised:
+                # Whatever it is: a caller that is told nothing would wait for ever.
+                error = raised
+        with self._lock:
+            # Before it is told: what follows finds this thread free, and needs no other.
+            self._needed -= 1
+        if was_wanted:
+            job.tell(answer, error)
 
     def _finish(self) -> None:
         with self._lock:
