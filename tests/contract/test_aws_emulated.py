@@ -31,9 +31,9 @@ from flowcraft.testing.conformance import (
     Ports,
     check,
 )
-from tests.contract.test_aws_tables import incompressible
 from tests.emulators import aws
 from tests.emulators.aws import AwsNames
+from tests.unit.aws_tables import incompressible
 
 EMPTY_TEXTS = {
     "what_was_never_set_is_none",
