@@ -220,8 +220,8 @@ class SqsQueue:
         if size > self._max_bytes:
             raise StorageError(
                 f"A message has {size} bytes, and the {self._service.resource} takes "
-                f"{self._max_bytes} (its MaximumMessageSize; SQS allows {MAX_BYTES}). Nothing "
-                "was sent. Keep large values elsewhere, and send where they are.",
+                f"{self._max_bytes} (its MaximumMessageSize; SQS allows {MAX_BYTES}). "
+                "Nothing was sent. Keep large values elsewhere, and send where they are.",
                 is_fatal=True,
             )
 
