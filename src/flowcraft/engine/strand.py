@@ -566,9 +566,10 @@ class Strand:
         foreseen = self.ledger.foresee(due_event(command), self.station.clock.now())
         if foreseen.is_nothing:
             return await self._resume()
-        written = await self._append(foreseen)
-        if written.verdict is Verdict.GONE:
-            return None
+        # As below: no lease keeps another delivery of this message from writing the same.
+        written = await self._append(foreseen, exact=True)
+        if written.verdict is not Verdict.DONE:
+            return await self._resume()
         return await self._follow(written)
 
     async def _stop_work(self) -> AttemptCommand | None:
@@ -584,7 +585,9 @@ class Strand:
             foreseen = self.ledger.foresee(stopped(command), self.station.clock.now())
             if foreseen.is_nothing:
                 continue
-            written = await self._append(foreseen)
+            # Written once more, beside what another delivery of this message wrote, it would lead
+            # to nothing, and what the first one leads to would be left undone.
+            written = await self._append(foreseen, exact=True)
             if written.verdict is not Verdict.DONE:
                 return await self._resume()
             following = await self._follow(written)
