@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -136,13 +137,15 @@ class Disorder:
     Args:
         queue: The queue.
         chance: Decides about the order.
-        doubles: Whether every message is delivered once more, sooner or later.
+        doubles: Whether every message is delivered once more, sooner or later. One that is sent
+            anew, because it was put off, is the same one: else they would breed without bound.
     """
 
     def __init__(self, queue: MemoryQueue, chance: Chance, doubles: bool) -> None:
         self._queue = queue
         self._chance = chance
         self._doubles = doubles
+        self._doubled: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._queue, name)
@@ -152,7 +155,14 @@ class Disorder:
         await self._queue.send([self._moved(each, DISORDER_SECONDS) for each in messages])
         if self._doubles:
             longest = 1.5 * self._queue.visibility_seconds
-            await self._queue.send([self._moved(each, longest) for each in messages])
+            fresh = [each for each in messages if self._is_new(each.body)]
+            await self._queue.send([self._moved(each, longest) for each in fresh])
+
+    def _is_new(self, body: str) -> bool:
+        name = str(json.loads(body)["thread"])
+        is_new = name not in self._doubled
+        self._doubled.add(name)
+        return is_new
 
     def _moved(self, message: Outgoing, most_seconds: float) -> Outgoing:
         # Most come at once: those that come at the same time meet.

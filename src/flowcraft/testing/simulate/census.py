@@ -13,6 +13,8 @@ from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.faults import Life, process_of_running_code
 
 MOST_TURNS = 3
+SHORTLY_SECONDS = 30.0
+"""As long as a worker goes on trying a request that fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +26,23 @@ class Execution:
         node_id: The node.
         attempt: The attempt.
         life: The process; ``None`` where it is the one that runs all of it in process.
-        step: When it began, in steps of the world.
+        at: When it began, in seconds since the epoch.
     """
 
     key: str
     node_id: str
     attempt: int
     life: Life | None
-    step: int
+    at: float
 
     @property
     def was_harmed(self) -> bool:
-        """Whether anything happened to its process since it began."""
-        return self.life is not None and any(step >= self.step for step in self.life.harmed_at)
+        """Whether anything happened to its process since shortly before it began.
+
+        A worker that was stopped after its claim begins with what is somebody else's by then.
+        """
+        since = self.at - SHORTLY_SECONDS
+        return self.life is not None and any(until >= since for until in self.life.harmed_until)
 
 
 class Census(Middleware):
@@ -44,7 +50,7 @@ class Census(Middleware):
 
     Args:
         chance: Decides how long bodies take.
-        step: Tells the step that the world is at.
+        now: Tells the time.
         longest_seconds: How long a body takes at most, beside what it does; 0 for some turns of
             the event loop.
         hurried: Nodes that are never made to take long, since they have a timeout.
@@ -56,13 +62,13 @@ class Census(Middleware):
     def __init__(
         self,
         chance: Chance,
-        step: Callable[[], int],
+        now: Callable[[], float],
         *,
         longest_seconds: float = 0.0,
         hurried: Collection[str] = (),
     ) -> None:
         self._chance = chance
-        self._step = step
+        self._now = now
         self._longest_seconds = longest_seconds
         self._hurried = hurried
         self.executions: list[Execution] = []
@@ -71,7 +77,7 @@ class Census(Middleware):
         """Note the body, and run it."""
         life = process_of_running_code()
         self.executions.append(
-            Execution(ctx.idempotency_key, ctx.node_id, ctx.attempt, life, self._step())
+            Execution(ctx.idempotency_key, ctx.node_id, ctx.attempt, life, self._now())
         )
         for _ in range(self._chance.below(MOST_TURNS + 1)):
             await asyncio.sleep(0)

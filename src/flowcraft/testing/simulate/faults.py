@@ -147,7 +147,7 @@ class Life(Owner):
         requests: How many requests it has made.
         is_dead: Whether it has ended, without any cleaning up.
         is_over: Whether the simulation is: nothing is carried out any more.
-        harmed_at: The numbers, in the order of the world, of what happened to it.
+        harmed_until: When whatever happened to it was over, in seconds since the epoch.
         context: The context in which all of it runs.
         on_death: Called when it dies.
         on_stop: Called when it is asked to end.
@@ -161,7 +161,7 @@ class Life(Owner):
         "_see",
         "_throttled",
         "context",
-        "harmed_at",
+        "harmed_until",
         "is_dead",
         "is_over",
         "name",
@@ -190,7 +190,7 @@ class Life(Owner):
         self._throttled = 0
         self.requests = 0
         self.is_dead = self.is_over = False
-        self.harmed_at: list[int] = []
+        self.harmed_until: list[float] = []
         self.on_death: Callable[[], None] = lambda: None
         self.on_stop: Callable[[], None] = lambda: None
         self.context: Context = world_context()
@@ -206,7 +206,7 @@ class Life(Owner):
 
     def stall(self, seconds: float) -> None:
         """Stop for a time, as a machine that is suspended does."""
-        self._harm()
+        self._harm(seconds)
         self.is_held = True
         self._loop.call_later(seconds, self._wake, context=world_context())
 
@@ -214,8 +214,8 @@ class Life(Owner):
         if not self.is_dead:
             self._loop.release(self)
 
-    def _harm(self) -> None:
-        self.harmed_at.append(self._loop.steps)
+    def _harm(self, seconds: float = 0.0) -> None:
+        self.harmed_until.append(self._loop.time() + seconds)
 
     # -- requests ---------------------------------------------------------------------------
 
@@ -350,7 +350,7 @@ class Life(Owner):
             self.stall(seconds)
             await asyncio.sleep(0)
         else:
-            self._harm()
+            self._harm(seconds)
             await asyncio.sleep(seconds)
 
     async def _end(self) -> None:

@@ -110,7 +110,7 @@ class Told:
     def in_process(self) -> Truth:
         """What comes of it in process."""
         loop = SimulationLoop(Chance("truth", self.story.name))
-        census = Census(Chance("truth"), lambda: loop.steps)
+        census = Census(Chance("truth"), loop.time)
         options = self.options(census)
         runtime = FlowRuntime(
             blueprints=options.blueprints,

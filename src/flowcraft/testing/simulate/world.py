@@ -84,7 +84,7 @@ class World:
         )
         self.census = Census(
             self.chance.fork("bodies"),
-            lambda: self.loop.steps,
+            self.loop.time,
             longest_seconds=LONGEST_BODY_SECONDS if scenario.slow else 0.0,
             hurried=told.hurried,
         )
@@ -229,9 +229,11 @@ class World:
         deadline = self.loop.time() + PATIENCE_SECONDS
         while self.backend.waiting() and self.loop.time() < deadline:
             await self.loop.quiet()
-        problems = [f"{each.key} ran" for each in self.census.executions[executed:]]
+        later = [each for each in self.census.executions[executed:] if not each.was_harmed]
+        problems = [f"{each.key} ran" for each in later]
         after = await self._facts()
-        problems += [f"run '{name}' has more facts" for name in after if after[name] != before.get(name)]
+        grown = [name for name in after if after[name] != before.get(name)]
+        problems += [f"run '{name}' has more facts" for name in grown]
         return tuple(problems)
 
     async def _facts(self) -> dict[str, int]:

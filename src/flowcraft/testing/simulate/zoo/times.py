@@ -9,6 +9,9 @@ from flowcraft.errors import InvalidRunState, NobodyWaits
 from flowcraft.testing.simulate.processes import Person
 from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
 
+PATIENCE_SECONDS = 60.0
+"""How long somebody waits for an answer to be heard before giving it again."""
+
 
 def wait_out() -> FlowBuilder:
     """A wait that nobody answers."""
@@ -69,7 +72,7 @@ async def answer(person: Person) -> None:
             output = world.told.story.answers.get(wait.node_id)
             if output is not None:
                 await _give(person, wait.path, output)
-        await person.rest(2.0)
+        await person.rest(PATIENCE_SECONDS)
 
 
 async def _give(person: Person, path: tuple[str, ...], output: object) -> None:
@@ -88,7 +91,7 @@ async def send_by_name(person: Person) -> None:
             await person.insist(
                 lambda: person.client.send_event(event="paid", correlation_key=7, output="paid")
             )
-        await person.rest(2.0)
+        await person.rest(PATIENCE_SECONDS)
 
 
 STORIES = (
