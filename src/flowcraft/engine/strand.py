@@ -566,7 +566,6 @@ class Strand:
         foreseen = self.ledger.foresee(due_event(command), self.station.clock.now())
         if foreseen.is_nothing:
             return await self._resume()
-        # As below: no lease keeps another delivery of this message from writing the same.
         written = await self._append(foreseen, exact=True)
         if written.verdict is not Verdict.DONE:
             return await self._resume()
@@ -585,8 +584,7 @@ class Strand:
             foreseen = self.ledger.foresee(stopped(command), self.station.clock.now())
             if foreseen.is_nothing:
                 continue
-            # Written once more, beside what another delivery of this message wrote, it would lead
-            # to nothing, and what the first one leads to would be left undone.
+            # Exactly: of two deliveries, the second would write it in vain and take that for all.
             written = await self._append(foreseen, exact=True)
             if written.verdict is not Verdict.DONE:
                 return await self._resume()

@@ -194,8 +194,8 @@ class MemoryBackend:
         self._queue = MemoryQueue(clock, visibility_seconds=visibility_seconds)
         self.watch = Watch(self.waiting)
         self._ports = Ports(
-            WatchedQueue(Disorder(self._queue, chance, doubles), self.watch),  # type: ignore[arg-type]
-            WatchedRuns(MemoryRuns(clock), self.watch),  # type: ignore[arg-type]
+            WatchedQueue(Disorder(self._queue, chance, doubles), self.watch),
+            WatchedRuns(MemoryRuns(clock), self.watch),
             MemoryBlobs(),
             MemoryCoordination(clock),
         )
@@ -204,7 +204,7 @@ class MemoryBackend:
         """Opens the ports of a process."""
         names = Ports._fields
         pairs = zip(self._ports, names, strict=True)
-        return _opens(Ports(*(FaultyPort(port, life, name) for port, name in pairs)))  # type: ignore[arg-type]
+        return _opens(Ports(*(FaultyPort(port, life, name) for port, name in pairs)))
 
     def open_quietly(self) -> OpenPorts:
         """Opens ports for the world around."""

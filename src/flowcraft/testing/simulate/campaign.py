@@ -9,9 +9,10 @@ from itertools import chain, islice
 from flowcraft.adapters.system import SystemClock
 from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
 from flowcraft.testing.simulate.chance import Chance
-from flowcraft.testing.simulate.faults import KINDS, Fault, Kind
+from flowcraft.testing.simulate.faults import KINDS, Fault, Kind, Seen
+from flowcraft.testing.simulate.loop import START_SECONDS
 from flowcraft.testing.simulate.play import Played, play
-from flowcraft.testing.simulate.scenario import COMMAND, Scenario, any_scenario
+from flowcraft.testing.simulate.scenario import Scenario, any_scenario
 from flowcraft.testing.simulate.story import Story
 
 KEPT_VIOLATIONS = 20
@@ -46,9 +47,9 @@ class Violation:
         return "\n".join(lines)
 
 
-def _line(seen: object) -> str:
-    at, process, number, name, fault = seen  # type: ignore[misc]
-    return f"{at:.3f} {process} {number}: {name}{f'  <- {fault}' if fault else ''}"
+def _line(seen: Seen) -> str:
+    fault = f"  <- {seen.fault}" if seen.fault else ""
+    return f"{seen.at - START_SECONDS:.3f} {seen.process} {seen.number}: {seen.name}{fault}"
 
 
 @dataclass
@@ -85,6 +86,14 @@ class Report:
         for node_id, times in played.repeated.items():
             if times > self.repeated.get(node_id, (0, ""))[0]:
                 self.repeated[node_id] = times, replay
+
+    def merge(self, other: Report) -> None:
+        """Count the runs of another report, too."""
+        self.runs += other.runs
+        self.violated += other.violated
+        self.violations += other.violations[: KEPT_VIOLATIONS - len(self.violations)]
+        for node_id, seen in other.repeated.items():
+            self.repeated[node_id] = max(seen, self.repeated.get(node_id, (0, "")))
 
     def __str__(self) -> str:
         rate = self.runs / self.seconds if self.seconds else 0.0
@@ -167,7 +176,7 @@ def run_all(
     scenarios: Iterable[Scenario],
     new_backend: NewBackend = MemoryBackend,
     *,
-    command: str = COMMAND,
+    replay_of: Callable[[Scenario], str] = str,
     on_violation: Callable[[Violation], None] = lambda _: None,
 ) -> Report:
     """Play scenarios, one after the other.
@@ -176,7 +185,7 @@ def run_all(
         stories: The workflows, by name.
         scenarios: What happens.
         new_backend: Makes the place for runs and messages.
-        command: What runs a scenario again, when it is followed by its options.
+        replay_of: Tells how to run a scenario again.
         on_violation: Is told what is wrong at once.
     """
     report, clock = Report(), SystemClock()
@@ -184,7 +193,7 @@ def run_all(
     for scenario in scenarios:
         before = len(report.violations)
         played = play(stories[scenario.graph], scenario, new_backend)
-        report.add(played, f"{command} {scenario}")
+        report.add(played, replay_of(scenario))
         for violation in report.violations[before:]:
             on_violation(violation)
     report.seconds = clock.now() - began

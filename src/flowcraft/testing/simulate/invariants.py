@@ -119,9 +119,8 @@ async def _row(world: World, head: Head) -> list[Problem]:
 
 def _result(world: World, run: StoredRun) -> Iterator[Problem]:
     story = world.told.story
-    if not story.is_settled:
-        if str(run.status) not in story.statuses:
-            yield Problem("I8", f"it is {run.status}, and may be {', '.join(story.statuses)}")
+    if not story.is_settled and str(run.status) not in story.statuses:
+        yield Problem("I8", f"it is {run.status}, and may be {', '.join(story.statuses)}")
     expected, found = story.truth.summary, summary_of(run, story)
     for name, value in expected.items():
         if found[name] != value:
@@ -147,7 +146,7 @@ def _bodies(world: World) -> Iterator[Problem]:
             yield Problem("I3", f"the body of {key} ran, which never should")
     in_peace = Counter(each.key for each in executions if not each.was_harmed)
     for key, count in in_peace.items():
-        allowed = truth[key] if key in truth else 1
+        allowed = truth.get(key, 1)
         if count > allowed:
             text = f"the body of {key} ran {count} times without a crash, and not {allowed}"
             yield Problem("I7", text)
@@ -163,4 +162,6 @@ def _messages(world: World) -> Iterator[Problem]:
     live = bodies + len(scenario.faults) + len(world.lives)
     most = (MESSAGES_PER_BODY * live + MESSAGES_AT_LEAST) * (2 if scenario.doubles else 1)
     if watch.most > most:
-        yield Problem("I6", f"there were {watch.most} messages at a time, and at most {most} may be")
+        yield Problem(
+            "I6", f"there were {watch.most} messages at a time, and at most {most} may be"
+        )

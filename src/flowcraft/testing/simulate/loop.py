@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from flowcraft.errors import FlowcraftError
 from flowcraft.testing.simulate.chance import Chance
@@ -83,7 +83,14 @@ def world_context() -> Context:
     return Context()
 
 
-class SimulationLoop(asyncio.AbstractEventLoop):
+if TYPE_CHECKING:
+    # Networks, pipes, signals and threads are left out: a simulation has none of them.
+    _EventLoop: Any
+else:
+    _EventLoop = asyncio.AbstractEventLoop
+
+
+class SimulationLoop(_EventLoop):  # type: ignore[misc]
     """The event loop of a simulation.
 
     Args:
@@ -241,7 +248,8 @@ class SimulationLoop(asyncio.AbstractEventLoop):
             Standstill: It waits for something that never comes.
             SimulationError: Callbacks go round in circles while no time passes.
         """
-        return self.run_until_complete(main)
+        result: T = self.run_until_complete(main)
+        return result
 
     def run_until_complete(self, future: Any) -> Any:
         """Run until a future is done; gives its result."""

@@ -10,7 +10,8 @@ from typing import Final
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.faults import KINDS, Fault, Kind
 
-COMMAND: Final = "python -m flowcraft.testing.simulate"
+NOT_SHOWN: Final = 2
+"""Graph and seed are always named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Scenario:
     def options(self) -> list[str]:
         """The options of the command that runs this scenario."""
         options = ["--graph", self.graph, "--seed", str(self.seed), "--one"]
-        for field in fields(self)[2:]:
+        for field in fields(self)[NOT_SHOWN:]:
             value, name = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
             if field.name == "faults":
                 for fault in value:

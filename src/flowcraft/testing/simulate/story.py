@@ -91,9 +91,10 @@ class Told:
     def __init__(self, story: Story, built: tuple[FlowRuntime, Runnable]) -> None:
         self.story = story
         self.runtime, flow = built
-        if hasattr(flow, "to_blueprint"):
-            self.runtime.add_flow(flow)
-        self.blueprint: WorkflowBlueprint = self.runtime._resolve(flow)[0]
+        if isinstance(flow, WorkflowBlueprint | Mapping | str):
+            self.blueprint = self.runtime._resolve(flow)[0]
+        else:
+            self.blueprint = self.runtime.add_flow(flow)
 
     @property
     def hurried(self) -> frozenset[str]:

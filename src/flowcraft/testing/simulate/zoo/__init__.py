@@ -6,7 +6,5 @@ from flowcraft.testing.simulate.story import Story
 from flowcraft.testing.simulate.zoo import failures, people, shapes, times
 
 STORIES: dict[str, Story] = {
-    story.name: story
-    for module in (shapes, times, failures, people)
-    for story in module.STORIES
+    story.name: story for module in (shapes, times, failures, people) for story in module.STORIES
 }
