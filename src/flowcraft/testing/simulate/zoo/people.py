@@ -45,6 +45,17 @@ async def pause_and_go_on(person: Person) -> None:
         await person.rest(2.0)
 
 
+async def pause_once(person: Person) -> None:
+    """Pause the run at any moment, and let it go on once: what comes late must not pause it."""
+    run_id = person.world.run_id
+    await person.linger(person.chance.below(TURNS))
+    with suppress(InvalidRunState, RunNotFound):
+        await person.insist(lambda: person.client.pause_run(run_id))
+    if await person.until(lambda run: str(run.status) != "running", every_seconds=0.5):
+        with suppress(InvalidRunState):
+            await person.insist(lambda: person.client.continue_run(run_id))
+
+
 async def reconcile(person: Person) -> None:
     """Have all that is outstanding sent again, at any moment."""
     await person.linger(person.chance.below(TURNS))
@@ -66,6 +77,7 @@ STORIES = (
         shard_items=2,
     ),
     story("pause", undoable, people=(pause_and_go_on,)),
+    story("pause-once", undoable, people=(pause_once,)),
     story("pause-below", subflow, people=(pause_and_go_on,)),
     story("pause-shards", batch, people=(pause_and_go_on,), shard_items=2),
     story(

@@ -84,6 +84,15 @@ def loop() -> FlowBuilder:
     return flow.edge("before", "again").edge("again", "after")
 
 
+def loop_joined() -> FlowBuilder:
+    """A loop behind two ways: whoever comes last decides about its first round."""
+    flow = create_flow("loop_joined").node("work", count_up)
+    flow.loop("again", "n < 2", start="work", end="work")
+    for name in "abc":
+        flow.node(name, node("ready")).edge(name, "again")
+    return flow.node("after", node("after")).edge("again", "after")
+
+
 async def inner_round(ctx: Any) -> None:
     """Count the rounds of the inner loop, in all."""
     await ctx.context.add("i", 1)
@@ -168,6 +177,7 @@ STORIES = (
     story("choice", choice),
     story("any-join", any_join, is_settled=False),
     story("loop", loop),
+    story("loop-joined", loop_joined),
     story("nested-loops", nested_loops),
     story("batch", batch),
     story("shards", batch, shard_items=2),
