@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+EMULATORS := .emulators/.installed
 
 # `make test PYTEST_ARGS='tests/unit -x'` runs a part of the tests.
 PYTEST_ARGS ?=
@@ -21,17 +22,19 @@ CODE := $(foreach dir,src tests benchmarks examples,$(if $(shell find $(dir) -na
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test conformance check lint types imports bench bench-durable kill format clean
+.PHONY: help install emulators demo test conformance check lint types imports bench bench-durable kill format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## Create .venv with the package and the development tools
 
+emulators: $(EMULATORS) ## Install the emulators of AWS that tests and demos use
+
 demo: $(STAMP) ## Run an example workflow and show what happens
 	@$(PY) -m examples.demo
 
-test: $(STAMP) ## Run all tests, the conformance corpus included
+test: $(STAMP) $(EMULATORS) ## Run all tests, the conformance corpus included
 	@$(PY) -m pytest $(PYTEST_ARGS)
 
 conformance: $(STAMP) ## Compare with the recorded corpus alone, case by case (BACKEND=memory)
@@ -64,8 +67,8 @@ format: $(STAMP) ## Rewrite the code in the common format and mend what can be m
 	@$(VENV)/bin/ruff check --quiet --fix-only $(CODE)
 	@$(VENV)/bin/ruff format --quiet $(CODE)
 
-clean: ## Remove .venv, caches and build products
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist benchmarks/.cache
+clean: ## Remove .venv, emulators, caches and build products
+	@rm -rf $(VENV) .emulators .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist benchmarks/.cache
 	@find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamp is touched last: an installation that broke off is done again.
@@ -79,4 +82,8 @@ $(STAMP): pyproject.toml constraints-dev.txt
 	@echo "Preparing $(VENV) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-input -c constraints-dev.txt -e '.[dev]' </dev/null
+	@touch $@
+
+$(EMULATORS): constraints-emulators.txt tests/emulators/install.py | $(STAMP)
+	@$(PY) -m tests.emulators install
 	@touch $@

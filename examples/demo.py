@@ -13,8 +13,8 @@ from examples.order_worker import LEASE_SECONDS, adapter_for
 from examples.order_workflow import order
 from examples.shop import Shop
 from flowcraft import generate_mermaid
+from flowcraft.engine.client import FlowClient
 from flowcraft.engine.stored import StoredRun
-from flowcraft.sqlite import SqliteAdapter
 
 ORDER = {
     "customer": "Ada",
@@ -86,7 +86,7 @@ class Workers:
         print(f"\nWorkers {', '.join(map(str, self.pids))} drained and ended after SIGTERM.")
 
 
-async def approve(client: SqliteAdapter, run_id: str) -> None:
+async def approve(client: FlowClient, run_id: str) -> None:
     """Wait until somebody is asked, and approve."""
     while True:
         run = await client.get_run(run_id)
@@ -111,43 +111,49 @@ def show_timeline(run: StoredRun) -> None:
         print(f"  {at / timedelta(seconds=1):6.2f} s {took:>8}  {step.name:16} {step.status}{text}")
 
 
-async def main() -> int:
-    """One order that survives the death of its worker, and one that is undone."""
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        client, workers, shop = (
-            adapter_for(directory),
-            Workers(directory),
-            Shop(directory / "shop.json"),
-        )
-        print("Two worker processes on one SQLite file:\n")
-        await workers.start(2)
+async def show(directory: Path, where: str) -> int:
+    """One order that survives the death of its worker, and one that is undone.
 
-        print("\nFirst order: a worker is killed, the payment service fails twice\n")
-        first_id = await client.start_run("order", {"order": ORDER}, tags={"customer": "Ada"})
-        await workers.kill_the_one_at("total")
-        print(f"  its lease runs out after {LEASE_SECONDS:g} s, then the other one takes over")
-        await approve(client, first_id)
-        first = await client.wait_for_run(first_id, timeout=40)
-        print(f"\n  {first.status}: {first.outputs['deliver']}\n")
-        show_timeline(first)
+    Args:
+        directory: Where the shop is, and what says where the runs are.
+        where: What the workers share, for the heading.
 
-        shop.lose_courier()
-        print("\nSecond order: no courier, so what was done is undone\n")
-        second_id = await client.start_run("order", {"order": ORDER}, tags={"customer": "Ada"})
-        await approve(client, second_id)
-        second = await client.wait_for_run(second_id, timeout=40)
-        print(f"\n  {second.status}: {second.errors[0].message}\n")
-        show_timeline(second)
+    Returns:
+        0 if both orders ended as they have to.
+    """
+    client, workers, shop = (
+        adapter_for(directory),
+        Workers(directory),
+        Shop(directory / "shop.json"),
+    )
+    print(f"Two worker processes on {where}:\n")
+    await workers.start(2)
 
-        print("\nThe second order, drawn as Mermaid (paste it into any Mermaid viewer):\n")
-        print(generate_mermaid(order().to_blueprint(), states=second.states))
-        runs = await client.list_runs(tags={"customer": "Ada"})
-        print("All orders of Ada: " + ", ".join(f"{r.status}" for r in runs.runs))
-        books = shop.books()
-        print(f"stock: {books['stock']}, payments: {payments(books)}")
-        await workers.stop()
-        await client.aclose()
+    print("\nFirst order: a worker is killed, the payment service fails twice\n")
+    first_id = await client.start_run("order", {"order": ORDER}, tags={"customer": "Ada"})
+    await workers.kill_the_one_at("total")
+    print(f"  its lease runs out after {LEASE_SECONDS:g} s, then the other one takes over")
+    await approve(client, first_id)
+    first = await client.wait_for_run(first_id, timeout=40)
+    print(f"\n  {first.status}: {first.outputs['deliver']}\n")
+    show_timeline(first)
+
+    shop.lose_courier()
+    print("\nSecond order: no courier, so what was done is undone\n")
+    second_id = await client.start_run("order", {"order": ORDER}, tags={"customer": "Ada"})
+    await approve(client, second_id)
+    second = await client.wait_for_run(second_id, timeout=40)
+    print(f"\n  {second.status}: {second.errors[0].message}\n")
+    show_timeline(second)
+
+    print("\nThe second order, drawn as Mermaid (paste it into any Mermaid viewer):\n")
+    print(generate_mermaid(order().to_blueprint(), states=second.states))
+    runs = await client.list_runs(tags={"customer": "Ada"})
+    print("All orders of Ada: " + ", ".join(f"{r.status}" for r in runs.runs))
+    books = shop.books()
+    print(f"stock: {books['stock']}, payments: {payments(books)}")
+    await workers.stop()
+    await client.aclose()
     undone = [node for node, error in second.compensations if error is None]
     lost = sum(step.lost for step in first.timeline)
     result = (first.status, second.status, undone, books["stock"], payments(books), lost)
@@ -164,4 +170,5 @@ def payments(books: dict[str, object]) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    with tempfile.TemporaryDirectory() as directory:
+        sys.exit(asyncio.run(show(Path(directory), "one SQLite file")))

@@ -15,6 +15,7 @@ from typing import Any
 from examples.order_workflow import order
 from examples.shop import Shop
 from flowcraft import FlowRuntime, Middleware
+from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.middleware import Proceed
 from flowcraft.sqlite import SqliteAdapter
 
@@ -56,7 +57,7 @@ def runtime_for(directory: Path, pause_seconds: float = 0.0) -> FlowRuntime:
     )
 
 
-def adapter_for(directory: Path, pause_seconds: float = 0.0) -> SqliteAdapter:
+def adapter_for(directory: Path, pause_seconds: float = 0.0) -> Adapter:
     """The adapter on the directory's database."""
     return SqliteAdapter(
         directory / "runs.db",

@@ -6,6 +6,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.emulators.fixtures"]
+
 # The same examples on every machine, and no deadline, since a busy machine is not a bug.
 settings.register_profile(
     "fixed",

@@ -16,6 +16,7 @@ CORE = PACKAGE / "core"
 _LEFT_BEHIND = {
     ".git",
     ".venv",
+    ".emulators",
     "__pycache__",
     ".pytest_cache",
     ".mypy_cache",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import time
 from collections.abc import Callable
@@ -52,6 +53,11 @@ class SystemClock:
         return _SystemTimer(when, callback)
 
 
+_TOKEN_BYTES = 6
+"""Of a million tokens in one run two are the same in one of 500 runs; tokens are compared only
+where two of them are for the same attempt, or name messages of the same run."""
+
+
 class SystemIdentifiers:
     """Random identifiers."""
 
@@ -63,3 +69,7 @@ class SystemIdentifiers:
         return (
             f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
         )
+
+    def new_token(self) -> str:
+        """48 random bits, as eight characters."""
+        return base64.urlsafe_b64encode(os.urandom(_TOKEN_BYTES)).decode()

@@ -91,7 +91,7 @@ class Carrier:
 
     def _job(self, **fields: Any) -> Job:
         ledger = self._ledger
-        thread = self._station.identifiers.new_run_id()
+        thread = self._station.identifiers.new_token()
         return Job(ledger.run_id, ledger.epoch, ledger.head.blueprint_id, thread, **fields)
 
     # -- children ---------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Carrier:
 
     def _cancel_child(self, key: Key, attempt: int, reason: str) -> None:
         child = child_run_id(self._ledger, key, attempt)
-        thread = self._station.identifiers.new_run_id()
+        thread = self._station.identifiers.new_token()
         blueprint_id = str(
             self._ledger.plan.nodes[index_of_key(key)].definition.params.get("blueprintId")
         )
@@ -186,7 +186,7 @@ class Carrier:
         self._tell(parent, event, f"child/{key_text(event.key)}/{event.attempt}")
 
     def _tell(self, parent: Parent, event: ev.Event, event_id: str | None) -> None:
-        thread = self._station.identifiers.new_run_id()
+        thread = self._station.identifiers.new_token()
         address = (parent.run_id, parent.epoch, parent.blueprint_id, thread)
         self._jobs.append(Job(*address, event=event, event_id=event_id))
 

@@ -128,6 +128,11 @@ class CodedQueue:
         """How long a delivery is hidden from others, unless it is extended."""
         return self._queue.visibility_seconds
 
+    @property
+    def batch(self) -> int:
+        """How many messages a request brings for the price of one."""
+        return self._queue.batch
+
     async def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages."""
         await self._queue.send([replace(each, body=self._encoded(each.body)) for each in messages])

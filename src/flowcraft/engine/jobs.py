@@ -156,3 +156,16 @@ def _fits(name: str, value: Any) -> bool:
     if name in ("attempt", "put_back"):
         return value is None or (isinstance(value, int) and not isinstance(value, bool))
     return value is None or isinstance(value, str)
+
+
+class PutOff(Exception):
+    """The message is to come again later; no attempt is used up and no receive is counted."""
+
+    def __init__(self, seconds: float, job: Job | None = None) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+        self.job = job
+
+
+class Leave(Exception):
+    """The message is left as it is: it comes again by itself when its visibility ends."""

@@ -147,6 +147,10 @@ class Station:
             self._close_some()
         return ledger
 
+    def has_open(self, run_id: str) -> bool:
+        """Whether a run is open, as it was last seen here."""
+        return run_id in self._open
+
     def _close_some(self) -> None:
         """Keep the runs open that were used last, as far as there is room for their facts."""
         facts = sum(each.number for each in self._open.values())

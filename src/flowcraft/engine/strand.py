@@ -19,7 +19,7 @@ from flowcraft.core.step import Decision
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.carrying import Carrier
 from flowcraft.engine.failures import instead_of
-from flowcraft.engine.jobs import Job
+from flowcraft.engine.jobs import Job, Leave, PutOff
 from flowcraft.engine.ledger import Foreseen, Ledger
 from flowcraft.engine.places import (
     ATTEMPTS,
@@ -53,19 +53,6 @@ STORE_AGAIN_SECONDS = 2.0
 """The pause before an outcome is stored once more, after trouble that lasted for a lease's time."""
 
 
-class PutOff(Exception):
-    """The message is to come again later; no attempt is used up and no receive is counted."""
-
-    def __init__(self, seconds: float, job: Job | None = None) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-        self.job = job
-
-
-class Leave(Exception):
-    """The message is left as it is: it comes again by itself when its visibility ends."""
-
-
 class Strand:
     """The work of one delivery.
 
@@ -86,6 +73,7 @@ class Strand:
         self._claimed: Holding | None = None
         self._status_before = RunStatus.RUNNING
         self._looking: set[asyncio.Future[None]] = set()
+        self._is_fresh = False
         self._steps = 0
         self._turn_ends_at = self.station.clock.now() + worker.lease_seconds
 
@@ -105,6 +93,7 @@ class Strand:
         due_at, now = self.job.due_at, self.station.clock.now()
         if due_at is not None and due_at > now:
             raise PutOff(due_at - now)
+        self._is_fresh = not self.station.has_open(self.job.run_id)
         self._ledger = await self.station.open(self.job.run_id, self.job.epoch)
         if self._ledger is None:
             logger.debug("A message for run '%s', which is not there", self.job.run_id)
@@ -163,7 +152,7 @@ class Strand:
         command = self.ledger.attempt_at(place)
         if command is None:
             # It may have become ready since the run was last looked at here.
-            if not await self.station.refresh(self.ledger):
+            if not await self._is_up_to_date():
                 return None
             command = self.ledger.attempt_at(place)
         if command is None:
@@ -190,12 +179,18 @@ class Strand:
     async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
         """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""
         claim = self._new_claim(command)
-        written = await self._write(self._change(claim=claim))
-        if written.verdict is Verdict.GONE:
-            return None
-        if not written.granted:
-            # Under another thread there is no duty here; there may be others of this thread.
-            return await self._resume()
+        while True:
+            known = self.ledger.number
+            written = await self._write(self._change(claim=claim))
+            if written.verdict is Verdict.GONE:
+                return None
+            if written.granted:
+                break
+            # With nobody in the way too little was known: it may still have to be done.
+            is_free = written.lease is None and self.ledger.number > known
+            if not (is_free and self.ledger.attempt_at(claim.place)):
+                # Under another thread is no duty here; there may be others of this thread.
+                return await self._resume()
         self.holding = Holding(claim.place, claim.token)
         current = self.ledger.attempt_at(claim.place)
         if current is None:
@@ -204,7 +199,7 @@ class Strand:
         return current
 
     def _new_claim(self, command: AttemptCommand) -> Claim:
-        token = self.station.identifiers.new_run_id()
+        token = self.station.identifiers.new_token()
         return Claim(place_of(command), token, self.thread, self.worker.lease_seconds)
 
     async def _give_back(self) -> None:
@@ -215,7 +210,7 @@ class Strand:
 
     async def _resume(self) -> AttemptCommand | None:
         """Carry on with the thread, wherever it was left."""
-        if not await self.station.refresh(self.ledger) or not await self._obey():
+        if not await self._is_up_to_date() or not await self._obey():
             return None
         await self._bring_row_up_to_date()
         if self.ledger.state.status is not RunStatus.RUNNING:
@@ -237,6 +232,11 @@ class Strand:
             if lease.expires_at <= now:
                 return await self._take_over(lease)
         raise PutOff(min(lease.expires_at for lease in mine) - now)
+
+    async def _is_up_to_date(self) -> bool:
+        """Read what was written since, unless it was read just now; false if the run is gone."""
+        is_fresh, self._is_fresh = self._is_fresh, False
+        return is_fresh or await self.station.refresh(self.ledger)
 
     async def _obey(self) -> bool:
         """Let a shard do as its run; false if one of them is gone."""
@@ -334,7 +334,7 @@ class Strand:
 
     async def _happen(self, event: ev.Event) -> AttemptCommand | None:
         """Let something happen that the message brings: once, and when it is due."""
-        if not await self.station.refresh(self.ledger):
+        if not await self._is_up_to_date():
             return None
         while True:
             try:
@@ -479,6 +479,7 @@ class Strand:
         return Change(ledger.run_id, ledger.epoch, ledger.number, self.thread, **more)
 
     async def _write(self, change: Change) -> Written:
+        self._is_fresh = False
         written = await self._stored(change)
         if written.verdict is Verdict.GONE:
             self.station.forget(self.ledger)

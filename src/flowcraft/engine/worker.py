@@ -14,7 +14,7 @@ from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.plan import Plan
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.heartbeat import Beat, Heartbeat
-from flowcraft.engine.jobs import Job, UnreadableJob, read_job
+from flowcraft.engine.jobs import Job, Leave, PutOff, UnreadableJob, read_job
 from flowcraft.engine.ledger import Gap
 from flowcraft.engine.measuring import JobOutcome
 from flowcraft.engine.options import RuntimeOptions
@@ -22,7 +22,7 @@ from flowcraft.engine.places import AttemptCommand, node_index_of
 from flowcraft.engine.reconcile import stalled_seconds
 from flowcraft.engine.rounds import Rounds
 from flowcraft.engine.station import Station
-from flowcraft.engine.strand import Leave, PutOff, Strand
+from flowcraft.engine.strand import Strand
 from flowcraft.engine.watch import WATCH
 from flowcraft.errors import CodecError
 from flowcraft.ports.clock import Clock, Identifiers
@@ -35,7 +35,7 @@ from flowcraft.ports.together import OpenPorts
 logger = logging.getLogger("flowcraft.worker")
 
 PREFETCH = 10
-"""Messages asked for at a time; never more than there are free hands for."""
+"""Messages asked for at a time, unless the queue gives more for the same price."""
 
 DEFAULT_CONCURRENCY = 10
 DEFAULT_LEASE_SECONDS = 30.0
@@ -125,6 +125,7 @@ class Worker:
         self._heartbeat: Heartbeat | None = None
         self._rounds: Rounds | None = None
         self._free = asyncio.Event()
+        self._hands = asyncio.Semaphore(concurrency)
         self._reported: set[str] = set()
         self._to_delete: list[str] = []
         self._deleting: asyncio.Task[None] | None = None
@@ -190,6 +191,8 @@ class Worker:
         """Take no more messages; let nodes finish, or hand back what does not in time."""
         self.draining = True
         self._free.set()
+        for _ in self._strands:
+            self._hands.release()  # those that wait for their turn put themselves back
         if self._poller is not None:
             await self._poller
         ended = asyncio.ensure_future(self._end_rounds())
@@ -253,7 +256,7 @@ class Worker:
                 await self._free.wait()
                 continue
             try:
-                limit = min(free, PREFETCH)
+                limit = max(min(free, PREFETCH), self.station.queue.batch)
                 deliveries = await self.station.queue.receive(limit, self._poll_seconds)
             except Exception:
                 logger.exception("The queue could not be read; trying again")
@@ -282,14 +285,22 @@ class Worker:
             self._report(delivery.id, f"Message {delivery.id} is left on the queue: {error}")
             self.station.measures.handled("unreadable")
             return
-        strand = Strand(self, job)
-        task = asyncio.current_task()
-        if task is not None and task in self._strands:
-            self._strands[task] = (strand, delivery.handle)
-        outcome = await self._work(strand)
+        # More may have been received than there are hands for: they are kept meanwhile.
+        async with self._hands:
+            outcome = await self._carry_on(job, delivery)
         self.station.measures.handled(outcome, job.blueprint_id)
         if outcome in ("done", "put_off"):
             self._delete_soon(delivery.handle)
+
+    async def _carry_on(self, job: Job, delivery: Delivery) -> JobOutcome:
+        task = asyncio.current_task()
+        if self.draining and task in self._strands:
+            await self._put_off(job, 0.0)
+            return "put_off"
+        strand = Strand(self, job)
+        if task is not None and task in self._strands:
+            self._strands[task] = (strand, delivery.handle)
+        return await self._work(strand)
 
     def _read(self, delivery: Delivery) -> Job:
         if delivery.problem is not None:

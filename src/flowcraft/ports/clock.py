@@ -28,3 +28,6 @@ class Identifiers(Protocol):
 
     def new_run_id(self) -> str:
         """A fresh run id."""
+
+    def new_token(self) -> str:
+        """A short text that is fresh within a run: messages and leases of runs are told by it."""

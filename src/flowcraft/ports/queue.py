@@ -41,6 +41,7 @@ class Queue(Protocol):
     Attributes:
         max_delay_seconds: The longest delay that a message may be sent with.
         visibility_seconds: How long a delivery is hidden from others.
+        batch: How many messages a request brings for the price of one.
     """
 
     @property
@@ -51,6 +52,14 @@ class Queue(Protocol):
     @property
     def visibility_seconds(self) -> float:
         """How long a delivery is hidden from others, unless it is extended."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """How many messages a request brings for the price of one; 1 where each is as cheap.
+
+        Whoever has room for one message asks for as many, and keeps the others meanwhile.
+        """
         ...
 
     async def send(self, messages: Sequence[Outgoing]) -> None:

@@ -48,7 +48,8 @@ class Lease:
         token: Who holds it: a fencing token.
         thread: The message it is held for.
         expires_at: When another may take it over, in the store's time.
-        over: Whether the attempt has ended; then nobody may take it any more.
+        over: Whether the attempt has ended; then nobody may take it any more. Who held it need
+            not be remembered then: only the place and this are sure to be right.
     """
 
     place: str
@@ -161,7 +162,9 @@ class Change:
         entries: Facts to append.
         holding: The lease it must hold.
         claim: A lease to take: if its place is free, and, when facts are appended too, if
-            nothing was written that the writer does not know.
+            nothing was written that the writer does not know. A store may forget where attempts
+            have ended; it then refuses the claims of writers who may not know of that either,
+            with no lease in the way: they have to catch up first.
         row: The row that follows; written if nothing was written that the writer does not know.
         exact: Refuse the whole write otherwise.
     """

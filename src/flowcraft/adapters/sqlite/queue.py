@@ -60,6 +60,11 @@ class SqliteQueue:
         """How long a delivery is hidden from others, unless it is extended."""
         return self._visibility_seconds
 
+    @property
+    def batch(self) -> int:
+        """A message is as cheap as several."""
+        return 1
+
     async def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages, all or none; see ``Database`` for what they outlive then."""
         if not messages:

@@ -138,8 +138,8 @@ async def a_claim_to_what_is_over_is_refused(stage: Stage) -> None:
         written = await done(stage.runs, 1, claim=claim(token))
         equal(written.granted, False, f"whether {token} is granted it")
         lease = written.lease
-        told = None if lease is None else (lease.token, lease.over)
-        equal(told, ("token", True), "token and over of what is in the way")
+        told = None if lease is None else (lease.place, lease.over)
+        equal(told, ("place", True), "place and over of what is in the way")
 
 
 # --- holding -------------------------------------------------------------------------------

@@ -1,0 +1,88 @@
+"""When facts are settled, and when they leave the item: what a write costs goes by its size.
+
+An item is written whole, in started kilobytes. A fact by itself takes some 25 bytes, one that is
+packed with others 5 to 10, and one in a segment none. Settling facts costs no request: it is done
+by a write that comes anyway. A segment is a request of its own, and a write unit, which it is
+worth if it keeps the writes that follow under the next kilobyte.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from flowcraft.adapters.aws.item import SEGMENT_FACTS, RunItem
+from flowcraft.adapters.aws.packing import Packed, pack_facts, size_of_all
+from flowcraft.adapters.aws.sizes import WRITE_UNIT
+
+SETTLE_FACTS: Final = 6
+"""So many facts are settled together: packing them costs time, and writes that are under way
+meanwhile may be refused."""
+
+LAG_FACTS: Final = 4
+"""At most so many of the newest facts stay unsettled for the sake of writes under way: who claims
+a place has to know all that is settled."""
+
+SEGMENT_SHARE: Final = 4
+"""Settled facts leave the item if they are more than one part in so many of it."""
+
+GROWTH_BYTES: Final = 160
+"""About how much an item grows until facts are settled the next time."""
+
+_PACKED_FACT: Final = 10
+"""About how many bytes a settled fact takes."""
+
+
+class Fold(NamedTuple):
+    """What a write settles.
+
+    Attributes:
+        settled: How many facts are settled then.
+        packed: Those of them that stay in the item.
+        segments: Facts that leave it, segment by segment, and are to be written first.
+        removed: How many facts at the beginning of the tail are settled.
+        over: Places that are over, and need not be remembered any more.
+    """
+
+    settled: int
+    packed: bytes
+    segments: tuple[tuple[Packed, ...], ...]
+    removed: int
+    over: tuple[str, ...]
+
+
+def fold(item: RunItem, added: int) -> Fold | None:
+    """What to settle with the next write, if anything.
+
+    Args:
+        item: The item as it is known.
+        added: How many bytes the write adds to it.
+    """
+    under_way = len(item.live()) - 1
+    count = len(item.tail) - min(max(0, under_way), LAG_FACTS)
+    if count < 1:
+        return None
+    size = item.size + added
+    gain = size_of_all(item.tail[:count]) - count * _PACKED_FACT
+    is_worth_it = gain > 0 and _units(size) > _units(size - gain)
+    if count < SETTLE_FACTS and not is_worth_it:
+        return None
+    first = item.in_segments
+    facts = [fact for _, fact in item.here(first)][: item.settled - first + count]
+    size -= size_of_all(item.tail[:count]) + len(item.packed)
+    packed = pack_facts(facts, item.begun_ms, item.thread)
+    segments: list[tuple[Packed, ...]] = []
+    if size + len(packed) + GROWTH_BYTES > WRITE_UNIT and len(packed) * SEGMENT_SHARE > size + len(
+        packed
+    ):
+        while len(facts) >= SEGMENT_FACTS:
+            segments.append(tuple(facts[:SEGMENT_FACTS]))
+            del facts[:SEGMENT_FACTS]
+        if segments:
+            packed = pack_facts(facts, item.begun_ms, item.thread) if facts else b""
+    settled = item.settled + count
+    over = tuple(place for place, seen in item.seen_over.items() if seen <= settled)
+    return Fold(settled, packed, tuple(segments), count, over)
+
+
+def _units(size: int) -> int:
+    return -(-size // WRITE_UNIT)

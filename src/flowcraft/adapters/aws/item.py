@@ -1,0 +1,313 @@
+"""The run item: what one item of the context table says of a run.
+
+======  =====  ==================================================================================
+name    type   what it holds
+======  =====  ==================================================================================
+runId   S      the run; the key of the table
+v       N      the format
+e       B      the epoch, packed
+h       B      what never changes: blueprint, start, parent, tags, key; packed JSON
+s       S      the status, abbreviated
+x       BOOL   whether running nodes are to be stopped; missing if not
+d       N      when the next timer is due; missing without one
+w       L      the events that are awaited; missing without any
+u       N      when status, due time and so on were last written
+r       N      goes up with each such write
+c       N      how many facts are settled: in segments or in ``z``
+g       N      how many of them are in segments, in segments of ``SEGMENT_FACTS``; missing at 0
+z       B      the other settled facts, packed together
+f       L      the facts after those, each packed by itself (B)
+l       M      leases by place: a list of token (B), thread (B) and expiry (N, in ms since the
+               start of the run); the number 0 where the attempt is over
+======  =====  ==================================================================================
+
+Facts that are settled never change, so ``c``, ``g``, ``z`` and the beginning of ``f`` are changed
+only by whoever settles more of them, on condition that ``c`` is still the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, Final
+
+from flowcraft.adapters.aws.packing import (
+    FORMAT,
+    Packed,
+    deflate,
+    inflate,
+    pack_text,
+    unpack_fact,
+    unpack_facts,
+    unpack_text,
+)
+from flowcraft.adapters.aws.sizes import item_size
+from flowcraft.errors import StorageCorrupt, StorageTooNew
+from flowcraft.ports.runs import Head, Lease, Row
+
+Value = Mapping[str, Any]
+"""A value in the shape of the requests: ``{"S": …}``."""
+
+SEGMENT_FACTS: Final = 16
+"""How many facts a segment holds. It is fixed, so that whoever writes one writes the same."""
+
+_STATUSES: Final = {
+    "running": "r",
+    "awaiting": "a",
+    "paused": "p",
+    "completed": "c",
+    "failed": "f",
+    "cancelled": "x",
+}
+_NAMES: Final = {letter: name for name, letter in _STATUSES.items()}
+
+OVER: Final[Value] = {"N": "0"}
+"""What stands at the place of an attempt that is over."""
+
+
+def status_code(status: str) -> str:
+    """A status, abbreviated; one that is not known stays as it is."""
+    return _STATUSES.get(status, status)
+
+
+def number(value: float) -> Value:
+    """A number, exactly."""
+    return {"N": repr(int(value)) if float(value).is_integer() else repr(float(value))}
+
+
+def start_thread(epoch: str) -> str:
+    """The thread that a run begins with, as the engine names it: facts need not repeat it."""
+    return f"start/{epoch}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunItem:
+    """A run item, read.
+
+    Attributes:
+        head: The run. ``facts`` is how many there are, ``updated_at`` the time in ``u``.
+        revision: How often the row was written.
+        settled: How many facts are settled.
+        segments: How many segments there are.
+        packed: The settled facts that are in no segment, packed.
+        tail: The other facts, each packed.
+        leases: Leases by place; ``None`` where the attempt is over.
+        size: The item's size in bytes, as AWS counts it.
+        seen_over: Of the places that are over how many facts there were, at most, when they
+            ended: the number of facts when it was first noticed.
+    """
+
+    head: Head
+    revision: int
+    settled: int
+    segments: int
+    packed: bytes
+    tail: tuple[bytes, ...]
+    leases: Mapping[str, Lease | None]
+    size: int
+    seen_over: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> int:
+        """How many facts the run has."""
+        return self.head.facts
+
+    @property
+    def in_segments(self) -> int:
+        """How many facts are in segments."""
+        return self.segments * SEGMENT_FACTS
+
+    @property
+    def begun_ms(self) -> int:
+        """What times are counted from."""
+        return begun_ms(self.head)
+
+    @property
+    def thread(self) -> str:
+        """The thread that the run began with."""
+        return start_thread(self.head.epoch)
+
+    def here(self, since: int) -> Iterator[tuple[int, Packed]]:
+        """The facts from a number on that the item itself holds, with their numbers."""
+        if since < self.settled:
+            settled = unpack_facts(self.packed, self.begun_ms, self.thread)
+            if len(settled) != self.settled - self.in_segments:
+                raise self.damaged(
+                    f"{len(settled)} settled facts are in it, not as many as it says"
+                )
+            for place, fact in enumerate(settled, self.in_segments):
+                if place >= since:
+                    yield place, fact
+        for place, data in enumerate(self.tail, self.settled):
+            if place >= since:
+                yield place, unpack_fact(data, self.begun_ms, self.thread)
+
+    def live(self) -> tuple[Lease, ...]:
+        """The leases that are not over, by place."""
+        return tuple(lease for _, lease in sorted(self.leases.items()) if lease is not None)
+
+    def after(self, before: RunItem | None) -> RunItem:
+        """The same, with what was noticed earlier of the places that are over."""
+        noticed = {} if before is None else before.seen_over
+        over = (place for place, lease in self.leases.items() if lease is None)
+        return replace(self, seen_over={place: noticed.get(place, self.facts) for place in over})
+
+    def damaged(self, how: str) -> StorageCorrupt:
+        """The error that the item cannot be right."""
+        return StorageCorrupt(
+            f"The item of run '{self.head.run_id}' is damaged: {how}. Restore it from a backup "
+            "(point-in-time recovery), or delete the run."
+        )
+
+
+def begun_ms(head: Head) -> int:
+    """The time that a run's times are counted from, in milliseconds since the epoch."""
+    return int(head.created_at * 1000)
+
+
+def is_ours(item: Mapping[str, Any]) -> bool:
+    """Whether an item of the table is a run of this package."""
+    return "e" in item and "h" in item and "v" in item
+
+
+# --- writing -------------------------------------------------------------------------------
+
+
+def head_data(head: Head) -> bytes:
+    """What never changes of a run, packed."""
+    data = {
+        "b": head.blueprint_id,
+        "h": head.blueprint_hash,
+        "c": head.created_at,
+        "p": head.parent,
+        "t": dict(head.tags) or None,
+        "k": head.key,
+        "i": head.is_part or None,
+    }
+    kept = {name: value for name, value in data.items() if value is not None}
+    return deflate(json.dumps(kept, separators=(",", ":")).encode())
+
+
+def row_values(row: Row) -> dict[str, Value | None]:
+    """The attributes of a row; ``None`` for those that are to be missing."""
+    return {
+        "s": {"S": status_code(row.status)},
+        "x": {"BOOL": True} if row.stopping else None,
+        "d": None if row.due_at is None else number(row.due_at),
+        "w": {"L": [{"S": event} for event in row.awaits]} if row.awaits else None,
+    }
+
+
+def lease_value(head: Head, token: str, thread: str, expires_at: float) -> Value:
+    """A lease, as the item has it."""
+    packed = b"" if thread == start_thread(head.epoch) else pack_text(thread)
+    return {"L": [{"B": pack_text(token)}, {"B": packed}, expiry(head, expires_at)]}
+
+
+def expiry(head: Head, expires_at: float) -> Value:
+    """A time as leases have it: in milliseconds since the run was created."""
+    return {"N": str(round(expires_at * 1000) - begun_ms(head))}
+
+
+def new_item(
+    head: Head, packed: bytes, settled: int, segments: int, tail: tuple[bytes, ...]
+) -> dict[str, Value]:
+    """The item of a run that begins."""
+    item: dict[str, Value | None] = {
+        "runId": {"S": head.run_id},
+        "v": {"N": str(FORMAT)},
+        "e": {"B": pack_text(head.epoch)},
+        "h": {"B": head_data(head)},
+        **row_values(head.row),
+        "u": number(head.updated_at),
+        "r": {"N": "0"},
+        "c": {"N": str(settled)},
+        "g": {"N": str(segments)} if segments else None,
+        "z": {"B": packed} if packed else None,
+        "f": {"L": [{"B": data} for data in tail]},
+        "l": {"M": {}},
+    }
+    return {name: value for name, value in item.items() if value is not None}
+
+
+# --- reading -------------------------------------------------------------------------------
+
+
+def read_item(item: Mapping[str, Any]) -> RunItem:
+    """A run item, read.
+
+    Raises:
+        StorageTooNew: A newer version wrote it.
+        StorageCorrupt: It is damaged.
+    """
+    run_id = str(item.get("runId", {}).get("S"))
+    try:
+        version = int(item["v"]["N"])
+        if version > FORMAT:
+            raise StorageTooNew(
+                f"The item of run '{run_id}' has the format {version}, and this version reads "
+                f"{FORMAT}: it was written by a newer version. Update this worker."
+            )
+        return _read(run_id, item)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise StorageCorrupt(
+            f"The item of run '{run_id}' is damaged: {error!r}. Restore it from a backup "
+            "(point-in-time recovery), or delete the run."
+        ) from error
+
+
+def _read(run_id: str, item: Mapping[str, Any]) -> RunItem:
+    fixed = json.loads(inflate(bytes(item["h"]["B"])))
+    settled = int(item["c"]["N"])
+    tail = tuple(bytes(each["B"]) for each in item["f"]["L"])
+    head = Head(
+        run_id=run_id,
+        epoch=unpack_text(bytes(item["e"]["B"])),
+        blueprint_id=fixed["b"],
+        blueprint_hash=fixed["h"],
+        facts=settled + len(tail),
+        row=_row(item),
+        created_at=fixed["c"],
+        updated_at=float(item["u"]["N"]),
+        parent=fixed.get("p"),
+        tags=fixed.get("t", {}),
+        key=fixed.get("k"),
+        is_part=fixed.get("i", False),
+    )
+    leases = {place: _lease(head, place, value) for place, value in item["l"]["M"].items()}
+    return RunItem(
+        head=head,
+        revision=int(item["r"]["N"]),
+        settled=settled,
+        segments=int(item["g"]["N"]) if "g" in item else 0,
+        packed=bytes(item["z"]["B"]) if "z" in item else b"",
+        tail=tail,
+        leases=leases,
+        size=item_size(item),
+    )
+
+
+def _row(item: Mapping[str, Any]) -> Row:
+    code = item["s"]["S"]
+    return Row(
+        _NAMES.get(code, code),
+        stopping="x" in item and bool(item["x"]["BOOL"]),
+        due_at=float(item["d"]["N"]) if "d" in item else None,
+        awaits=tuple(each["S"] for each in item["w"]["L"]) if "w" in item else (),
+    )
+
+
+def _lease(head: Head, place: str, value: Mapping[str, Any]) -> Lease | None:
+    if "L" not in value:
+        return None
+    token, thread, expires = value["L"]
+    packed = bytes(thread["B"])
+    expires_ms = begun_ms(head) + int(Decimal(expires["N"]))
+    return Lease(
+        place,
+        unpack_text(bytes(token["B"])),
+        unpack_text(packed) if packed else start_thread(head.epoch),
+        expires_ms / 1000,
+    )

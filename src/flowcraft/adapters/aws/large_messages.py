@@ -1,0 +1,91 @@
+"""Messages of any size: what SQS does not take is kept in a table, and sent by its address."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+from flowcraft.ports.blobs import BlobStore
+from flowcraft.ports.queue import Delivery, Outgoing, Queue
+
+LARGE_BYTES: Final = 240_000
+"""A body of more bytes is kept in the table. SQS takes more by now, but a batch of ten must fit
+as well, and old queues are set to 256 KB."""
+
+ADDRESS: Final = "flowcraftBody"
+_BEGINNING: Final = '{"' + ADDRESS + '":'
+
+
+class _Closes(Protocol):
+    async def close(self) -> None: ...
+
+
+class LargeMessages:
+    """A queue whose large bodies are in a store of texts.
+
+    A body has the key of its content, so that a message that is sent again finds its own. It is
+    not deleted with the message: another copy of that may be on its way.
+
+    Args:
+        queue: The queue.
+        blobs: Where large bodies are kept.
+    """
+
+    def __init__(self, queue: Queue, blobs: BlobStore) -> None:
+        self._queue = queue
+        self._blobs = blobs
+
+    @property
+    def max_delay_seconds(self) -> float:
+        """The longest delay that a message may be sent with."""
+        return self._queue.max_delay_seconds
+
+    @property
+    def visibility_seconds(self) -> float:
+        """How long a delivery is hidden from others, unless it is extended."""
+        return self._queue.visibility_seconds
+
+    @property
+    def batch(self) -> int:
+        """How many messages a request brings for the price of one."""
+        return self._queue.batch
+
+    async def send(self, messages: Sequence[Outgoing]) -> None:
+        """Send messages; what they refer to is kept before."""
+        await self._queue.send([await self._addressed(message) for message in messages])
+
+    async def _addressed(self, message: Outgoing) -> Outgoing:
+        body = message.body
+        if len(body) * 4 <= LARGE_BYTES or len(body.encode()) <= LARGE_BYTES:
+            return message
+        key = "message/" + hashlib.sha256(body.encode()).hexdigest()
+        await self._blobs.put(key, body)
+        return replace(message, body=_BEGINNING + json.dumps(key) + "}")
+
+    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Receive messages, with what they refer to."""
+        received = await self._queue.receive(limit, wait_seconds)
+        return [await self._resolved(delivery) for delivery in received]
+
+    async def _resolved(self, delivery: Delivery) -> Delivery:
+        if not delivery.body.startswith(_BEGINNING):
+            return delivery
+        try:
+            key = json.loads(delivery.body)[ADDRESS]
+        except (ValueError, KeyError, TypeError):
+            return delivery
+        body = await self._blobs.get(str(key))
+        if body is None:
+            return replace(delivery, problem=f"what it refers to, '{key}', is not in the table")
+        return replace(delivery, body=body)
+
+    async def delete(self, handles: Sequence[str]) -> None:
+        """Forget deliveries for good."""
+        await self._queue.delete(handles)
+
+    async def extend(self, handles: Sequence[str]) -> None:
+        """Hide deliveries for another visibility timeout from now on."""
+        await self._queue.extend(handles)

@@ -1,0 +1,89 @@
+"""Prolonging leases: those of one run together, as long as all of them are held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from flowcraft.adapters.aws.item import RunItem, expiry
+from flowcraft.adapters.aws.packing import pack_text
+from flowcraft.adapters.aws.records import Records
+from flowcraft.adapters.aws.transport import AwsError
+from flowcraft.adapters.aws.updates import Update
+from flowcraft.ports.clock import Clock
+from flowcraft.ports.runs import Held, Renewed
+
+TOGETHER: Final = 20
+"""Leases in one request: an expression is limited to 4 KB."""
+
+
+async def renew(
+    records: Records, clock: Clock, leases: Sequence[Held], seconds: float
+) -> list[Renewed]:
+    """Prolong leases from now on, and learn what became of them."""
+    found: dict[Held, Renewed] = {}
+    left = list(dict.fromkeys(leases))
+    while left:
+        together = _together(left)
+        found |= await _renew(records, clock, together, seconds)
+        left = [held for held in left if held not in found]
+    return [found[held] for held in leases]
+
+
+def _together(leases: Sequence[Held]) -> list[Held]:
+    """Leases for one request: of one run, each place once."""
+    by_place: dict[str, Held] = {}
+    for held in leases:
+        if held.run_id == leases[0].run_id and len(by_place) < TOGETHER:
+            by_place.setdefault(held.place, held)
+    return list(by_place.values())
+
+
+async def _renew(
+    records: Records, clock: Clock, leases: Sequence[Held], seconds: float
+) -> dict[Held, Renewed]:
+    run_id = leases[0].run_id
+    known = records.known(run_id)
+    item = known.item if known is not None else await records.item(run_id)
+    found: dict[Held, Renewed] = {}
+    left = list(leases)
+    while left:
+        if item is None:
+            return found | dict.fromkeys(left, Renewed(held=False, stopping=False))
+        item, is_done = await _prolong(records, clock, item, left, seconds)
+        if item is None:
+            continue
+        stopping = item.head.row.stopping
+        if is_done:
+            return found | dict.fromkeys(left, Renewed(held=True, stopping=stopping))
+        lost = [held for held in left if not _holds(item, held)]
+        found |= dict.fromkeys(lost, Renewed(held=False, stopping=stopping))
+        left = [held for held in left if held not in found]
+    return found
+
+
+async def _prolong(
+    records: Records, clock: Clock, item: RunItem, leases: Sequence[Held], seconds: float
+) -> tuple[RunItem | None, bool]:
+    run_id = item.head.run_id
+    update = Update(records.table_name, {"runId": {"S": run_id}})
+    update.require_equal(update.path("e"), {"B": pack_text(item.head.epoch)})
+    until = update.value(expiry(item.head, clock.now() + seconds))
+    for held in leases:
+        lease = update.path("l", held.place)
+        update.require_equal(f"{lease}[0]", {"B": pack_text(held.token)})
+        update.set(f"{lease}[2]", until)
+    try:
+        answer = await records.service.call("UpdateItem", update.request())
+    except AwsError as error:
+        if not error.is_refused_condition:
+            raise
+        if "Item" not in error.answer:
+            return await records.item(run_id), False
+        return records.take(run_id, error.answer["Item"]), False
+    return records.take(run_id, answer["Attributes"]), True
+
+
+def _holds(item: RunItem, held: Held) -> bool:
+    lease = item.leases.get(held.place)
+    return lease is not None and lease.token == held.token

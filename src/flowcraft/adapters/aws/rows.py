@@ -1,0 +1,197 @@
+"""Status rows: what people see of runs, and how those are found that stand still.
+
+A row follows the run item, which is right where the two disagree: a row that was not written,
+because its writer died first, is mended by whoever lists runs next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from flowcraft.adapters.aws.item import Value, number
+from flowcraft.adapters.aws.packing import pack_text
+from flowcraft.adapters.aws.transport import AwsError, Transport
+from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.ports.runs import Head, Query
+
+HEARTBEAT_SECONDS: Final = 60.0
+"""While something happens in a run its row is touched at most this often."""
+
+
+class StatusRows:
+    """The status table.
+
+    Args:
+        service: DynamoDB.
+        table_name: The status table.
+    """
+
+    def __init__(self, service: Transport, table_name: str) -> None:
+        self._service = service
+        self._table_name = table_name
+
+    async def begin(self, head: Head) -> bool:
+        """Write the row of a run that is about to begin, unless there is one of its id."""
+        return await self._put(head, 0, "attribute_not_exists(runId)", {})
+
+    async def replace(self, head: Head) -> None:
+        """Write the row of a run that has begun under an id that another one had."""
+        older = "attribute_not_exists(runId) OR e <> :e OR r < :r"
+        await self._put(head, 0, older, _mark(head, 0))
+
+    async def write(self, head: Head, revision: int) -> None:
+        """Write a row, unless there is a newer one, or one of another run."""
+        older = "attribute_not_exists(runId) OR (e = :e AND r < :r)"
+        await self._put(head, revision, older, _mark(head, revision))
+
+    async def touch(self, head: Head, now: float) -> None:
+        """Note that something happens in a run."""
+        request = {
+            "TableName": self._table_name,
+            "Key": _key(head.run_id),
+            "UpdateExpression": "SET lastUpdated = :now",
+            "ConditionExpression": "e = :e AND lastUpdated < :now",
+            "ExpressionAttributeValues": {
+                ":e": {"B": pack_text(head.epoch)},
+                ":now": _seconds(now),
+            },
+        }
+        await self._if_allowed("UpdateItem", request)
+
+    async def remove(self, run_id: str, epoch: str) -> None:
+        """Forget the row of a run."""
+        request = {
+            "TableName": self._table_name,
+            "Key": _key(run_id),
+            "ConditionExpression": "e = :e",
+            "ExpressionAttributeValues": {":e": {"B": pack_text(epoch)}},
+        }
+        await self._if_allowed("DeleteItem", request)
+
+    async def _put(
+        self, head: Head, revision: int, condition: str, values: Mapping[str, Value]
+    ) -> bool:
+        request: dict[str, Any] = {
+            "TableName": self._table_name,
+            "Item": _row(head, revision),
+            "ConditionExpression": condition,
+        }
+        if values:
+            request["ExpressionAttributeValues"] = values
+        return await self._if_allowed("PutItem", request)
+
+    async def _if_allowed(self, operation: str, request: Mapping[str, Any]) -> bool:
+        try:
+            await self._service.call(operation, request)
+        except AwsError as error:
+            if not error.is_refused_condition:
+                raise
+            return False
+        return True
+
+    # -- finding ----------------------------------------------------------------------------
+
+    async def scan(self, query: Query) -> AsyncIterator[Mapping[str, Any]]:
+        """All rows of this package that a query is about, in no order; ``after`` is not heeded."""
+        conditions, names, values = _conditions(query)
+        request: dict[str, Any] = {
+            "TableName": self._table_name,
+            "ConsistentRead": True,
+            "FilterExpression": " AND ".join(conditions),
+        }
+        if names:
+            request["ExpressionAttributeNames"] = names
+        if values:
+            request["ExpressionAttributeValues"] = values
+        while True:
+            answer = await self._service.call("Scan", request)
+            for row in answer.get("Items", []):
+                yield row
+            if "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def _conditions(query: Query) -> tuple[list[str], dict[str, str], dict[str, Value]]:
+    # The epoch tells the rows of this package from those of others.
+    conditions = ["attribute_exists(e)"]
+    names: dict[str, str] = {}
+    values: dict[str, Value] = {}
+    if query.status is not None:
+        names["#status"] = "status"
+        values[":status"] = {"S": query.status}
+        conditions.append("#status = :status")
+    if query.blueprint_id is not None:
+        values[":blueprint"] = {"S": query.blueprint_id}
+        conditions.append("blueprintId = :blueprint")
+    for place, (name, value) in enumerate(query.tags.items()):
+        names |= {"#tags": "tags", f"#tag{place}": name}
+        values[f":tag{place}"] = {"S": value}
+        conditions.append(f"#tags.#tag{place} = :tag{place}")
+    for name, comparison, bound in (
+        ("createdAt", ">=", query.created_from),
+        ("createdAt", "<", query.created_until),
+        ("dueAt", "<", query.due_before),
+        ("lastUpdated", "<", query.updated_before),
+    ):
+        if bound is not None and math.isfinite(bound):
+            values[f":time{len(values)}"] = number(bound)
+            conditions.append(f"{name} {comparison} :time{len(values) - 1}")
+    if query.awaits is not None:
+        values[":event"] = {"S": query.awaits}
+        conditions.append("contains(awaits, :event)")
+    if not query.parts:
+        conditions.append("attribute_not_exists(isPart)")
+    return conditions, names, values
+
+
+def place_in_list(row: Mapping[str, Any]) -> tuple[float, str]:
+    """Where a run stands in lists, read backwards: its start, then its id."""
+    return float(row["createdAt"]["N"]), str(row["runId"]["S"])
+
+
+def touched_at(row: Mapping[str, Any]) -> float:
+    """When a row was last written or touched."""
+    return float(row["lastUpdated"]["N"])
+
+
+def revision_of(row: Mapping[str, Any]) -> int:
+    """The revision of the run item that a row shows."""
+    return int(row["r"]["N"])
+
+
+def _key(run_id: str) -> dict[str, Value]:
+    return {"runId": {"S": run_id}}
+
+
+def _mark(head: Head, revision: int) -> dict[str, Value]:
+    return {":e": {"B": pack_text(head.epoch)}, ":r": {"N": str(revision)}}
+
+
+def _seconds(time: float) -> Value:
+    return number(time)
+
+
+def _row(head: Head, revision: int) -> dict[str, Value]:
+    row = head.row
+    values: dict[str, Value | None] = {
+        "runId": {"S": head.run_id},
+        "status": {"S": row.status},
+        "finalStatus": {"S": row.status} if row.status in FINAL_STATUSES else None,
+        "blueprintId": {"S": head.blueprint_id},
+        "createdAt": number(head.created_at),
+        "lastUpdated": _seconds(head.updated_at),
+        "dueAt": None if row.due_at is None else number(row.due_at),
+        "tags": {"M": {name: {"S": value} for name, value in head.tags.items()}}
+        if head.tags
+        else None,
+        "awaits": {"L": [{"S": event} for event in row.awaits]} if row.awaits else None,
+        "parent": None if head.parent is None else {"S": head.parent},
+        "isPart": {"BOOL": True} if head.is_part else None,
+        "heartbeatSeconds": number(HEARTBEAT_SECONDS),
+        "e": {"B": pack_text(head.epoch)},
+        "r": {"N": str(revision)},
+    }
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,119 @@
+"""The records of runs in DynamoDB: an item each, what does not fit beside it, and a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowcraft.adapters.aws.creating import Creator
+from flowcraft.adapters.aws.failures import Resource, Service
+from flowcraft.adapters.aws.item import SEGMENT_FACTS
+from flowcraft.adapters.aws.listing import Listing
+from flowcraft.adapters.aws.packing import pack_text
+from flowcraft.adapters.aws.records import Records
+from flowcraft.adapters.aws.renewing import renew
+from flowcraft.adapters.aws.rows import StatusRows
+from flowcraft.adapters.aws.transport import AwsError, Transport
+from flowcraft.adapters.aws.writing import Writer
+from flowcraft.ports.clock import Clock
+from flowcraft.ports.runs import (
+    Change,
+    Created,
+    Entry,
+    Head,
+    Held,
+    Query,
+    Record,
+    Renewed,
+    Written,
+)
+
+
+class DynamoDbRuns:
+    """The records of runs; each method raises a ``StorageError`` if a table cannot be used.
+
+    Args:
+        transport: Carries requests to DynamoDB out.
+        context_table_name: The table of run items, keyed ``runId``.
+        status_table_name: The table of rows, keyed ``runId``.
+        clock: The service's time.
+    """
+
+    def __init__(
+        self, transport: Transport, context_table_name: str, status_table_name: str, clock: Clock
+    ) -> None:
+        self._clock = clock
+        contexts = Service(transport, Resource("table", context_table_name, "runId"))
+        statuses = Service(transport, Resource("table", status_table_name, "runId"))
+        self._records = Records(contexts, context_table_name)
+        self._rows = StatusRows(statuses, status_table_name)
+        self._creator = Creator(self._records, self._rows)
+        self._writer = Writer(self._records, self._rows, clock)
+        self._listing = Listing(self._records, self._rows, clock)
+
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
+        """Begin a record with its first facts, unless there is one of this run id or key.
+
+        Returns:
+            The run that is there now, and whether it is the new one.
+        """
+        return await self._creator.create(head, entries, thread)
+
+    async def read(self, run_id: str, since: int = 0) -> Record | None:
+        """A run, with its facts from number ``since`` on, and its leases."""
+        item = await self._records.item(run_id)
+        facts = None if item is None else await self._records.facts(item, since)
+        if item is None or facts is None:
+            return None
+        return Record(item.head, facts, item.live())
+
+    async def write(self, change: Change) -> Written:
+        """Do a conditional write: one request, and what is large before."""
+        return await self._writer.write(change)
+
+    async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:
+        """Prolong leases from now on, and learn what became of them."""
+        return await renew(self._records, self._clock, leases, seconds)
+
+    async def find(self, query: Query) -> Sequence[Head]:
+        """List runs.
+
+        Raises:
+            RunNotFound: There is no run any more that the list should go on behind.
+        """
+        return await self._listing.find(query)
+
+    async def remove(self, run_id: str, epoch: str) -> None:
+        """Forget a run and everything that belongs to it.
+
+        The item goes first: what is left if the process dies then is in nobody's way.
+        """
+        item = await self._records.item(run_id)
+        if item is None or item.head.epoch != epoch:
+            return
+        # What belongs to it can be told only as long as the item is there.
+        facts = await self._records.packed(item, 0) or ()
+        references = [fact.data for _, fact in facts if fact.is_away]
+        if not await self._delete(run_id, epoch):
+            return
+        if item.head.key is not None:
+            await self._creator.free_key(item.head.key, run_id)
+        await self._rows.remove(run_id, epoch)
+        # A segment may have been written whose write of the item never came.
+        segments = max(item.segments, item.facts // SEGMENT_FACTS)
+        await self._records.parts.delete(item.head, segments, references)
+
+    async def _delete(self, run_id: str, epoch: str) -> bool:
+        request = {
+            "TableName": self._records.table_name,
+            "Key": {"runId": {"S": run_id}},
+            "ConditionExpression": "e = :e",
+            "ExpressionAttributeValues": {":e": {"B": pack_text(epoch)}},
+        }
+        try:
+            await self._records.service.call("DeleteItem", request)
+        except AwsError as error:
+            if not error.is_refused_condition:
+                raise
+            return False
+        self._records.forget(run_id)
+        return True

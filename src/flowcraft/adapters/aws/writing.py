@@ -1,0 +1,178 @@
+"""The conditional write: a ruling on what is known, a request that rests on it, the answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from flowcraft.adapters.aws.folding import Fold, fold
+from flowcraft.adapters.aws.item import RunItem
+from flowcraft.adapters.aws.packing import Packed, pack_fact, size_of_all
+from flowcraft.adapters.aws.planning import Ruling, is_nothing, request, ruling
+from flowcraft.adapters.aws.records import Known, Records, places_of
+from flowcraft.adapters.aws.rows import HEARTBEAT_SECONDS, StatusRows
+from flowcraft.adapters.aws.transport import AwsError
+from flowcraft.errors import StorageBusy, StorageError
+from flowcraft.ports.clock import Clock
+from flowcraft.ports.runs import Change, Verdict, Written
+
+logger = logging.getLogger("flowcraft.aws")
+
+ROUNDS: Final = 25
+"""Attempts at one write before it is given up as contended: each lost one means that somebody
+else's was carried out."""
+
+_LEASE_BYTES = 40
+
+
+class _Tried(NamedTuple):
+    """What became of a request: the item afterwards, and whether it was carried out."""
+
+    item: RunItem | None
+    is_done: bool
+
+
+class Writer:
+    """Carries out conditional writes.
+
+    Args:
+        records: The context table.
+        rows: The status table.
+        clock: The service's time.
+    """
+
+    def __init__(self, records: Records, rows: StatusRows, clock: Clock) -> None:
+        self._records = records
+        self._rows = rows
+        self._clock = clock
+
+    async def write(self, change: Change) -> Written:
+        """Do a conditional write.
+
+        Raises:
+            StorageBusy: So many write to the run that it was too late each time.
+        """
+        known = self._records.known(change.run_id, change.epoch)
+        is_fresh = known is None or known.item.facts < change.seen
+        item = await self._records.item(change.run_id) if known is None or is_fresh else known.item
+        if item is None or item.head.epoch != change.epoch:
+            return Written(Verdict.GONE)
+        new = [
+            await self._records.pack(item.head, entry, change.thread) for entry in change.entries
+        ]
+        for _ in range(ROUNDS):
+            now = self._clock.now()
+            has_ids = any(entry.id is not None for entry in change.entries)
+            ids = await self._records.ids(item) if has_ids else ()
+            rule = ruling(change, item, ids, now, is_fresh=is_fresh)
+            if rule.verdict is not Verdict.DONE or is_nothing(change, rule):
+                return await self._answer(change, item, rule)
+            after, is_done = await self._try(change, item, rule, new, now)
+            if after is None or after.head.epoch != change.epoch:
+                return Written(Verdict.GONE)
+            if is_done:
+                first = after.facts - len(new) if new else -1
+                return await self._answer(change, after, rule, first)
+            item, is_fresh = after, True
+            first_before = await self._done_before(change, item, new)
+            if first_before is not None:
+                return await self._answer(change, item, _as_found(change, item), first_before)
+        raise StorageBusy(
+            f"Run '{change.run_id}' is written by many at once: {ROUNDS} attempts came too late."
+        )
+
+    # -- the request ------------------------------------------------------------------------
+
+    async def _try(
+        self, change: Change, item: RunItem, rule: Ruling, new: Sequence[Packed], now: float
+    ) -> _Tried:
+        entries = [pack_fact(fact, item.begun_ms, item.thread) for fact in new]
+        known = self._records.known(change.run_id, change.epoch)
+        folding = self._fold(known, item, rule, entries)
+        if folding is not None and folding.segments:
+            await self._records.parts.put_segments(item.head, item.segments, folding.segments)
+        try:
+            return await self._update(
+                change, request(self._records.table_name, change, item, rule, entries, folding, now)
+            )
+        finally:
+            if folding is not None and known is not None:
+                known.is_folding = False
+
+    async def _update(self, change: Change, update: dict[str, object]) -> _Tried:
+        try:
+            answer = await self._records.service.call("UpdateItem", update)
+        except AwsError as error:
+            if not error.is_refused_condition:
+                raise
+            # Some stand-ins for DynamoDB do not send the item along.
+            if "Item" not in error.answer:
+                return _Tried(await self._records.item(change.run_id), is_done=False)
+            return _Tried(self._records.take(change.run_id, error.answer["Item"]), is_done=False)
+        return _Tried(self._records.take(change.run_id, answer["Attributes"]), is_done=True)
+
+    def _fold(
+        self, known: Known | None, item: RunItem, rule: Ruling, entries: Sequence[bytes]
+    ) -> Fold | None:
+        """What to settle; one write of a run at a time does so, or they would refuse each other."""
+        if not entries or known is None or known.is_folding:
+            return None
+        added = size_of_all(entries) + (_LEASE_BYTES if rule.grant == "free" else 0)
+        folding = fold(item, added)
+        known.is_folding = folding is not None
+        return folding
+
+    async def _done_before(
+        self, change: Change, item: RunItem, new: Sequence[Packed]
+    ) -> int | None:
+        """The number of the first fact if the write was carried out before, its answer lost."""
+        holding = change.holding
+        if not new or holding is None or holding.expired or change.seen >= item.facts:
+            return None  # without a lease of one's own it may be somebody else's
+        lease = item.leases.get(holding.place)
+        if lease is not None and lease.token == holding.token:
+            return None
+        found = await self._records.packed(item, change.seen)
+        return places_of(found or (), new)
+
+    # -- the answer -------------------------------------------------------------------------
+
+    async def _answer(
+        self, change: Change, item: RunItem, rule: Ruling, first: int = -1
+    ) -> Written:
+        facts = await self._records.facts(item, change.seen)
+        if facts is None:
+            return Written(Verdict.GONE)
+        if rule.verdict is not Verdict.DONE:
+            return Written(rule.verdict, facts)
+        row_written = rule.row is not None
+        await self._show(item, row_written)
+        granted = rule.grant is not None
+        lease = None if granted else rule.lease
+        return Written(Verdict.DONE, facts, first, granted, lease, row_written)
+
+    async def _show(self, item: RunItem, row_written: bool) -> None:
+        """Let the row follow. The record is right without it: whoever lists runs mends it."""
+        known = self._records.known(item.head.run_id, item.head.epoch)
+        if known is None:
+            return
+        now = self._clock.now()
+        try:
+            if row_written:
+                known.touched_at = now
+                await self._rows.write(item.head, item.revision)
+            elif now - known.touched_at >= HEARTBEAT_SECONDS:
+                known.touched_at = now
+                await self._rows.touch(item.head, now)
+        except StorageError as error:
+            logger.warning("The row of run '%s' was not written: %s", item.head.run_id, error)
+
+
+def _as_found(change: Change, item: RunItem) -> Ruling:
+    """What a change has come to that was carried out before."""
+    claim = change.claim
+    lease = None if claim is None else item.leases.get(claim.place)
+    grant = "own" if claim and lease is not None and lease.token == claim.token else None
+    row = change.row if change.row == item.head.row else None
+    return Ruling(Verdict.DONE, "own" if grant else None, lease, row)

@@ -1,0 +1,279 @@
+"""Durable runs on a fleet: jobs in SQS, state in three DynamoDB tables, no server to operate."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from flowcraft.adapters.aws.blobs import DynamoDbBlobs
+from flowcraft.adapters.aws.client import BotoTransport
+from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
+from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.queue import SqsQueue
+from flowcraft.adapters.aws.runs import DynamoDbRuns
+from flowcraft.adapters.aws.service_time import ServiceTime, Timed
+from flowcraft.adapters.aws.transport import Answer, Request, Transport
+from flowcraft.adapters.system import SystemClock, SystemIdentifiers
+from flowcraft.engine.adapter import Adapter
+from flowcraft.engine.client import FlowClient
+from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.reconcile import ReconciliationStats
+from flowcraft.engine.shards import SHARD_ITEMS
+from flowcraft.engine.worker import DEFAULT_CONCURRENCY
+from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.codec import Codec
+from flowcraft.ports.coordination import CoordinationStore
+from flowcraft.ports.telemetry import Telemetry
+from flowcraft.ports.together import OpenPorts, Ports
+
+__all__ = [
+    "DynamoDbCoordinationStore",
+    "ReconciliationStats",
+    "SqsAdapter",
+    "SqsReconciler",
+    "create_sqs_reconciler",
+]
+
+POLL_SECONDS: Final = 20.0
+"""A long poll as long as SQS allows: an idle worker makes a request every 20 s."""
+
+LOOK_SECONDS: Final = 1.0
+"""The longest pause between two looks at a run that somebody waits for: each is a request."""
+
+CLIENT_THREADS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    """The resources of a fleet, and the clients that they are reached through."""
+
+    sqs_client: Any
+    dynamodb_client: Any
+    queue_url: str
+    context_table_name: str
+    status_table_name: str
+    coordination_store: CoordinationStore
+    clock: ServiceTime
+    requests: int
+
+    def opener(self) -> OpenPorts:
+        """Opens the ports: each time with threads of its own."""
+
+        @asynccontextmanager
+        async def open_ports() -> AsyncIterator[Ports]:
+            async with AsyncExitStack() as stack:
+                sqs = await self._transport(stack, self.sqs_client, self.requests)
+                polls = await self._transport(stack, self.sqs_client, 2)
+                dynamodb = await self._transport(stack, self.dynamodb_client, self.requests)
+                queue = SqsQueue(_Routed(polls, sqs), self.queue_url, self.clock)
+                await queue.open()
+                stack.push_async_callback(queue.close)
+                blobs = DynamoDbBlobs(dynamodb, self.context_table_name)
+                yield Ports(
+                    LargeMessages(queue, blobs),
+                    DynamoDbRuns(
+                        dynamodb, self.context_table_name, self.status_table_name, self.clock
+                    ),
+                    blobs,
+                    self.coordination_store,
+                )
+
+        return open_ports
+
+    async def _transport(self, stack: AsyncExitStack, client: Any, threads: int) -> Transport:
+        """A transport for a boto3 client; or the client, if it is one."""
+        if hasattr(client, "call"):
+            return Timed(client, self.clock)
+        transport = BotoTransport(client, threads)
+        stack.push_async_callback(transport.aclose)
+        return Timed(transport, self.clock)
+
+
+class _Routed:
+    """SQS with threads of their own for long polls: nothing else waits for those to end."""
+
+    def __init__(self, polls: Transport, others: Transport) -> None:
+        self._polls = polls
+        self._others = others
+
+    async def call(self, operation: str, request: Request) -> Answer:
+        """Carry out a request; see ``Transport.call``."""
+        transport = self._polls if operation == "ReceiveMessage" else self._others
+        return await transport.call(operation, request)
+
+
+class SqsAdapter(Adapter):
+    """Durable runs on a fleet: any number of workers on a queue and three tables.
+
+    The boto3 clients are the caller's: endpoint, region, credentials, timeouts and retries are as
+    they are configured there. Give them as many connections as requests are made at a time
+    (``botocore.config.Config(max_pool_connections=…)``): ``concurrency`` and a few more.
+
+    Args:
+        runtime_options: ``FlowRuntime.options``: implementations, blueprints and the rest.
+        coordination_store: Locks and marks: a :class:`DynamoDbCoordinationStore`.
+        sqs_client: ``boto3.client("sqs")``.
+        dynamodb_client: ``boto3.client("dynamodb")``.
+        queue_url: A standard queue. Its visibility timeout is how long a message of a worker that
+            is gone stays hidden.
+        context_table_name: The table of runs; partition key ``runId``, a string.
+        status_table_name: The table that shows runs to people; partition key ``runId``, a string.
+        concurrency: Messages worked on at once.
+        codec: Encodes payloads before they are sent and stored; all processes have the same.
+        telemetry: Is told what the worker counts and times.
+        clock: Another source of time, for tests.
+        identifiers: Another source of ids, for tests.
+        worker_options: ``lease_seconds`` (30), ``poll_seconds`` (20), ``drain_timeout_seconds``
+            (25) and what else a :class:`Worker` takes; ``shard_items`` (500), the size of the
+            records that large batches of runs started here are cut into.
+
+    Raises:
+        StorageError: Queue or tables cannot be used; raised by ``start`` and by the first verb.
+    """
+
+    def __init__(
+        self,
+        runtime_options: RuntimeOptions,
+        *,
+        coordination_store: CoordinationStore,
+        sqs_client: Any,
+        dynamodb_client: Any,
+        queue_url: str,
+        context_table_name: str,
+        status_table_name: str,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
+        clock: Clock | None = None,
+        identifiers: Identifiers | None = None,
+        **worker_options: Any,
+    ) -> None:
+        self._fleet = _Fleet(
+            sqs_client=sqs_client,
+            dynamodb_client=dynamodb_client,
+            queue_url=queue_url,
+            context_table_name=context_table_name,
+            status_table_name=status_table_name,
+            coordination_store=coordination_store,
+            clock=ServiceTime(clock or SystemClock()),
+            requests=concurrency + 2,
+        )
+        super().__init__(
+            self._fleet.opener(),
+            runtime_options,
+            clock=self._fleet.clock,
+            identifiers=identifiers or SystemIdentifiers(),
+            longest_look_seconds=LOOK_SECONDS,
+            codec=codec,
+            telemetry=telemetry,
+            concurrency=concurrency,
+            **{"poll_seconds": POLL_SECONDS, **worker_options},
+        )
+
+    @staticmethod
+    def client_of(
+        *,
+        sqs_client: Any,
+        dynamodb_client: Any,
+        queue_url: str,
+        context_table_name: str,
+        status_table_name: str,
+        coordination_store: CoordinationStore,
+        runtime_options: RuntimeOptions | None = None,
+        shard_items: int = SHARD_ITEMS,
+        codec: Codec | None = None,
+        clock: Clock | None = None,
+    ) -> FlowClient:
+        """A client of a fleet's runs, which runs no node: ``FlowClient.aws`` gives it."""
+        fleet = _Fleet(
+            sqs_client=sqs_client,
+            dynamodb_client=dynamodb_client,
+            queue_url=queue_url,
+            context_table_name=context_table_name,
+            status_table_name=status_table_name,
+            coordination_store=coordination_store,
+            clock=ServiceTime(clock or SystemClock()),
+            requests=CLIENT_THREADS,
+        )
+        return _client(fleet, runtime_options or RuntimeOptions(), shard_items, codec)
+
+    def _client_through(self, dynamodb_client: Any) -> FlowClient:
+        """A client of the same runs, through another DynamoDB client."""
+        fleet = self._fleet
+        if dynamodb_client is not None:
+            fleet = replace(fleet, dynamodb_client=dynamodb_client)
+        return _client(fleet, self._options, self._shard_items, self._codec)
+
+
+def _client(
+    fleet: _Fleet, options: RuntimeOptions, shard_items: int, codec: Codec | None
+) -> FlowClient:
+    return FlowClient(
+        fleet.opener(),
+        options,
+        clock=fleet.clock,
+        identifiers=SystemIdentifiers(),
+        longest_look_seconds=LOOK_SECONDS,
+        shard_items=shard_items,
+        codec=codec,
+    )
+
+
+class SqsReconciler:
+    """Gets runs going again that stand still; workers do so by themselves, too.
+
+    Made by :func:`create_sqs_reconciler`.
+    """
+
+    def __init__(self, client: FlowClient, stalled_threshold_seconds: float | None) -> None:
+        self._client = client
+        self._stalled_threshold_seconds = stalled_threshold_seconds
+
+    async def run(self) -> ReconciliationStats:
+        """Look at all runs that are not over, once.
+
+        Returns:
+            How many runs were looked at, stood still, were got going again, and could not be
+            looked at.
+
+        Raises:
+            StorageError: A table cannot be used.
+            ValueError: The threshold is less than two visibility timeouts of the queue.
+        """
+        return await self._client.reconcile(
+            stalled_threshold_seconds=self._stalled_threshold_seconds
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def create_sqs_reconciler(
+    *,
+    adapter: SqsAdapter,
+    dynamodb_client: Any = None,
+    status_table_name: str | None = None,
+    stalled_threshold_seconds: float | None = None,
+) -> SqsReconciler:
+    """A reconciler for the runs of an adapter, which need not be started.
+
+    Args:
+        adapter: Whose queue and tables.
+        dynamodb_client: Another client for the tables; by default the adapter's.
+        status_table_name: The adapter's status table, for code that names it here too.
+        stalled_threshold_seconds: How long nothing happens in a run before it counts as stuck: at
+            least two visibility timeouts of the queue, by default 300 s or four of them.
+
+    Raises:
+        ValueError: The status table is not the adapter's.
+    """
+    fleet = adapter._fleet
+    if status_table_name not in (None, fleet.status_table_name):
+        raise ValueError(
+            f"The adapter's status table is '{fleet.status_table_name}', not "
+            f"'{status_table_name}': a reconciler looks after the runs of its adapter."
+        )
+    return SqsReconciler(adapter._client_through(dynamodb_client), stalled_threshold_seconds)
