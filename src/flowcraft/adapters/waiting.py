@@ -19,19 +19,20 @@ class Waiting:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._places: set[asyncio.Future[None]] = set()
+        # In the order in which they came, so that a simulation of it comes to the same each time.
+        self._places: dict[asyncio.Future[None], None] = {}
 
     def place(self) -> asyncio.Future[None]:
         """A place among those who are woken; give it to :meth:`wait` or :meth:`leave`."""
         place = asyncio.get_running_loop().create_future()
         with self._lock:
-            self._places.add(place)
+            self._places[place] = None
         return place
 
     def leave(self, place: asyncio.Future[None]) -> None:
         """Give a place up."""
         with self._lock:
-            self._places.discard(place)
+            self._places.pop(place, None)
 
     async def wait(self, place: asyncio.Future[None], until: float) -> None:
         """Wait to be woken, but not beyond ``until``; the place is given up.
@@ -55,7 +56,7 @@ class Waiting:
         with self._lock:
             if not self._places:
                 return
-            places, self._places = self._places, set()
+            places, self._places = self._places, {}
         here = _running_loop()
         for place in places:
             loop = place.get_loop()

@@ -567,9 +567,9 @@ class Strand:
         foreseen = self.ledger.foresee(due_event(command), self.station.clock.now())
         if foreseen.is_nothing:
             return await self._resume()
-        written = await self._append(foreseen)
-        if written.verdict is Verdict.GONE:
-            return None
+        written = await self._append(foreseen, exact=True)
+        if written.verdict is not Verdict.DONE:
+            return await self._resume()
         return await self._follow(written)
 
     async def _stop_work(self) -> AttemptCommand | None:
@@ -585,7 +585,8 @@ class Strand:
             foreseen = self.ledger.foresee(stopped(command), self.station.clock.now())
             if foreseen.is_nothing:
                 continue
-            written = await self._append(foreseen)
+            # Exactly: of two deliveries, the second would write it in vain and take that for all.
+            written = await self._append(foreseen, exact=True)
             if written.verdict is not Verdict.DONE:
                 return await self._resume()
             following = await self._follow(written)

@@ -1,0 +1,95 @@
+"""``python -m flowcraft.testing.simulate``: many simulated runs, or one that is shown."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from flowcraft.testing.simulate.campaign import SWEPT, Violation, campaign, sweep
+from flowcraft.testing.simulate.jobs import run_in_jobs
+from flowcraft.testing.simulate.named import BACKENDS, backend_named, replay_with, stories_named
+from flowcraft.testing.simulate.options import add_scenario_options, kinds_of, scenario_of
+from flowcraft.testing.simulate.play import play
+from flowcraft.testing.simulate.scenario import Scenario
+from flowcraft.testing.simulate.story import Story
+
+DEFAULT_RUNS = 5000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; gives its exit status: 1 where something was wrong, 2 for bad options."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        stories = stories_named(options.flow)
+        chosen = _chosen(stories, options.graph)
+        if options.list:
+            print("\n".join(stories))
+            return 0
+        if options.one:
+            options.graph = [story.name for story in chosen]
+            return _show(options, scenario_of(options), chosen[0])
+        return _run(options, chosen)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flowcraft.testing.simulate",
+        description="Simulate workflows while processes crash, stall and lose answers.",
+    )
+    add = parser.add_argument
+    add("--runs", type=int, default=DEFAULT_RUNS, help="how many runs (%(default)s)")
+    add("--seed", type=int, default=1, help="decides all of it (%(default)s)")
+    add("--graph", action="append", default=[], help="only this workflow; may be repeated")
+    add("--fault", action="append", default=[], help="only this kind of fault; may be repeated")
+    add("--flow", action="append", default=[], help="a flow of your own, as module:name")
+    add("--backend", default="memory", help=f"one of {', '.join(BACKENDS)} (%(default)s)")
+    add("--jobs", type=int, default=1, help="processes at once (%(default)s)")
+    add("--sweep", action="store_true", help="disturb every request of every workflow instead")
+    add("--list", action="store_true", help="list the workflows")
+    add_scenario_options(parser)
+    return parser
+
+
+def _chosen(stories: dict[str, Story], names: Sequence[str]) -> list[Story]:
+    unknown = sorted(set(names) - set(stories))
+    if unknown:
+        raise ValueError(f"There is no workflow {unknown[0]!r}. There are: {', '.join(stories)}.")
+    return [stories[name] for name in names] or list(stories.values())
+
+
+def _run(options: argparse.Namespace, chosen: Sequence[Story]) -> int:
+    kinds, new_backend = kinds_of(options.fault), backend_named(options.backend)
+    scenarios = campaign(chosen, options.runs, options.seed, kinds, new_backend)
+    if options.sweep:
+        swept = kinds if options.fault else SWEPT
+        scenarios = (
+            each for story in chosen for each in sweep(story, options.seed, swept, new_backend)
+        )
+    report = run_in_jobs(options.flow, options.backend, scenarios, options.jobs, _print)
+    for node_id, (times, replay) in report.repeated.items() if options.flow else ():
+        print(f"node '{node_id}' ran {times} times for one idempotency key: {replay}")
+    print(report)
+    return 0 if report.ok else 1
+
+
+def _print(violation: Violation) -> None:
+    print(f"{violation}\n", flush=True)
+
+
+def _show(options: argparse.Namespace, scenario: Scenario, story: Story) -> int:
+    """Run one scenario, and show what happens in it."""
+    played = play(story, scenario, backend_named(options.backend), with_log=True)
+    for line in played.log:
+        print(line)
+    if played.problems:
+        print(Violation(played, replay_with(options.flow, options.backend)(scenario)))
+    print(f"1 run, {int(bool(played.problems))} violations")
+    return 1 if played.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""Where simulated processes keep runs and messages: what a backend has to offer to a simulation."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue, MemoryRuns
+from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.ports.queue import Outgoing
+from flowcraft.ports.runs import Change, Created, Entry, Head, Row, Verdict, Written
+from flowcraft.ports.together import OpenPorts, Ports
+from flowcraft.testing.simulate.chance import Chance
+from flowcraft.testing.simulate.clock import SimulationClock
+from flowcraft.testing.simulate.faults import FaultyPort, Life
+from flowcraft.testing.simulate.loop import SimulationLoop
+
+LONGEST_MESSAGE_BYTES: Final = 256 * 1024
+"""The longest message that every queue takes."""
+
+DISORDER_SECONDS: Final = 0.05
+"""Messages that are sent within this time are received in any order."""
+
+KEPT_BODIES: Final = 200
+"""Messages that are remembered, to be sent again when all is over."""
+
+
+class Watch:
+    """What is seen of queue and records while a simulation runs.
+
+    Args:
+        waiting: Tells how many messages there are, in hand or not.
+
+    Attributes:
+        sent: How many messages were sent.
+        most: How many messages there were at once.
+        bodies: The messages that were sent last.
+        problems: What must not be, as pairs of an invariant and a text.
+    """
+
+    def __init__(self, waiting: Callable[[], int]) -> None:
+        self._waiting = waiting
+        self._final: dict[str, str] = {}
+        self.sent = self.most = 0
+        self.bodies: deque[str] = deque(maxlen=KEPT_BODIES)
+        self.problems: list[tuple[str, str]] = []
+
+    def see_messages(self, messages: Sequence[Outgoing]) -> None:
+        """Messages were sent."""
+        self.sent += len(messages)
+        self.most = max(self.most, self._waiting())
+        for message in messages:
+            self.bodies.append(message.body)
+            size = len(message.body.encode())
+            if size > LONGEST_MESSAGE_BYTES:
+                self.problems.append(("I9", f"a message has {size} bytes: {message.body[:200]}"))
+
+    def see_row(self, run_id: str, row: Row) -> None:
+        """The row of a run was written."""
+        before = self._final.get(run_id)
+        if before is not None and row.status != before:
+            self.problems.append(("I5", f"run '{run_id}' was {before} and became {row.status}"))
+        if row.status in FINAL_STATUSES:
+            self._final[run_id] = str(row.status)
+
+
+class Watched:
+    """A port that is watched; what is not said otherwise passes."""
+
+    def __init__(self, port: Any, watch: Watch) -> None:
+        self._port = port
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+
+class WatchedQueue(Watched):
+    """A queue whose messages are counted."""
+
+    async def send(self, messages: Sequence[Outgoing]) -> None:
+        """Send messages."""
+        await self._port.send(messages)
+        self._watch.see_messages(messages)
+
+
+class WatchedRuns(Watched):
+    """A store whose rows are looked at."""
+
+    async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
+        """Begin a record."""
+        created: Created = await self._port.create(head, entries, thread)
+        if created.is_new:
+            self._watch.see_row(head.run_id, head.row)
+        return created
+
+    async def write(self, change: Change) -> Written:
+        """Do a conditional write."""
+        written: Written = await self._port.write(change)
+        if change.row is not None and written.row_written and written.verdict is Verdict.DONE:
+            self._watch.see_row(change.run_id, change.row)
+        return written
+
+
+class Backend(Protocol):
+    """A place for runs and messages, in virtual time.
+
+    Attributes:
+        watch: What is seen of it.
+    """
+
+    watch: Watch
+
+    def open_for(self, life: Life) -> OpenPorts:
+        """Opens the ports of a process, whose requests fail as its life has it."""
+        ...
+
+    def open_quietly(self) -> OpenPorts:
+        """Opens ports for the world around, whose requests neither fail nor count."""
+        ...
+
+    def waiting(self) -> int:
+        """How many messages there are, in hand or not."""
+        ...
+
+
+NewBackend = Callable[..., Backend]
+
+
+class Disorder:
+    """A queue that delivers in any order, and some messages twice: it may.
+
+    Args:
+        queue: The queue.
+        chance: Decides about the order.
+        doubles: Whether every message is delivered once more, sooner or later. One that is sent
+            anew, because it was put off, is the same one: else they would breed without bound.
+    """
+
+    def __init__(self, queue: MemoryQueue, chance: Chance, doubles: bool) -> None:
+        self._queue = queue
+        self._chance = chance
+        self._doubles = doubles
+        self._doubled: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+    async def send(self, messages: Sequence[Outgoing]) -> None:
+        """Send messages."""
+        await self._queue.send([self._moved(each, DISORDER_SECONDS) for each in messages])
+        if self._doubles:
+            longest = 1.5 * self._queue.visibility_seconds
+            fresh = [each for each in messages if self._is_new(each.body)]
+            await self._queue.send([self._moved(each, longest) for each in fresh])
+
+    def _is_new(self, body: str) -> bool:
+        name = str(json.loads(body)["thread"])
+        is_new = name not in self._doubled
+        self._doubled.add(name)
+        return is_new
+
+    def _moved(self, message: Outgoing, most_seconds: float) -> Outgoing:
+        # Most come at once: those that come at the same time meet.
+        if self._chance.happens(0.5):
+            return message
+        later = self._chance.between(0.0, most_seconds)
+        return replace(message, delay_seconds=message.delay_seconds + later)
+
+
+class MemoryBackend:
+    """Queue and stores in memory, with faults at the calls of ports.
+
+    Args:
+        loop: The event loop.
+        chance: Decides about the order of messages.
+        visibility_seconds: How long a message that is being worked on is hidden from others.
+        doubles: Whether every message is delivered twice.
+    """
+
+    def __init__(
+        self,
+        loop: SimulationLoop,
+        chance: Chance,
+        *,
+        visibility_seconds: float,
+        doubles: bool = False,
+    ) -> None:
+        clock = SimulationClock(loop)
+        self._queue = MemoryQueue(clock, visibility_seconds=visibility_seconds)
+        self.watch = Watch(self.waiting)
+        self._ports = Ports(
+            WatchedQueue(Disorder(self._queue, chance, doubles), self.watch),
+            WatchedRuns(MemoryRuns(clock), self.watch),
+            MemoryBlobs(),
+            MemoryCoordination(clock),
+        )
+
+    def open_for(self, life: Life) -> OpenPorts:
+        """Opens the ports of a process."""
+        names = Ports._fields
+        pairs = zip(self._ports, names, strict=True)
+        return _opens(Ports(*(FaultyPort(port, life, name) for port, name in pairs)))
+
+    def open_quietly(self) -> OpenPorts:
+        """Opens ports for the world around."""
+        return _opens(self._ports)
+
+    def waiting(self) -> int:
+        """How many messages there are, in hand or not."""
+        return len(self._queue._messages)
+
+
+def _opens(ports: Ports) -> OpenPorts:
+    @asynccontextmanager
+    async def open_ports() -> AsyncIterator[Ports]:
+        yield ports
+
+    return open_ports

@@ -1,0 +1,200 @@
+"""Many simulated runs: every request of every workflow disturbed, and whatever chance has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+
+from flowcraft.adapters.system import SystemClock
+from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
+from flowcraft.testing.simulate.chance import Chance
+from flowcraft.testing.simulate.faults import KINDS, Fault, Kind, Seen
+from flowcraft.testing.simulate.loop import START_SECONDS
+from flowcraft.testing.simulate.play import Played, play
+from flowcraft.testing.simulate.scenario import Scenario, any_scenario
+from flowcraft.testing.simulate.story import Story
+
+KEPT_VIOLATIONS = 20
+"""Violations that are kept whole; more are only counted."""
+
+SHOWN_REQUESTS = 25
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A simulated run in which something was wrong.
+
+    Attributes:
+        played: The run.
+        replay: What runs it once more: a command, or the text for ``simulate(…, replay=…)``.
+    """
+
+    played: Played
+    replay: str
+
+    def __str__(self) -> str:
+        played = self.played
+        requests = played.requests[-SHOWN_REQUESTS:]
+        faults = ", ".join(map(str, played.scenario.faults)) or "none"
+        lines = [
+            *(str(problem) for problem in played.problems),
+            f"  graph {played.scenario.graph}, seed {played.scenario.seed}, faults: {faults}",
+            f"  the last {len(requests)} requests:",
+            *(f"    {each}" for each in map(_line, requests)),
+            f"  to replay it: {self.replay}",
+        ]
+        return "\n".join(lines)
+
+
+def _line(seen: Seen) -> str:
+    fault = f"  <- {seen.fault}" if seen.fault else ""
+    return f"{seen.at - START_SECONDS:.3f} {seen.process} {seen.number}: {seen.name}{fault}"
+
+
+@dataclass
+class Report:
+    """What came of many runs.
+
+    Attributes:
+        runs: How many there were.
+        violations: The first of those in which something was wrong.
+        violated: How many there were of those.
+        repeated: Nodes whose bodies ran more than once for the same idempotency key, with how
+            often, and how to see it: what they do outside must bear that.
+        seconds: How long it took, in real time.
+    """
+
+    runs: int = 0
+    violations: list[Violation] = field(default_factory=list)
+    violated: int = 0
+    repeated: dict[str, tuple[int, str]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was wrong."""
+        return self.violated == 0
+
+    def add(self, played: Played, replay: str) -> None:
+        """Count a run."""
+        self.runs += 1
+        if played.problems:
+            self.violated += 1
+            if len(self.violations) < KEPT_VIOLATIONS:
+                self.violations.append(Violation(played, replay))
+        for node_id, times in played.repeated.items():
+            if times > self.repeated.get(node_id, (0, ""))[0]:
+                self.repeated[node_id] = times, replay
+
+    def merge(self, other: Report) -> None:
+        """Count the runs of another report, too."""
+        self.runs += other.runs
+        self.violated += other.violated
+        self.violations += other.violations[: KEPT_VIOLATIONS - len(self.violations)]
+        for node_id, seen in other.repeated.items():
+            self.repeated[node_id] = max(seen, self.repeated.get(node_id, (0, "")))
+
+    def __str__(self) -> str:
+        rate = self.runs / self.seconds if self.seconds else 0.0
+        return f"{self.runs} runs, {self.violated} violations, {rate:.0f} runs/s"
+
+
+SWEPT: tuple[Kind, ...] = (Kind.CRASH_BEFORE, Kind.CRASH_AFTER, Kind.LOST)
+SWEPT_MORE: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in SWEPT)
+
+
+def sweep(
+    story: Story,
+    seed: int,
+    kinds: Sequence[Kind] = SWEPT,
+    new_backend: NewBackend = MemoryBackend,
+    *,
+    workers: Sequence[int] = (1, 2),
+) -> Iterator[Scenario]:
+    """Each request of each process of a workflow, with each kind of fault, with duplicates too."""
+    for count in workers:
+        for doubles in (False, True):
+            plain = Scenario(story.name, seed, workers=count, doubles=doubles)
+            yield plain
+            for process, made in play(story, plain, new_backend).made.items():
+                for number in range(1, made + 1):
+                    for kind in kinds:
+                        fault = Fault(process, number, kind)
+                        yield Scenario(
+                            story.name, seed, workers=count, doubles=doubles, faults=(fault,)
+                        )
+
+
+def at_random(
+    stories: Sequence[Story],
+    seed: int,
+    kinds: Sequence[Kind] = KINDS,
+    new_backend: NewBackend = MemoryBackend,
+) -> Iterator[Scenario]:
+    """Scenarios without end: each workflow in turn, each with a seed of its own."""
+    made: dict[str, Mapping[str, int]] = {}
+    number = 0
+    while True:
+        for story in stories:
+            if story.name not in made:
+                made[story.name] = play(story, Scenario(story.name, seed), new_backend).made
+            own_seed = Chance("campaign", seed, number).below(1 << 31)
+            yield any_scenario(story.name, own_seed, made[story.name], kinds)
+            number += 1
+
+
+def campaign(
+    stories: Sequence[Story],
+    runs: int,
+    seed: int,
+    kinds: Sequence[Kind] = KINDS,
+    new_backend: NewBackend = MemoryBackend,
+) -> Iterator[Scenario]:
+    """So many scenarios: half of them, at most, a sweep over single faults, the others any."""
+    swept = [kind for kind in SWEPT if kind in kinds]
+    chosen = [Chance("sweep", seed, story.name) for story in stories]
+    singles = [list(sweep(each, seed, swept, new_backend)) for each in stories] if swept else []
+    for scenarios, chance in zip(singles, chosen, strict=False):
+        if sum(map(len, singles)) > runs // 2:
+            chance.shuffle(scenarios)
+    taken = list(islice(_in_turn(singles), runs // 2))
+    yield from taken
+    yield from islice(at_random(stories, seed, kinds, new_backend), runs - len(taken))
+
+
+def _in_turn(lists: Sequence[Sequence[Scenario]]) -> Iterator[Scenario]:
+    """The first of each, then the second of each, and so on."""
+    longest = max(map(len, lists), default=0)
+    return chain.from_iterable(
+        [each[place] for each in lists if place < len(each)] for place in range(longest)
+    )
+
+
+def run_all(
+    stories: Mapping[str, Story],
+    scenarios: Iterable[Scenario],
+    new_backend: NewBackend = MemoryBackend,
+    *,
+    replay_of: Callable[[Scenario], str] = str,
+    on_violation: Callable[[Violation], None] = lambda _: None,
+) -> Report:
+    """Play scenarios, one after the other.
+
+    Args:
+        stories: The workflows, by name.
+        scenarios: What happens.
+        new_backend: Makes the place for runs and messages.
+        replay_of: Tells how to run a scenario again.
+        on_violation: Is told what is wrong at once.
+    """
+    report, clock = Report(), SystemClock()
+    began = clock.now()
+    for scenario in scenarios:
+        before = len(report.violations)
+        played = play(stories[scenario.graph], scenario, new_backend)
+        report.add(played, replay_of(scenario))
+        for violation in report.violations[before:]:
+            on_violation(violation)
+    report.seconds = clock.now() - began
+    return report

@@ -1,0 +1,91 @@
+"""Every execution of a node's body, as it is seen from around it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from flowcraft.engine.middleware import Middleware, Proceed
+from flowcraft.testing.simulate.chance import Chance
+from flowcraft.testing.simulate.faults import Life, process_of_running_code
+
+MOST_TURNS = 3
+SHORTLY_SECONDS = 30.0
+"""As long as a worker goes on trying a request that fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A body that began.
+
+    Attributes:
+        key: The idempotency key: the same for every attempt.
+        node_id: The node.
+        attempt: The attempt.
+        life: The process; ``None`` where it is the one that runs all of it in process.
+        at: When it began, in seconds since the epoch.
+    """
+
+    key: str
+    node_id: str
+    attempt: int
+    life: Life | None
+    at: float
+
+    @property
+    def was_harmed(self) -> bool:
+        """Whether anything happened to its process since shortly before it began.
+
+        A worker that was stopped after its claim begins with what is somebody else's by then.
+        """
+        since = self.at - SHORTLY_SECONDS
+        return self.life is not None and any(until >= since for until in self.life.harmed_until)
+
+
+class Census(Middleware):
+    """Notes every body that begins, and lets it take a while.
+
+    Args:
+        chance: Decides how long bodies take.
+        now: Tells the time.
+        longest_seconds: How long a body takes at most, beside what it does; 0 for some turns of
+            the event loop.
+        hurried: Nodes that are never made to take long, since they have a timeout.
+
+    Attributes:
+        executions: The bodies that began.
+    """
+
+    def __init__(
+        self,
+        chance: Chance,
+        now: Callable[[], float],
+        *,
+        longest_seconds: float = 0.0,
+        hurried: Collection[str] = (),
+    ) -> None:
+        self._chance = chance
+        self._now = now
+        self._longest_seconds = longest_seconds
+        self._hurried = hurried
+        self.executions: list[Execution] = []
+
+    async def around(self, ctx: Any, proceed: Proceed) -> Any:
+        """Note the body, and run it."""
+        life = process_of_running_code()
+        self.executions.append(
+            Execution(ctx.idempotency_key, ctx.node_id, ctx.attempt, life, self._now())
+        )
+        for _ in range(self._chance.below(MOST_TURNS + 1)):
+            await asyncio.sleep(0)
+        name = ctx.node_id.partition("[")[0]
+        if self._longest_seconds and name not in self._hurried and self._chance.happens(0.5):
+            await asyncio.sleep(self._chance.between(0.0, self._longest_seconds))
+        return await proceed()
+
+    def counts(self) -> Counter[str]:
+        """How often each body began, by idempotency key."""
+        return Counter(each.key for each in self.executions)

@@ -1,0 +1,167 @@
+"""What must hold of every run, whatever went wrong meanwhile.
+
+The numbers are those of the design: I1 every run ends, I2 one outcome for each attempt, I3 nothing
+starts that should not, I5 a final status stays and reaches everybody, I6 messages are there as long
+as something depends on them, and not longer, I7 bodies run once, and once more for each crash, I8
+the results are those of the run in process, I9 nothing is too large. I4, one holder at a time, is
+what I2 and I8 would not hold without. I10, that workers of different versions do each other no
+harm, is all of these in runs with a stranger among the workers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowcraft.core.plan import Key
+from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.engine.facts import read_fact
+from flowcraft.engine.stored import StoredRun
+from flowcraft.ports.runs import Head
+from flowcraft.testing.simulate.story import summary_of
+from flowcraft.testing.simulate.world import ALL_RUNS, Ending, World
+
+OUTCOMES: Final = frozenset(
+    {f"{what}{how}" for what in ("Node", "Item") for how in ("Succeeded", "Failed", "Lost")}
+    | {"UndoSettled", "UndoLost", "ChildSettled"}
+)
+
+MESSAGES_PER_BODY: Final = 4
+MESSAGES_AT_LEAST: Final = 20
+"""A bound of the messages at one time: so many for each body of the run, and for each fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that must not be.
+
+    Attributes:
+        invariant: Which one does not hold, such as ``I2``.
+        text: What is so instead.
+    """
+
+    invariant: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.text}"
+
+
+async def problems_of(world: World, ending: Ending) -> list[Problem]:
+    """What does not hold of a run."""
+    heads = await world.ports.runs.find(ALL_RUNS)
+    found = [Problem(*each) for each in world.backend.watch.problems]
+    found += _endings(world, ending, heads)
+    for head in heads:
+        found += await _facts(world, head)
+        found += await _row(world, head)
+    if ending.is_over:
+        found += _result(world, await world.client.get_run(world.run_id))
+    found += _bodies(world)
+    found += _messages(world)
+    found += [Problem("I5", f"of a run that is over, {each}") for each in ending.revived]
+    found += [Problem("error", each) for each in world.loop.problems]
+    return found
+
+
+def _endings(world: World, ending: Ending, heads: Any) -> Iterator[Problem]:
+    rows = {head.run_id: str(head.row.status) for head in heads}
+    if not ending.is_over:
+        waiting = world.backend.waiting()
+        text = f"it does not end: {rows}, {waiting} messages, {world.unfinished} people at work"
+        yield Problem("I1", text)
+        return
+    if ending.helps and not ending.excused:
+        yield Problem("I6", "it stood still until somebody looked for stuck runs")
+    for run_id, status in rows.items():
+        if status not in FINAL_STATUSES:
+            yield Problem("I5", f"run '{run_id}' is {status} although all is over")
+
+
+async def _facts(world: World, head: Head) -> list[Problem]:
+    """One outcome for each attempt."""
+    record = await world.ports.runs.read(head.run_id)
+    assert record is not None
+    serializer = world.options.serializer
+    counted: Counter[str] = Counter()
+    succeeded: Counter[str] = Counter()
+    for fact in record.facts:
+        # A name and an opening bracket: most facts are none of an attempt.
+        event = read_fact(fact.data, serializer).event
+        name = type(event).__name__
+        if name in OUTCOMES:
+            counted[_attempt_of(name, event)] += 1
+            if name in ("NodeSucceeded", "ItemSucceeded"):
+                succeeded[f"{event.key} {getattr(event, 'item', '')}"] += 1  # type: ignore[union-attr]
+    twice = [name for name, count in counted.items() if count > 1]
+    twice += [f"{name} (success)" for name, count in succeeded.items() if count > 1]
+    return [Problem("I2", f"run '{head.run_id}' has two outcomes of {name}") for name in twice]
+
+
+def _attempt_of(name: str, event: Any) -> str:
+    key: Key = event.target if name.startswith("Undo") else event.key
+    return f"{name[:4]} {key} {getattr(event, 'item', '')} attempt {event.attempt}"
+
+
+async def _row(world: World, head: Head) -> list[Problem]:
+    """The row says what the facts say."""
+    if head.is_part:
+        return []
+    run = await world.client.get_run(head.run_id)
+    if str(run.status) == head.row.status:
+        return []
+    text = f"the row of run '{head.run_id}' says {head.row.status}, its facts say {run.status}"
+    return [Problem("I5", text)]
+
+
+def _result(world: World, run: StoredRun) -> Iterator[Problem]:
+    story = world.told.story
+    if not story.is_settled and str(run.status) not in story.statuses:
+        yield Problem("I8", f"it is {run.status}, and may be {', '.join(story.statuses)}")
+    expected, found = story.truth.summary, summary_of(run, story)
+    for name, value in expected.items():
+        if found[name] != value:
+            yield Problem("I8", f"{name}: {_short(found[name])} and not {_short(value)}")
+    if story.check is not None:
+        try:
+            story.check(run)
+        except AssertionError as error:
+            yield Problem("check", str(error) or "the check of the story does not hold")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=repr, sort_keys=True)
+    return text if len(text) < 600 else f"{text[:600]}…"
+
+
+def _bodies(world: World) -> Iterator[Problem]:
+    """Bodies run as often as in process, and once more for each that was disturbed."""
+    story, executions = world.told.story, world.census.executions
+    truth = story.truth.bodies
+    if story.is_settled:
+        for key in sorted({each.key for each in executions} - set(truth)):
+            yield Problem("I3", f"the body of {key} ran, which never should")
+    in_peace = Counter(each.key for each in executions if not each.was_harmed)
+    for key, count in in_peace.items():
+        allowed = truth.get(key, 1)
+        if count > allowed:
+            text = f"the body of {key} ran {count} times without a crash, and not {allowed}"
+            yield Problem("I7", text)
+    attempts = Counter((each.key, each.attempt) for each in executions if not each.was_harmed)
+    for (key, attempt), count in attempts.items():
+        if count > 1:
+            yield Problem("I4", f"attempt {attempt} of {key} was carried out {count} times")
+
+
+def _messages(world: World) -> Iterator[Problem]:
+    scenario, watch = world.scenario, world.backend.watch
+    bodies = world.told.story.truth.bodies.total()
+    live = bodies + len(scenario.faults) + len(world.lives)
+    most = (MESSAGES_PER_BODY * live + MESSAGES_AT_LEAST) * (2 if scenario.doubles else 1)
+    if watch.most > most:
+        yield Problem(
+            "I6", f"there were {watch.most} messages at a time, and at most {most} may be"
+        )

@@ -1,0 +1,65 @@
+"""Workflows and backends by the names that the command has for them."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
+from flowcraft.testing.simulate.scenario import Scenario
+from flowcraft.testing.simulate.story import Story
+from flowcraft.testing.simulate.users import story_of
+from flowcraft.testing.simulate.zoo import STORIES
+
+COMMAND = "python -m flowcraft.testing.simulate"
+BACKENDS: dict[str, NewBackend] = {"memory": MemoryBackend}
+
+
+def backend_named(name: str) -> NewBackend:
+    """What makes the place for runs and messages.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"There is no backend {name!r}. There are: {', '.join(BACKENDS)}.")
+    return BACKENDS[name]
+
+
+def stories_named(flows: Sequence[str]) -> dict[str, Story]:
+    """The workflows of the zoo, or those of one's own where there are some, by their names.
+
+    Raises:
+        ValueError: There is no such flow.
+    """
+    if not flows:
+        return STORIES
+    stories = [_own(text) for text in flows]
+    return {story.name: story for story in stories}
+
+
+@cache
+def _own(text: str) -> Story:
+    module, colon, name = text.partition(":")
+    if not colon:
+        raise ValueError(f"{text!r} is no flow: write module:name.")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{text!r} is not there: {error}") from error
+    return found if isinstance(found, Story) else story_of(found)
+
+
+def replay_with(flows: Sequence[str], backend: str) -> Callable[[Scenario], str]:
+    """Tells the command that runs a scenario again."""
+    more = [option for flow in flows for option in ("--flow", flow)]
+    if backend != "memory":
+        more += ["--backend", backend]
+
+    def replay(scenario: Scenario) -> str:
+        return f"{COMMAND} {shlex.join([*more, *scenario.options()])}"
+
+    return replay

@@ -1,0 +1,135 @@
+"""One simulated run, from a story and a scenario to what is wrong with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from flowcraft.errors import StorageError
+from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
+from flowcraft.testing.simulate.faults import Died, Seen
+from flowcraft.testing.simulate.invariants import Problem, problems_of
+from flowcraft.testing.simulate.loop import SimulationError
+from flowcraft.testing.simulate.scenario import Scenario
+from flowcraft.testing.simulate.story import Story, Told
+from flowcraft.testing.simulate.world import World
+
+LOGGER = logging.getLogger("flowcraft")
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a scenario.
+
+    Attributes:
+        scenario: The scenario.
+        problems: What must not be.
+        requests: The last requests, oldest first.
+        made: How many requests each process made, by its name.
+        executions: How often each body ran, by idempotency key.
+        repeated: Nodes whose bodies ran more often than in process, with how often they did.
+        log: What was logged, where that was asked for.
+    """
+
+    scenario: Scenario
+    problems: Sequence[Problem]
+    requests: Sequence[Seen]
+    made: Mapping[str, int]
+    executions: Counter[str]
+    repeated: Mapping[str, int]
+    log: Sequence[str] = field(default=())
+
+
+def play(
+    story: Story,
+    scenario: Scenario,
+    new_backend: NewBackend = MemoryBackend,
+    *,
+    with_log: bool = False,
+) -> Played:
+    """Simulate one run.
+
+    Args:
+        story: What is run.
+        scenario: What happens meanwhile.
+        new_backend: Makes the place for runs and messages.
+        with_log: Whether to keep what is logged.
+
+    Returns:
+        What came of it. The same arguments always come to the same.
+    """
+    truth = story.truth
+    world = World(Told(story, story.build()), scenario, new_backend)
+    with _logs(world, with_log) as log:
+        try:
+            problems = world.loop.run(_problems(world))
+        except SimulationError as error:
+            problems = [Problem("I1", str(error))]
+        problems += [Problem("error", text) for text in log.errors]
+        played = Played(
+            scenario,
+            problems,
+            tuple(world.requests),
+            {life.name: life.requests for life in world.lives},
+            counts := world.census.counts(),
+            _repeated(world, counts, truth.bodies),
+            tuple(log.lines),
+        )
+        world.bury()
+    return played
+
+
+async def _problems(world: World) -> list[Problem]:
+    return await problems_of(world, await world.live())
+
+
+def _repeated(world: World, counts: Counter[str], truth: Counter[str]) -> dict[str, int]:
+    nodes = {each.key: each.node_id for each in world.census.executions}
+    repeated: dict[str, int] = {}
+    for key, count in counts.items():
+        if count > max(1, truth[key]):
+            name = nodes[key].partition("[")[0]
+            repeated[name] = max(repeated.get(name, 0), count)
+    return repeated
+
+
+class _Log(logging.Handler):
+    """Keeps what is logged, and finds errors in it that nobody let happen."""
+
+    def __init__(self, world: World, keep: bool) -> None:
+        super().__init__(logging.DEBUG if keep else logging.ERROR)
+        self._world = world
+        self._keep = keep
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of a record."""
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if error is not None and not isinstance(error, _EXPECTED):
+            text = f"{record.getMessage()}: {type(error).__name__}: {error}"
+            trace = logging.Formatter().formatException(record.exc_info)  # type: ignore[arg-type]
+            self.errors.append(f"{text}\n{trace}")
+        if self._keep:
+            self.lines.append(f"{self._world.loop.time():.3f} {record.getMessage()}")
+
+
+_EXPECTED = (StorageError, Died, asyncio.CancelledError)
+
+
+@contextmanager
+def _logs(world: World, keep: bool) -> Iterator[_Log]:
+    """Take over what is logged."""
+    log = _Log(world, keep)
+    before = LOGGER.handlers[:], LOGGER.propagate, LOGGER.level
+    LOGGER.handlers[:], LOGGER.propagate = [log], False
+    LOGGER.setLevel(log.level)
+    try:
+        yield log
+    finally:
+        LOGGER.handlers[:], LOGGER.propagate = before[0], before[1]
+        LOGGER.setLevel(before[2])

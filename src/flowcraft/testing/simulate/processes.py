@@ -1,0 +1,168 @@
+"""Simulated processes: workers, and people with a client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from flowcraft.engine.client import FlowClient
+from flowcraft.engine.heartbeat import Heartbeat
+from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.watch import WATCH
+from flowcraft.engine.worker import Worker
+from flowcraft.errors import RunNotFound, StorageError
+from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
+from flowcraft.testing.simulate.faults import Life
+from flowcraft.testing.simulate.threads import DirectCalls
+
+if TYPE_CHECKING:
+    from flowcraft.testing.simulate.world import World
+
+T = TypeVar("T")
+
+logger = logging.getLogger("flowcraft.simulation")
+
+LEASE_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 20.0
+"""How long a look for messages waits: as long as SQS allows."""
+
+STALLED_SECONDS: Final = 120.0
+RECONCILE_SECONDS: Final = 60.0
+TRIES: Final = 50
+PAUSE_SECONDS: Final = 1.0
+
+
+class WorkerProcess:
+    """A worker as a process has it.
+
+    Args:
+        world: Where it is.
+        life: What happens to it.
+        options: What it can run.
+
+    Attributes:
+        life: What happens to it.
+    """
+
+    def __init__(self, world: World, life: Life, options: RuntimeOptions) -> None:
+        self.life = life
+        self._world = world
+        scenario = world.scenario
+        self._clock = SimulationClock(world.loop, world.skew(life.name))
+        self._open_ports = world.backend.open_for(life)
+        self.worker = Worker(
+            self._open_ports,
+            options,
+            clock=self._clock,
+            identifiers=CountedIdentifiers(life.name),
+            concurrency=scenario.concurrency,
+            lease_seconds=LEASE_SECONDS,
+            poll_seconds=POLL_SECONDS,
+            reconcile_every_seconds=RECONCILE_SECONDS if world.reconciles else None,
+            stalled_threshold_seconds=STALLED_SECONDS,
+            heartbeat=False,
+        )
+        life.on_stop = self.stop
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._world.loop.create_task(self._main(), context=self.life.context)
+
+    def stop(self) -> None:
+        """Ask it to end, as a deployment does."""
+        self._world.loop.create_task(self._end(), context=self.life.context)
+
+    def bury(self) -> None:
+        """Forget it."""
+        WATCH.remove(self.worker)
+
+    async def _main(self) -> None:
+        worker = self.worker
+        try:
+            await worker.start()
+        except StorageError:
+            # A process that cannot start ends; whatever runs it starts another one.
+            logger.exception("%s could not start", self.life.name)
+            self.life.die()
+            return
+        # There are no threads here, neither for plain nodes nor for the heartbeat.
+        worker.station.threads = DirectCalls()
+        heartbeat = Heartbeat(self._open_ports, worker, worker.lease_seconds)
+        async with self._open_ports() as ports:
+            interval = min(worker.lease_seconds, ports.queue.visibility_seconds) / 3
+            while True:
+                await asyncio.sleep(interval)
+                try:
+                    await heartbeat.beat(ports)
+                except Exception:
+                    logger.exception("Leases could not be prolonged; trying again")
+
+    async def _end(self) -> None:
+        worker = self.worker
+        if worker._station is None or worker.draining:
+            return
+        await worker.stop()
+        self.life.die()
+
+
+class Person:
+    """Somebody with a client, who tries again what fails.
+
+    Attributes:
+        client: Starts and steers runs.
+        world: Where the person is.
+        life: What happens to the process of the client.
+        chance: Decides when the person does something.
+    """
+
+    def __init__(self, world: World, life: Life) -> None:
+        self.world = world
+        self.life = life
+        self.chance = world.chance.fork("person", life.name)
+        self.client = FlowClient(
+            world.backend.open_for(life),
+            world.options,
+            clock=SimulationClock(world.loop, world.skew(life.name)),
+            identifiers=CountedIdentifiers(life.name),
+            shard_items=world.told.story.shard_items,
+        )
+
+    async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Do something until it succeeds."""
+        for _ in range(TRIES):
+            try:
+                return await call()
+            except StorageError:
+                await asyncio.sleep(PAUSE_SECONDS)
+        return await call()
+
+    async def status(self) -> str | None:
+        """The status of the run; ``None`` before there is one."""
+        try:
+            return str((await self.insist(lambda: self.client.get_run(self.world.run_id))).status)
+        except RunNotFound:
+            return None
+
+    async def linger(self, turns: int) -> None:
+        """Let some turns of the event loop pass, so that something has happened meanwhile."""
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    async def rest(self, seconds: float) -> None:
+        """Let time pass."""
+        await asyncio.sleep(seconds)
+
+    async def until(self, is_so: Callable[[Any], bool], *, every_seconds: float = 3.0) -> bool:
+        """Look at the run until something is so; false if it is over before."""
+        while True:
+            try:
+                run = await self.insist(lambda: self.client.get_run(self.world.run_id))
+            except RunNotFound:
+                run = None
+            if run is not None and is_so(run):
+                return True
+            if run is not None and run.status.is_final:
+                return False
+            await asyncio.sleep(every_seconds)

@@ -1,0 +1,178 @@
+"""What is simulated: a workflow, what people do meanwhile, and what has to come of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.context import CATCH_ERROR
+from flowcraft.core.state import RunStatus
+from flowcraft.engine.bus import EventBus
+from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.results import RunResult
+from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.testing.simulate.census import Census
+from flowcraft.testing.simulate.chance import Chance
+from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
+from flowcraft.testing.simulate.loop import SimulationLoop
+from flowcraft.testing.simulate.threads import DirectCalls
+
+RUN_ID = "run"
+ROUNDS_OF_ANSWERS = 100
+
+Role = Callable[[Any], Awaitable[None]]
+"""What somebody does while the run goes on; is given a :class:`Person`."""
+
+Check = Callable[[RunResult], None]
+"""Looks at a run that is over; raises an ``AssertionError`` if something is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """A workflow to be simulated.
+
+    Attributes:
+        name: Its name.
+        build: Gives the flow, and the runtime that knows its nodes: anew for every run, where
+            nodes keep something outside.
+        context: The initial context.
+        people: What people do meanwhile.
+        answers: What waiting nodes are answered, by their id; ``None`` for those that time out.
+        is_settled: Whether what comes of it depends on nobody's being faster than somebody else.
+        statuses: How it may end where that depends.
+        shard_items: Batches of more items than this are cut into shards.
+        check: Looks at each run at its end.
+    """
+
+    name: str
+    build: Callable[[], tuple[FlowRuntime, Runnable]]
+    context: Mapping[str, Any] = field(default_factory=dict)
+    people: tuple[Role, ...] = ()
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    is_settled: bool = True
+    statuses: tuple[str, ...] = ("completed",)
+    shard_items: int = 500
+    check: Check | None = None
+
+    @cached_property
+    def truth(self) -> Truth:
+        """What comes of it in process, without anything going wrong."""
+        return Told(self, self.build()).in_process()
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What has to come of a story.
+
+    Attributes:
+        summary: Status, outputs, errors and so on; what is not settled is not in it.
+        bodies: How often each body runs, by idempotency key.
+        seconds: How long it takes, in virtual time.
+    """
+
+    summary: Mapping[str, Any]
+    bodies: Counter[str]
+    seconds: float
+
+
+class Told:
+    """A story that is about to be run, once.
+
+    Attributes:
+        story: The story.
+        runtime: Knows nodes and blueprints.
+        blueprint: The workflow.
+    """
+
+    def __init__(self, story: Story, built: tuple[FlowRuntime, Runnable]) -> None:
+        self.story = story
+        self.runtime, flow = built
+        if isinstance(flow, WorkflowBlueprint | Mapping | str):
+            self.blueprint = self.runtime._resolve(flow)[0]
+        else:
+            self.blueprint = self.runtime.add_flow(flow)
+
+    @property
+    def hurried(self) -> frozenset[str]:
+        """Names of what has a timeout."""
+        blueprints = (self.blueprint, *self.runtime.blueprints.values())
+        nodes = [node for each in blueprints for node in each.nodes]
+        return frozenset(node.id for node in nodes if node.config.timeout_ms is not None)
+
+    def options(self, census: Census) -> RuntimeOptions:
+        """The options of a worker whose bodies are counted."""
+        options = self.runtime.options
+        return replace(options, middleware=(census, *options.middleware), bus=EventBus())
+
+    def in_process(self) -> Truth:
+        """What comes of it in process."""
+        loop = SimulationLoop(Chance("truth", self.story.name))
+        census = Census(Chance("truth"), loop.time)
+        options = self.options(census)
+        runtime = FlowRuntime(
+            blueprints=options.blueprints,
+            registry=options.registry,
+            dependencies=options.dependencies,
+            serializer=options.serializer,
+            middleware=options.middleware,
+            evaluator=options.evaluator,
+            concurrency=options.concurrency,
+            strict=options.strict,
+            max_executions=options.max_executions,
+            clock=SimulationClock(loop),
+            identifiers=CountedIdentifiers("truth"),
+        )
+        runtime.threads = DirectCalls()
+        began = loop.time()
+        try:
+            result = loop.run(self._answered(runtime))
+            seconds = loop.time() - began
+            if self.story.check is not None and self.story.is_settled:
+                self.story.check(result)
+            return Truth(summary_of(result, self.story), census.counts(), seconds)
+        finally:
+            loop.bury([])
+            loop.close()
+
+    async def _answered(self, runtime: FlowRuntime) -> RunResult:
+        story = self.story
+        # What is answered does not wait for its time to be up.
+        timers: Literal["wait", "return"] = "return" if story.answers else "wait"
+        result = await runtime.run(
+            self.blueprint, dict(story.context), run_id=RUN_ID, timers=timers
+        )
+        for _ in range(ROUNDS_OF_ANSWERS):
+            wait = next((w for w in result.awaiting if w.node_id in story.answers), None)
+            if result.status is not RunStatus.AWAITING or wait is None:
+                break
+            result = await runtime.resume(
+                self.blueprint,
+                result,
+                node_id=wait.path,
+                output=story.answers[wait.node_id],
+                timers=timers,
+            )
+        return result
+
+
+def summary_of(run: RunResult, story: Story) -> dict[str, Any]:
+    """What has to come of a run, whatever happens to its processes."""
+    if not story.is_settled:
+        return {}
+    return {
+        "status": str(run.status),
+        "outputs": dict(run.outputs),
+        "context": {
+            key: value
+            for key, value in run.context.items()
+            # The number of attempts is in it, and grows with each worker that is lost.
+            if key not in run.outputs and key != CATCH_ERROR
+        },
+        "states": run.states,
+        "errors": sorted((str(each.node_id), each.type) for each in run.errors),
+        "compensations": sorted(node for node, _ in run.compensations),
+    }

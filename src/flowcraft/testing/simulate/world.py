@@ -1,0 +1,261 @@
+"""A simulated run: processes, people, a backend, and the time until all of it is over."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.engine.client import FlowClient
+from flowcraft.engine.runtime import FlowRuntime
+from flowcraft.ports.queue import Outgoing
+from flowcraft.ports.runs import NO_FACTS, Query
+from flowcraft.ports.together import Ports
+from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
+from flowcraft.testing.simulate.census import Census
+from flowcraft.testing.simulate.chance import Chance
+from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
+from flowcraft.testing.simulate.faults import STRETCHES, Life, Seen
+from flowcraft.testing.simulate.loop import SimulationLoop, world_context
+from flowcraft.testing.simulate.processes import LEASE_SECONDS, Person, WorkerProcess
+from flowcraft.testing.simulate.scenario import Scenario
+from flowcraft.testing.simulate.story import RUN_ID, Role, Told
+
+PATIENCE_SECONDS: Final = 1800.0
+"""How much longer than without faults a run may take before somebody looks for stuck runs."""
+
+ALL_RUNS: Final = Query(limit=1000, parts=True)
+HELPS: Final = 3
+KEPT_REQUESTS: Final = 60
+STALE_MESSAGES: Final = 6
+RETURNS_SECONDS: Final = 4.0
+LONGEST_BODY_SECONDS: Final = 1.2 * LEASE_SECONDS
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is to be looked at when a run is over.
+
+    Attributes:
+        is_over: Whether it is.
+        helps: How often somebody had to look for stuck runs.
+        excused: Whether it was to be expected that nothing goes on without that.
+        revived: What happened when old messages came once more.
+    """
+
+    is_over: bool
+    helps: int
+    excused: bool
+    revived: tuple[str, ...]
+
+
+class World:
+    """One scenario of one story, from its beginning to its end.
+
+    Args:
+        told: The story.
+        scenario: What happens.
+        new_backend: Makes the place for runs and messages.
+
+    Attributes:
+        loop: The event loop.
+        backend: Where runs and messages are.
+        census: The bodies that ran.
+        requests: The last requests that were made.
+        lives: All processes there were.
+        ports: Queue and stores, without faults.
+    """
+
+    def __init__(
+        self, told: Told, scenario: Scenario, new_backend: NewBackend = MemoryBackend
+    ) -> None:
+        self.told = told
+        self.scenario = scenario
+        self.run_id = RUN_ID
+        self.chance = Chance("world", scenario.graph, scenario.seed)
+        self.loop = SimulationLoop(self.chance.fork("order"))
+        self.backend = new_backend(
+            self.loop,
+            self.chance.fork("backend"),
+            visibility_seconds=LEASE_SECONDS,
+            doubles=scenario.doubles,
+        )
+        self.census = Census(
+            self.chance.fork("bodies"),
+            self.loop.time,
+            longest_seconds=LONGEST_BODY_SECONDS if scenario.slow else 0.0,
+            hurried=told.hurried,
+        )
+        self.options = told.options(self.census)
+        self.requests: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
+        self.lives: list[Life] = []
+        self.workers: list[WorkerProcess] = []
+        self.reconciles = scenario.reconciler
+        self._waiting_for = 0
+        self._people = 0
+        self._excused = self._abandoned = False
+        self.ports: Ports
+        self.client: FlowClient
+
+    # -- processes --------------------------------------------------------------------------
+
+    def skew(self, name: str) -> float:
+        """How far the clock of a process is ahead, in seconds."""
+        most = self.scenario.skew_seconds
+        return self.chance.fork("skew", name).between(-most, most) if most else 0.0
+
+    def _life(self, name: str) -> Life:
+        life = Life(
+            name,
+            self.loop,
+            self.chance.fork("life", name),
+            self.scenario.faults,
+            noise=self.scenario.noise,
+            see=self.requests.append,
+        )
+        self.lives.append(life)
+        return life
+
+    def start_worker(self) -> None:
+        """Start a worker; when it dies, another one is started."""
+        life = self._life(f"worker-{len(self.workers) + 1}")
+        worker = WorkerProcess(self, life, self.options)
+        self.workers.append(worker)
+        life.on_death = lambda: self._later(life.name, self.start_worker)
+        worker.start()
+
+    def start_stranger(self) -> None:
+        """Start a worker that knows nothing of what is to be run."""
+        options = FlowRuntime(identifiers=CountedIdentifiers("stranger")).options
+        worker = WorkerProcess(self, self._life("stranger-1"), options)
+        self.workers.append(worker)
+        worker.start()
+
+    def employ(self, role: Role, *, returns: bool = True) -> None:
+        """Have somebody do something; who dies of it is followed by another one, or is not."""
+        self._waiting_for += 1
+        self._follow(role, returns)
+
+    def _follow(self, role: Role, returns: bool) -> None:
+        self._people += 1
+        life = self._life(f"client-{self._people}")
+        person = Person(self, life)
+
+        async def act() -> None:
+            await role(person)
+            self._waiting_for -= 1
+
+        def died() -> None:
+            if returns:
+                self._later(life.name, lambda: self._follow(role, returns))
+            else:
+                self._waiting_for -= 1
+                self._abandoned = True
+
+        life.on_death = died
+        self.loop.create_task(act(), context=life.context)
+
+    def _later(self, name: str, callback: Callable[[], None]) -> None:
+        delay = self.chance.fork("return", name).between(0.0, RETURNS_SECONDS)
+        self.loop.call_later(delay, callback, context=world_context())
+
+    @property
+    def unfinished(self) -> int:
+        """How many people have not done yet what they are to do."""
+        return self._waiting_for
+
+    # -- the run ----------------------------------------------------------------------------
+
+    async def live(self) -> Ending:
+        """Let everything happen until it is over."""
+        self.client = FlowClient(
+            self.backend.open_quietly(),
+            self.options,
+            clock=SimulationClock(self.loop),
+            identifiers=CountedIdentifiers("world"),
+            shard_items=self.told.story.shard_items,
+        )
+        async with self.backend.open_quietly()() as self.ports:
+            return await self._live()
+
+    async def _live(self) -> Ending:
+        for _ in range(self.scenario.workers):
+            self.start_worker()
+        if self.scenario.stranger:
+            self.start_stranger()
+        self.employ(_start, returns=self.chance.fork("start").happens(0.5))
+        for role in self.told.story.people:
+            self.employ(role)
+        is_over, helps = await self._rest()
+        revived = await self._deliver_again() if is_over and self.scenario.stale else ()
+        return Ending(is_over, helps, self._excused, revived)
+
+    async def _rest(self) -> tuple[bool, int]:
+        """Wait until the run is over and nothing is left to do; gives whether it came to that."""
+        stretches = sum(each.seconds for each in self.scenario.faults if each.kind in STRETCHES)
+        patience = PATIENCE_SECONDS + self.told.story.truth.seconds + 10 * stretches
+        deadline, helps = self.loop.time() + patience, 0
+        while not await self._is_over():
+            await self.loop.quiet()
+            if self.loop.time() <= deadline:
+                continue
+            if helps == HELPS:
+                return False, helps
+            helps += 1
+            deadline = self.loop.time() + patience
+            await self.client.reconcile()
+        return True, helps
+
+    async def _is_over(self) -> bool:
+        if self._abandoned:
+            # Who was to start it died: it goes on if it was accepted, or is not there.
+            self._abandoned = False
+            self._excused = await self.ports.runs.read(self.run_id, NO_FACTS) is not None
+            if not self._excused:
+                self.employ(_start)
+        if self._waiting_for or self.backend.waiting():
+            return False
+        record = await self.ports.runs.read(self.run_id, NO_FACTS)
+        return record is not None and record.head.row.status in FINAL_STATUSES
+
+    async def _deliver_again(self) -> tuple[str, ...]:
+        """Deliver old messages once more; gives what was done because of them."""
+        bodies = list(self.backend.watch.bodies)
+        chosen = [self.chance.pick(bodies) for _ in range(STALE_MESSAGES)]
+        before, executed = await self._facts(), len(self.census.executions)
+        await self.ports.queue.send([Outgoing(body) for body in chosen])
+        deadline = self.loop.time() + PATIENCE_SECONDS
+        while self.backend.waiting() and self.loop.time() < deadline:
+            await self.loop.quiet()
+        later = [each for each in self.census.executions[executed:] if not each.was_harmed]
+        problems = [f"{each.key} ran" for each in later]
+        after = await self._facts()
+        grown = [name for name in after if after[name] != before.get(name)]
+        problems += [f"run '{name}' has more facts" for name in grown]
+        return tuple(problems)
+
+    async def _facts(self) -> dict[str, int]:
+        heads = await self.ports.runs.find(ALL_RUNS)
+        return {head.run_id: head.facts for head in heads}
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def bury(self) -> None:
+        """Free everything."""
+        for life in self.lives:
+            life.is_over = True
+        self.loop.bury(self.lives)
+        self.loop.close()
+        for worker in self.workers:
+            worker.bury()
+
+
+async def _start(person: Person) -> None:
+    """Start the run."""
+    world = person.world
+    context: dict[str, Any] = dict(world.told.story.context)
+    await person.insist(
+        lambda: person.client.start_run(world.told.blueprint, context, run_id=world.run_id)
+    )

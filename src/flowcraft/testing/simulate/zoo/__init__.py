@@ -1,0 +1,10 @@
+"""Workflows to be simulated: one of each kind, and some that are hard."""
+
+from __future__ import annotations
+
+from flowcraft.testing.simulate.story import Story
+from flowcraft.testing.simulate.zoo import failures, people, shapes, times
+
+STORIES: dict[str, Story] = {
+    story.name: story for module in (shapes, times, failures, people) for story in module.STORIES
+}

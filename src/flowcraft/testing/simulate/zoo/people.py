@@ -1,0 +1,92 @@
+"""People who cancel, pause and go on, at any moment."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from flowcraft.core.builder import FlowBuilder, create_flow
+from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.testing.simulate.processes import Person
+from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
+from flowcraft.testing.simulate.zoo.shapes import batch, lattice, subflow
+
+TURNS = 400
+"""About as many turns as a run takes, with all that is around it."""
+
+
+def undoable() -> FlowBuilder:
+    """A diamond, part of which can be undone, and a pause."""
+    flow = create_flow("undoable").node("a", node(1), compensate="undo_a")
+    flow.node("b", node(2), compensate="undo_b").node("c", node(3)).sleep("s", "30s")
+    flow.node("d", node(passed_on)).node("undo_a", node("ua")).node("undo_b", node("ub"))
+    return flow.edge("a", "b").edge("a", "c").edge("c", "s").edge("b", "d").edge("s", "d")
+
+
+async def cancel(person: Person) -> None:
+    """Cancel the run at any moment."""
+    await person.linger(person.chance.below(TURNS))
+    with suppress(InvalidRunState, RunNotFound):
+        await person.insist(lambda: person.client.cancel_run(person.world.run_id))
+
+
+async def pause_and_go_on(person: Person) -> None:
+    """Pause the run at any moment, and let it go on."""
+    run_id = person.world.run_id
+    await person.linger(person.chance.below(TURNS))
+    with suppress(InvalidRunState, RunNotFound):
+        await person.insist(lambda: person.client.pause_run(run_id))
+    await person.linger(person.chance.below(TURNS))
+    if person.chance.happens(0.5):
+        await person.rest(person.chance.between(0.0, 60.0))
+    # Whoever paused it may have died: then it is still for somebody to let it go on.
+    while await person.until(lambda run: str(run.status) == "paused"):
+        with suppress(InvalidRunState):
+            await person.insist(lambda: person.client.continue_run(run_id))
+        await person.rest(2.0)
+
+
+async def pause_once(person: Person) -> None:
+    """Pause the run at any moment, and let it go on once: what comes late must not pause it."""
+    run_id = person.world.run_id
+    await person.linger(person.chance.below(TURNS))
+    with suppress(InvalidRunState, RunNotFound):
+        await person.insist(lambda: person.client.pause_run(run_id))
+    if await person.until(lambda run: str(run.status) != "running", every_seconds=0.5):
+        with suppress(InvalidRunState):
+            await person.insist(lambda: person.client.continue_run(run_id))
+
+
+async def reconcile(person: Person) -> None:
+    """Have all that is outstanding sent again, at any moment."""
+    await person.linger(person.chance.below(TURNS))
+    await person.insist(lambda: person.client.reconcile(stalled_threshold_seconds=0.0, force=True))
+
+
+ENDS = ("cancelled", "completed")
+
+STORIES = (
+    story("cancel", undoable, people=(cancel,), is_settled=False, statuses=ENDS),
+    story("cancel-lattice", lattice, people=(cancel,), is_settled=False, statuses=ENDS),
+    story("cancel-below", subflow, people=(cancel,), is_settled=False, statuses=ENDS),
+    story(
+        "cancel-shards",
+        batch,
+        people=(cancel,),
+        is_settled=False,
+        statuses=ENDS,
+        shard_items=2,
+    ),
+    story("pause", undoable, people=(pause_and_go_on,)),
+    story("pause-once", undoable, people=(pause_once,)),
+    story("pause-below", subflow, people=(pause_and_go_on,)),
+    story("pause-shards", batch, people=(pause_and_go_on,), shard_items=2),
+    story(
+        "pause-cancel",
+        undoable,
+        people=(pause_and_go_on, cancel),
+        is_settled=False,
+        statuses=ENDS,
+    ),
+    story("reconcile", undoable, people=(reconcile,)),
+    story("reconcile-shards", batch, people=(reconcile,), shard_items=2),
+)
