@@ -9,8 +9,8 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
 
+from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
 from flowcraft.engine.options import RuntimeOptions
 
 

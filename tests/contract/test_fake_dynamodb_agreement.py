@@ -129,7 +129,9 @@ def repr_in_order(value: Any) -> str:
     """A text that equal values have in common."""
     if isinstance(value, dict):
         return str(sorted((name, repr_in_order(inner)) for name, inner in value.items()))
-    return str([repr_in_order(inner) for inner in value]) if isinstance(value, list) else repr(value)
+    return (
+        str([repr_in_order(inner) for inner in value]) if isinstance(value, list) else repr(value)
+    )
 
 
 async def empty_tables(transport: Transport) -> None:
@@ -257,4 +259,3 @@ def test_drawn_requests_have_the_same_outcome(emulator: Emulator, seed: int) -> 
             assert told[0] == told[1], context
 
     drive(compare())
-
