@@ -159,7 +159,7 @@ def test_a_look_counts_if_it_finds_something() -> None:
 
 
 def test_messages_are_taken_by_a_look_of_a_dead_process() -> None:
-    """A look that waits when its process dies takes a message that comes, until it is seen again."""
+    """A look that waits when its process dies takes a message, until that is seen again."""
     stage = Stage()
 
     async def role() -> None:
