@@ -102,7 +102,8 @@ def pays(with_key: bool, runs: int = 120, **options: Any) -> Report:
         return payment(accounts[-1], with_key)
 
     def check(run: Any) -> None:
-        assert accounts[-1].balance == 90, f"{accounts[-1].balance} are left"
+        if (left := accounts[-1].balance) != 90:
+            raise AssertionError(f"{left} are left")
 
     return simulate(fresh, check=check, runs=runs, is_settled=False, **options)
 
