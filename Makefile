@@ -90,3 +90,13 @@ $(STAMP): pyproject.toml constraints-dev.txt
 $(EMULATORS): constraints-emulators.txt tests/emulators/install.py | $(STAMP)
 	@$(PY) -m tests.emulators install
 	@touch $@
+
+# `make simulate RUNS=5000 SEED=7 GRAPH=diamond FAULT=lost BACKEND=aws JOBS=2`
+RUNS ?= 5000
+GRAPH ?=
+FAULT ?=
+JOBS ?= 1
+.PHONY: simulate
+simulate: $(STAMP) ## Simulate workflows while everything goes wrong (RUNS=5000 SEED=1 GRAPH= BACKEND=memory)
+	@$(PY) -m flowcraft.testing.simulate --runs $(RUNS) --seed $(SEED) --backend $(BACKEND) --jobs $(JOBS) \
+	  $(GRAPH:%=--graph %) $(FAULT:%=--fault %)

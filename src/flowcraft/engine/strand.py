@@ -585,8 +585,7 @@ class Strand:
             foreseen = self.ledger.foresee(stopped(command), self.station.clock.now())
             if foreseen.is_nothing:
                 continue
-            # Exactly: of two deliveries, the second would write it in vain and take that for all.
-            written = await self._append(foreseen, exact=True)
+            written = await self._append(foreseen, exact=True)  # another delivery may have
             if written.verdict is not Verdict.DONE:
                 return await self._resume()
             following = await self._follow(written)

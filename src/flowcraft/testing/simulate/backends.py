@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue, MemoryRuns
 from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.ports.clock import Clock
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Change, Created, Entry, Head, Row, Verdict, Written
 from flowcraft.ports.together import OpenPorts, Ports
@@ -106,6 +107,18 @@ class WatchedRuns(Watched):
         return written
 
 
+class Connection(NamedTuple):
+    """How a process reaches a backend.
+
+    Attributes:
+        open_ports: Opens queue and stores.
+        clock: The time that its engine goes by.
+    """
+
+    open_ports: OpenPorts
+    clock: Clock
+
+
 class Backend(Protocol):
     """A place for runs and messages, in virtual time.
 
@@ -115,16 +128,22 @@ class Backend(Protocol):
 
     watch: Watch
 
-    def open_for(self, life: Life) -> OpenPorts:
-        """Opens the ports of a process, whose requests fail as its life has it."""
-        ...
+    def connect(self, clock: Clock, life: Life | None = None) -> Connection:
+        """Ports for a process, whose requests fail as its life has it.
 
-    def open_quietly(self) -> OpenPorts:
-        """Opens ports for the world around, whose requests neither fail nor count."""
+        Args:
+            clock: The clock of its machine.
+            life: The process; ``None`` for the world around, whose requests neither fail nor
+                count.
+        """
         ...
 
     def waiting(self) -> int:
         """How many messages there are, in hand or not."""
+        ...
+
+    def buried(self) -> int:
+        """How many messages have come to the dead-letter queue, where there is one."""
         ...
 
 
@@ -200,19 +219,21 @@ class MemoryBackend:
             MemoryCoordination(clock),
         )
 
-    def open_for(self, life: Life) -> OpenPorts:
-        """Opens the ports of a process."""
-        names = Ports._fields
-        pairs = zip(self._ports, names, strict=True)
-        return _opens(Ports(*(FaultyPort(port, life, name) for port, name in pairs)))
-
-    def open_quietly(self) -> OpenPorts:
-        """Opens ports for the world around."""
-        return _opens(self._ports)
+    def connect(self, clock: Clock, life: Life | None = None) -> Connection:
+        """Ports for a process, or for the world around."""
+        ports = self._ports
+        if life is not None:
+            pairs = zip(ports, Ports._fields, strict=True)
+            ports = Ports(*(FaultyPort(port, life, name) for port, name in pairs))
+        return Connection(_opens(ports), clock)
 
     def waiting(self) -> int:
         """How many messages there are, in hand or not."""
         return len(self._queue._messages)
+
+    def buried(self) -> int:
+        """There is no dead-letter queue."""
+        return 0
 
 
 def _opens(ports: Ports) -> OpenPorts:

@@ -72,3 +72,7 @@ class CountedIdentifiers:
         """A fresh identifier."""
         self._count += 1
         return f"{self._name}.{self._count}"
+
+    def new_token(self) -> str:
+        """A fresh token."""
+        return self.new_run_id()

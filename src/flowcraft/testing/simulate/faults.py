@@ -226,7 +226,7 @@ class Life(Owner):
         trouble: Trouble,
         *,
         part: Effect | None = None,
-        is_look: bool = False,
+        found: Callable[[Any], bool] | None = None,
     ) -> Any:
         """Carry out a request, with what is to happen to it.
 
@@ -235,13 +235,13 @@ class Life(Owner):
             effect: Carries it out.
             trouble: What it fails with.
             part: Carries out a part of it, and answers as the service then does.
-            is_look: Whether it looks for messages: it counts if it finds some, and what it finds
-                is taken whether or not anybody still listens.
+            found: Of a look for messages, whether it found some. It counts if it did, and what it
+                finds is taken whether or not anybody still listens.
         """
         # Others may come first.
         await self._turn()
-        if is_look:
-            return await self._look(name, effect, trouble)
+        if found is not None:
+            return await self._look(name, effect, trouble, found)
         self.requests += 1
         fault = self._by_number.get(self.requests)
         if fault is None and not self._noise and not self._throttled:
@@ -271,12 +271,13 @@ class Life(Owner):
         kind = self._chance.pick(_NOISE)
         return Fault(self.name, self.requests, kind, self._chance.between(0.0, 5.0))
 
-    async def _look(self, name: str, effect: Effect, trouble: Trouble) -> Any:
-        task = self._loop.create_task(_awaited(effect), context=world_context())
-        found = await task
+    async def _look(
+        self, name: str, effect: Effect, trouble: Trouble, found: Callable[[Any], bool]
+    ) -> Any:
+        answer = await self._loop.create_task(_awaited(effect), context=world_context())
         if self.is_over:
             raise Died
-        if found:
+        if found(answer):
             self.requests += 1
             fault = self._by_number.get(self.requests)
             if fault is None:
@@ -285,7 +286,7 @@ class Life(Owner):
                 # Whatever is to happen before it finds it done: messages were taken.
                 await self._disturbed(name, _done, trouble, None, fault)
         await self._turn()
-        return found
+        return answer
 
     async def _disturbed(
         self, name: str, effect: Effect, trouble: Trouble, part: Effect | None, fault: Fault | None
@@ -407,7 +408,8 @@ class FaultyPort:
         method = getattr(self._port, name)
         if not inspect.iscoroutinefunction(method):
             return method
-        life, full_name, is_look = self._life, f"{self._name}.{name}", name == "receive"
+        life, full_name = self._life, f"{self._name}.{name}"
+        found = bool if name == "receive" else None
 
         async def call(*arguments: Any, **options: Any) -> Any:
             def effect() -> Awaitable[Any]:
@@ -420,7 +422,7 @@ class FaultyPort:
                 raise PORT_TROUBLE.failed(full_name)
 
             part = half if name in _BATCHES else None
-            return await life.request(full_name, effect, PORT_TROUBLE, part=part, is_look=is_look)
+            return await life.request(full_name, effect, PORT_TROUBLE, part=part, found=found)
 
         self.__dict__[name] = call
         return call

@@ -8,14 +8,18 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
+from flowcraft.testing.simulate.backends import NewBackend
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story
 from flowcraft.testing.simulate.users import story_of
 from flowcraft.testing.simulate.zoo import STORIES
 
 COMMAND = "python -m flowcraft.testing.simulate"
-BACKENDS: dict[str, NewBackend] = {"memory": MemoryBackend}
+BACKENDS = {
+    "memory": "flowcraft.testing.simulate.backends:MemoryBackend",
+    "aws": "flowcraft.testing.simulate.aws:AwsBackend",
+}
+"""Found when they are asked for: each brings much along."""
 
 
 def backend_named(name: str) -> NewBackend:
@@ -26,7 +30,9 @@ def backend_named(name: str) -> NewBackend:
     """
     if name not in BACKENDS:
         raise ValueError(f"There is no backend {name!r}. There are: {', '.join(BACKENDS)}.")
-    return BACKENDS[name]
+    module, _, attribute = BACKENDS[name].partition(":")
+    found: NewBackend = getattr(importlib.import_module(module), attribute)
+    return found
 
 
 def stories_named(flows: Sequence[str]) -> dict[str, Story]:

@@ -13,6 +13,7 @@ from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.watch import WATCH
 from flowcraft.engine.worker import Worker
 from flowcraft.errors import RunNotFound, StorageError
+from flowcraft.ports.together import Ports
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
 from flowcraft.testing.simulate.faults import Life
 from flowcraft.testing.simulate.threads import DirectCalls
@@ -50,12 +51,12 @@ class WorkerProcess:
         self.life = life
         self._world = world
         scenario = world.scenario
-        self._clock = SimulationClock(world.loop, world.skew(life.name))
-        self._open_ports = world.backend.open_for(life)
+        machine = SimulationClock(world.loop, world.skew(life.name))
+        self._open_ports, clock = world.backend.connect(machine, life)
         self.worker = Worker(
             self._open_ports,
             options,
-            clock=self._clock,
+            clock=clock,
             identifiers=CountedIdentifiers(life.name),
             concurrency=scenario.concurrency,
             lease_seconds=LEASE_SECONDS,
@@ -90,14 +91,23 @@ class WorkerProcess:
         # There are no threads here, neither for plain nodes nor for the heartbeat.
         worker.station.threads = DirectCalls()
         heartbeat = Heartbeat(self._open_ports, worker, worker.lease_seconds)
-        async with self._open_ports() as ports:
-            interval = min(worker.lease_seconds, ports.queue.visibility_seconds) / 3
-            while True:
-                await asyncio.sleep(interval)
-                try:
-                    await heartbeat.beat(ports)
-                except Exception:
-                    logger.exception("Leases could not be prolonged; trying again")
+        while True:
+            try:
+                async with self._open_ports() as ports:
+                    await self._beat(heartbeat, ports)
+            except Exception:
+                logger.exception("Leases cannot be prolonged; trying again")
+                await asyncio.sleep(worker.lease_seconds / 3)
+
+    async def _beat(self, heartbeat: Heartbeat, ports: Ports) -> None:
+        """What the thread of a heartbeat does."""
+        interval = min(self.worker.lease_seconds, ports.queue.visibility_seconds) / 3
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await heartbeat.beat(ports)
+            except Exception:
+                logger.exception("Leases could not be prolonged; trying again")
 
     async def _end(self) -> None:
         worker = self.worker
@@ -121,10 +131,12 @@ class Person:
         self.world = world
         self.life = life
         self.chance = world.chance.fork("person", life.name)
+        machine = SimulationClock(world.loop, world.skew(life.name))
+        open_ports, clock = world.backend.connect(machine, life)
         self.client = FlowClient(
-            world.backend.open_for(life),
+            open_ports,
             world.options,
-            clock=SimulationClock(world.loop, world.skew(life.name)),
+            clock=clock,
             identifiers=CountedIdentifiers(life.name),
             shard_items=world.told.story.shard_items,
         )

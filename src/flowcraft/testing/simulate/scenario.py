@@ -94,6 +94,7 @@ def any_scenario(
         at = 1 + chance.below(last)
         seconds = chance.pick((5.0, 40.0, 75.0, 200.0))
         faults[name, at] = Fault(name, at, chance.pick(kinds), seconds)
+    doubles = chance.happens(0.4)
     return Scenario(
         graph,
         seed,
@@ -101,10 +102,11 @@ def any_scenario(
         concurrency=chance.pick((1, 2, 10)),
         faults=tuple(faults.values()),
         noise=chance.pick((0.0, 0.0, 0.0, 0.03)) if kinds else 0.0,
-        doubles=chance.happens(0.4),
+        doubles=doubles,
         skew_seconds=chance.pick((0.0, 0.0, 2.0)),
         slow=chance.happens(0.3),
-        stranger=chance.happens(0.15),
+        # What is put back is sent anew: if that came twice each time, it would breed.
+        stranger=chance.happens(0.15) and not doubles,
         reconciler=chance.happens(0.3),
         stale=chance.happens(0.3),
     )

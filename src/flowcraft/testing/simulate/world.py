@@ -170,14 +170,15 @@ class World:
 
     async def live(self) -> Ending:
         """Let everything happen until it is over."""
+        open_ports, clock = self.backend.connect(SimulationClock(self.loop))
         self.client = FlowClient(
-            self.backend.open_quietly(),
+            open_ports,
             self.options,
-            clock=SimulationClock(self.loop),
+            clock=clock,
             identifiers=CountedIdentifiers("world"),
             shard_items=self.told.story.shard_items,
         )
-        async with self.backend.open_quietly()() as self.ports:
+        async with open_ports() as self.ports:
             return await self._live()
 
     async def _live(self) -> Ending:

@@ -1,0 +1,269 @@
+"""Simulated processes on SQS and DynamoDB: the real adapters, on fakes of the services.
+
+Faults happen to requests, below the adapters: whatever an adapter does about an answer that was
+lost, or a batch of which a part failed, is part of what is simulated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from flowcraft.adapters.aws.blobs import DynamoDbBlobs
+from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
+from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.queue import SqsQueue
+from flowcraft.adapters.aws.runs import DynamoDbRuns
+from flowcraft.adapters.aws.service_time import ServiceTime, Timed
+from flowcraft.adapters.aws.transport import (
+    CONNECTION_FAILED,
+    Answer,
+    AwsError,
+    Request,
+    Transport,
+)
+from flowcraft.ports.clock import Clock
+from flowcraft.ports.together import Ports
+from flowcraft.testing.aws.dynamodb import FakeDynamoDb
+from flowcraft.testing.aws.sqs import FakeSqs, Unkindness
+from flowcraft.testing.simulate.backends import Connection, Watch, WatchedQueue, WatchedRuns
+from flowcraft.testing.simulate.chance import Chance
+from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
+from flowcraft.testing.simulate.faults import Life
+from flowcraft.testing.simulate.loop import SimulationLoop
+
+CONTEXTS: Final = "contexts"
+STATUSES: Final = "statuses"
+COORDINATION: Final = "coordination"
+RECEIVES_BEFORE_BURIAL: Final = 1000
+"""After so many receives a message goes to the dead-letter queue."""
+
+DOUBLED: Final = Unkindness(delivers_twice=0.5)
+USUAL: Final = Unkindness()
+
+
+class AwsTrouble:
+    """The errors of AWS."""
+
+    def unanswered(self, name: str) -> Exception:
+        """Nobody knows whether it was carried out."""
+        return AwsError(CONNECTION_FAILED, "simulated", operation=name, status=0)
+
+    def failed(self, name: str) -> Exception:
+        """It was not carried out."""
+        return AwsError("InternalServerError", "simulated", operation=name, status=500)
+
+    def throttled(self, name: str) -> Exception:
+        """It was not carried out, because there were too many."""
+        return AwsError("ThrottlingException", "simulated", operation=name)
+
+    def broken(self, name: str) -> Exception:
+        """It is not allowed."""
+        return AwsError("AccessDeniedException", "simulated", operation=name)
+
+
+TROUBLE: Final = AwsTrouble()
+
+
+class FaultyTransport:
+    """A transport of a process whose requests fail, and that may die of any of them.
+
+    Args:
+        transport: Carries the requests out.
+        life: The process.
+    """
+
+    def __init__(self, transport: Transport, life: Life) -> None:
+        self._transport = transport
+        self._life = life
+
+    async def call(self, operation: str, request: Request) -> Answer:
+        """Carry out a request; see ``Transport.call``."""
+
+        def effect() -> Awaitable[Answer]:
+            return self._transport.call(operation, request)
+
+        answer: Answer = await self._life.request(
+            operation,
+            effect,
+            TROUBLE,
+            part=self._part(operation, request),
+            found=_has_messages if operation == "ReceiveMessage" else None,
+        )
+        return answer
+
+    def _part(self, operation: str, request: Request) -> Callable[[], Awaitable[Answer]] | None:
+        split = _SPLITS.get(operation)
+        if split is None:
+            return None
+
+        async def carry_out() -> Answer:
+            some, rest = split(request)
+            answer: Answer = await self._transport.call(operation, some) if some else {}
+            return {**answer, **_merged(answer, rest)}
+
+        return carry_out
+
+
+def _has_messages(answer: Answer) -> bool:
+    return bool(answer.get("Messages"))
+
+
+Split = Callable[[Request], tuple[Request | None, dict[str, Any]]]
+
+
+def _split_entries(request: Request) -> tuple[Request | None, dict[str, Any]]:
+    """The first half of the entries of a batch, and the others as those that have failed."""
+    entries = request["Entries"]
+    some, others = entries[: len(entries) // 2], entries[len(entries) // 2 :]
+    failed = [
+        {"Id": each["Id"], "SenderFault": False, "Code": "InternalError", "Message": "simulated"}
+        for each in others
+    ]
+    return ({**request, "Entries": some} if some else None), {"Successful": [], "Failed": failed}
+
+
+def _split_items(name: str) -> Split:
+    def split(request: Request) -> tuple[Request | None, dict[str, Any]]:
+        """Half of what is asked for of each table, and the others as not processed."""
+        some: dict[str, Any] = {}
+        others: dict[str, Any] = {}
+        for table, wanted in request["RequestItems"].items():
+            for part, half in ((some, slice(None, None, 2)), (others, slice(1, None, 2))):
+                chosen = _sliced(wanted, half)
+                if chosen:
+                    part[table] = chosen
+        if not others:  # it was only one: then that one
+            some, others = {}, some
+        rest: dict[str, Any] = {name: others}
+        if name == "UnprocessedKeys":
+            rest["Responses"] = {}
+        return ({**request, "RequestItems": some} if some else None), rest
+
+    return split
+
+
+def _sliced(wanted: Any, half: slice) -> Any:
+    if isinstance(wanted, Mapping):
+        keys = wanted["Keys"][half]
+        return {**wanted, "Keys": keys} if keys else None
+    return wanted[half]
+
+
+def _merged(answer: Answer, rest: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an answer is added to, by what was not carried out."""
+    merged: dict[str, Any] = {}
+    for name, more in rest.items():
+        there = answer.get(name)
+        if isinstance(more, list):
+            merged[name] = [*(there or []), *more]
+        else:
+            merged[name] = {**(there or {}), **more}
+    return merged
+
+
+_SPLITS: Final[Mapping[str, Split]] = {
+    "SendMessageBatch": _split_entries,
+    "DeleteMessageBatch": _split_entries,
+    "ChangeMessageVisibilityBatch": _split_entries,
+    "BatchGetItem": _split_items("UnprocessedKeys"),
+    "BatchWriteItem": _split_items("UnprocessedItems"),
+}
+
+
+class AwsBackend:
+    """Queue and tables of fakes, with faults at their requests.
+
+    Args:
+        loop: The event loop.
+        chance: Decides what the services do of what they may.
+        visibility_seconds: How long a message that is being worked on is hidden from others.
+        doubles: Whether every other message is delivered twice, and not just a few.
+    """
+
+    def __init__(
+        self,
+        loop: SimulationLoop,
+        chance: Chance,
+        *,
+        visibility_seconds: float,
+        doubles: bool = False,
+    ) -> None:
+        clock = SimulationClock(loop)
+        self.sqs = FakeSqs(clock, chance.fork("sqs"), DOUBLED if doubles else USUAL)
+        self.dynamodb = FakeDynamoDb(clock, choose=chance.fork("dynamodb").below)
+        dead = self.sqs.create("dead")
+        policy = {
+            "deadLetterTargetArn": self.sqs.arn(dead),
+            "maxReceiveCount": RECEIVES_BEFORE_BURIAL,
+        }
+        self.dead_url = dead
+        self.queue_url = self.sqs.create(
+            "jobs",
+            VisibilityTimeout=int(visibility_seconds),
+            RedrivePolicy=json.dumps(policy),
+        )
+        for name, key in ((CONTEXTS, "runId"), (STATUSES, "runId"), (COORDINATION, KEY)):
+            self._create_table(name, key)
+        self.watch = Watch(self.waiting)
+
+    def _create_table(self, name: str, key: str) -> None:
+        request = {
+            "TableName": name,
+            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+            "BillingMode": "PAY_PER_REQUEST",
+        }
+        _at_once(self.dynamodb.call("CreateTable", request))
+
+    def connect(self, clock: Clock, life: Life | None = None) -> Connection:
+        """Ports for a process, or for the world around."""
+        time = ServiceTime(clock)
+        name = "world" if life is None else life.name
+
+        def reach(service: Transport) -> Transport:
+            return Timed(service if life is None else FaultyTransport(service, life), time)
+
+        @asynccontextmanager
+        async def open_ports() -> AsyncIterator[Ports]:
+            dynamodb = reach(self.dynamodb)
+            queue = SqsQueue(reach(self.sqs), self.queue_url, time)
+            await queue.open()
+            blobs = DynamoDbBlobs(
+                dynamodb, CONTEXTS, identifiers=CountedIdentifiers(f"{name}-blobs")
+            )
+            locks = CountedIdentifiers(f"{name}-locks")
+            try:
+                yield Ports(
+                    WatchedQueue(LargeMessages(queue, blobs), self.watch),
+                    WatchedRuns(DynamoDbRuns(dynamodb, CONTEXTS, STATUSES, time), self.watch),
+                    blobs,
+                    DynamoDbCoordinationStore(dynamodb, COORDINATION, time, identifiers=locks),
+                )
+            finally:
+                await queue.close()
+
+        return Connection(open_ports, time)
+
+    def waiting(self) -> int:
+        """How many messages there are, in hand or not."""
+        return len(self.sqs.messages(self.queue_url))
+
+    def buried(self) -> int:
+        """How many messages have come to the dead-letter queue."""
+        return len(self.sqs.messages(self.dead_url))
+
+
+KEY: Final = "coordinationKey"
+
+
+def _at_once(call: Any) -> None:
+    """Drive a call of a fake that never waits, without an event loop."""
+    try:
+        call.send(None)
+    except StopIteration:
+        return
+    call.close()
+    raise AssertionError("a call that was to answer at once waits for something")
