@@ -7,8 +7,6 @@ from contextlib import suppress
 from random import Random
 from typing import Any
 
-import pytest
-
 from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.aws.sqs import KIND, FakeSqs, Unkindness
