@@ -69,7 +69,7 @@ class Drawer:
             are not there for equal, removes elements of a list one after the other instead of
             all at once and after it has appended, appends in the order of the text instead of
             that of the indices, compares numbers in sets as texts, refuses begins_with where
-            one type is S and the other B, and lets numbers have a size.
+            one type is S and the other B, lets numbers have a size, and finds no bytes in bytes.
     """
 
     def __init__(self, seed: int, simple: bool = False) -> None:
@@ -104,7 +104,7 @@ class Drawer:
 
     def scalar(self) -> Request:
         """A text, a number, bytes, a truth value or null."""
-        kinds = [
+        kinds: list[Request] = [
             {"N": self.pick(_NUMBERS)},
             {"S": self.pick(_TEXTS)},
             {"B": self.pick(_BYTES)},
@@ -229,7 +229,8 @@ class Drawer:
             return f"{function}({self.path(request)})"
         if kind == 7:
             function = self.pick(["contains"] if self._simple else ["begins_with", "contains"])
-            return f"{function}({self.path(request)}, {self.other_operand(request)})"
+            path = self.path(request, _SIZED if self._simple else _PATHS)
+            return f"{function}({path}, {self.other_operand(request)})"
         if kind == 8:
             name = self.given(request, {"S": self.pick(["S", "N", "L", "M", "SS", "BOOL"])})
             return f"attribute_type({self.path(request)}, {name})"
@@ -301,13 +302,14 @@ class Drawer:
         return text or f"SET zz = {self.given(request, self.value())}"
 
     def _addition(self, request: Request) -> str:
-        number, texts = {"N": self.pick(_NUMBERS)}, {"SS": self._random.sample(_TEXTS, 2)}
+        number: Request = {"N": self.pick(_NUMBERS)}
         if self.once_in(6):
             path, value = self.written(request), self.pick([number, self.some_set()])
-        else:
-            numbers = {"NS": self._random.sample(self._members, 2)}
-            usual = [("n", number), ("m.n", number), ("fresh", number), ("q", numbers)]
-            path, value = self.pick([*usual, ("s", texts), ("m.s", texts)])
+            return f"{path} {self.given(request, value)}"
+        texts: Request = {"SS": self._random.sample(_TEXTS, 2)}
+        numbers: Request = {"NS": self._random.sample(self._members, 2)}
+        usual = [("n", number), ("m.n", number), ("fresh", number), ("q", numbers)]
+        path, value = self.pick([*usual, ("s", texts), ("m.s", texts)])
         return f"{path} {self.given(request, value)}"
 
     def _deletion(self, request: Request) -> str:
