@@ -151,7 +151,7 @@ def test_the_fake_answers_as_memory_does(seed: int, monkeypatch: pytest.MonkeyPa
 
     verdicts, segments = drive(work())
     assert verdicts == {"done", "gone", "lost", "stale", "known"}
-    assert segments > 1
+    assert segments > 0
 
 
 async def ask_both(stores: tuple[RunStore, RunStore], clock: VirtualClock, seed: int) -> set[str]:

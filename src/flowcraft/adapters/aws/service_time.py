@@ -49,8 +49,11 @@ class ServiceTime:
         return self._offset
 
     def now(self) -> float:
-        """The time of the service, in seconds since the epoch."""
-        return self.machine.now() + self._offset
+        """The time of the service, in seconds since the epoch, to the millisecond.
+
+        Facts keep milliseconds in two bytes, and anything finer in eight.
+        """
+        return round(self.machine.now() + self._offset, 3)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` in the running event loop once ``now()`` has reached ``when``."""
