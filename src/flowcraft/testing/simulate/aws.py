@@ -199,6 +199,8 @@ class AwsBackend:
         doubles: Whether every other message is delivered twice, and not just a few.
     """
 
+    rows_are_apart = True
+
     def __init__(
         self,
         loop: SimulationLoop,
