@@ -22,7 +22,7 @@ CODE := $(foreach dir,src tests benchmarks examples,$(if $(shell find $(dir) -na
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install emulators demo test conformance check lint types imports bench bench-durable kill format clean
+.PHONY: help install emulators demo demo-aws test conformance check lint types imports bench bench-durable kill format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ emulators: $(EMULATORS) ## Install the emulators of AWS that tests and demos use
 
 demo: $(STAMP) ## Run an example workflow and show what happens
 	@$(PY) -m examples.demo
+
+demo-aws: $(STAMP) $(EMULATORS) ## The same on SQS and DynamoDB, by an emulator on this machine
+	@$(PY) -m examples.demo_aws
 
 test: $(STAMP) $(EMULATORS) ## Run all tests, the conformance corpus included
 	@$(PY) -m pytest $(PYTEST_ARGS)

@@ -20,6 +20,7 @@ from flowcraft.engine.middleware import Proceed
 from flowcraft.sqlite import SqliteAdapter
 
 LEASE_SECONDS = 2.0
+AWS_FILE = "aws.json"
 
 
 class Journal(Middleware):
@@ -58,10 +59,16 @@ def runtime_for(directory: Path, pause_seconds: float = 0.0) -> FlowRuntime:
 
 
 def adapter_for(directory: Path, pause_seconds: float = 0.0) -> Adapter:
-    """The adapter on the directory's database."""
+    """The adapter on AWS if the directory says so, else on the directory's own database."""
+    options = runtime_for(directory, pause_seconds).options
+    if (directory / AWS_FILE).exists():
+        # boto3 is needed there alone.
+        from examples.order_aws import adapter_in  # noqa: PLC0415
+
+        return adapter_in(directory / AWS_FILE, options, LEASE_SECONDS)
     return SqliteAdapter(
         directory / "runs.db",
-        runtime_for(directory, pause_seconds).options,
+        options,
         lease_seconds=LEASE_SECONDS,
         poll_seconds=0.2,
     )

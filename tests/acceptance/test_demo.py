@@ -1,4 +1,4 @@
-"""What ``make demo`` shows a person."""
+"""What ``make demo`` and ``make demo-aws`` show a person."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_the_demo_runs_through_and_tells_what_happened() -> None:
+@pytest.mark.parametrize("module", ["examples.demo", "examples.demo_aws"])
+def test_the_demo_runs_through_and_tells_what_happened(module: str) -> None:
     """Both orders end as announced although a worker is killed, with a timeline of each."""
     done = subprocess.run(
-        [sys.executable, "-m", "examples.demo"],
+        [sys.executable, "-m", module],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

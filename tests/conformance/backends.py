@@ -15,6 +15,7 @@ from flowcraft.engine.context import CancelToken
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.runtime import FlowRuntime
 from tests.conformance.durable import durable, in_a_file, in_memory
+from tests.conformance.fleet import in_a_fleet
 from tests.conformance.outcomes import Outcome, Setup, error_data
 from tests.conformance.processes import in_processes
 
@@ -90,6 +91,7 @@ BACKENDS: Final[Mapping[str, OpenBackend]] = {
     "shards": durable(in_memory, shard_items=1),
     "sqlite": in_processes,
     "sqlite-one-process": durable(in_a_file),
+    "aws": durable(in_a_fleet),
 }
 
 

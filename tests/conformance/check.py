@@ -25,7 +25,7 @@ from typing import Any, Final, TextIO
 from tests.conformance.adapter import outcome_of
 from tests.conformance.backends import BACKENDS
 from tests.conformance.compare import REQUIRED_LEVEL, check, plain
-from tests.conformance.rules import ONLY_IN_PROCESS, rule_for
+from tests.conformance.rules import left_out, rule_for
 
 FOR_INFORMATION: Final = frozenset({"mermaid", "mermaid_run"})
 LONGEST_CASE_SECONDS: Final = 60.0
@@ -124,8 +124,8 @@ def read_case(path: Path) -> dict[str, Any]:
 def check_case(case: Mapping[str, Any], backend: str, level: int = REQUIRED_LEVEL) -> Report:
     """Run one case and compare what came of it."""
     name = str(case["name"])
-    if backend != "memory" and name in ONLY_IN_PROCESS:
-        return Report(name, "in process only", [ONLY_IN_PROCESS[name]])
+    if (reason := left_out(name, backend)) is not None:
+        return Report(name, "in process only", [reason])
     nothing: Any = {"results": []} if case["kind"] == "run" else {}
     try:
         actual = asyncio.run(_outcome(case, backend))

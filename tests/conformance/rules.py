@@ -33,6 +33,21 @@ ONLY_IN_PROCESS: Final[Mapping[str, str]] = {
     "cycles--self_edge_with_start": _CAP,
 }
 
+ONLY_ON_ONE_MACHINE: Final[Mapping[str, str]] = {
+    **ONLY_IN_PROCESS,
+    "cycles--infinite_any": _CAP,
+    "cycles--pure_cycle": _CAP,
+    "cycles--two_rings_entry_points": _CAP,
+}
+"""Left out where every node is a request to another process, or two."""
+
+
+def left_out(name: str, backend: str) -> str | None:
+    """Why a case is not run on a backend."""
+    if backend == "memory":
+        return None
+    return (ONLY_ON_ONE_MACHINE if backend == "aws" else ONLY_IN_PROCESS).get(name)
+
 
 def rule_for(name: str, backend: str) -> Ruled | None:
     """The rule that decides a run on a backend, if one does."""

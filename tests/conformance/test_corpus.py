@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.check import check_folder, print_reports
-from tests.conformance.rules import BY_RULE, BY_RULE_DURABLY, MOST, ONLY_IN_PROCESS
+from tests.conformance.fleet import emulator_of
+from tests.conformance.rules import BY_RULE, BY_RULE_DURABLY, MOST, ONLY_ON_ONE_MACHINE
 
 CASES = Path(__file__).parent / "cases"
 
@@ -43,6 +44,15 @@ def test_every_recorded_case_conforms_on_sqlite(part: int, tmp_path: Path) -> No
     check(cases, "sqlite", tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_recorded_case_conforms_on_aws(part: int, tmp_path: Path, ministack: str) -> None:
+    """No case of the corpus fails on SQS and DynamoDB, with every message delivered twice."""
+    cases = sorted(CASES.glob("*.json"))[part::PARTS]
+    with emulator_of(ministack):
+        check(cases, "aws", tmp_path)
+
+
 def test_cases_with_batches_conform_when_these_are_cut(tmp_path: Path) -> None:
     """A batch of two items or more has a record of its own for each of them here."""
     cases = [path for path in CASES.glob("*.json") if "batch-scatter" in path.read_text("utf-8")]
@@ -55,5 +65,5 @@ def test_few_cases_are_decided_by_a_rule() -> None:
     ruled = {**BY_RULE, **BY_RULE_DURABLY}
     assert len(ruled) <= MOST
     assert [
-        name for name in (*ruled, *ONLY_IN_PROCESS) if not (CASES / f"{name}.json").exists()
+        name for name in (*ruled, *ONLY_ON_ONE_MACHINE) if not (CASES / f"{name}.json").exists()
     ] == []

@@ -53,16 +53,28 @@ _PATHS = [
     *("l[0]", "l[1]", "l[2]", "l[9]", "l[0].n", "l[1][0]", "d[0]", "zz", "zz.a", "zz[0]"),
 ]
 _TARGETS = [
-    *("n", "t", "l", "m", "s", "q", "b", "d", "new", "zz"),
+    *("n", "t", "l", "m", "s", "q", "b", "d", "fresh", "zz"),
     *("m.n", "m.x", "m.l", "m.s", "m.l[0]", "m.l[9]", "l[0]", "l[1]", "l[9]", "l[7]"),
 ]
+_SIZED = ["l", "s", "q"]
 _COMPARISONS = ["=", "<>", "<", "<=", ">", ">="]
 
 
 class Drawer:
-    """Draws requests, one after the other."""
+    """Draws requests, one after the other.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: Of the lots.
+        simple: Leave out what ministack is known to do otherwise: it takes two attributes that
+            are not there for equal, removes elements of a list one after the other instead of
+            all at once and after it has appended, appends in the order of the text instead of
+            that of the indices, compares numbers in sets as texts, refuses begins_with where
+            one type is S and the other B, lets numbers have a size, and finds no bytes in bytes.
+    """
+
+    def __init__(self, seed: int, simple: bool = False) -> None:
+        self._simple = simple
+        self._members = [*_NUMBERS[:3], "0.1"] if simple else _NUMBERS
         self._random = random.Random(seed)
         self.pick = self._random.choice
         self.number = self._random.randrange
@@ -92,7 +104,7 @@ class Drawer:
 
     def scalar(self) -> Request:
         """A text, a number, bytes, a truth value or null."""
-        kinds = [
+        kinds: list[Request] = [
             {"N": self.pick(_NUMBERS)},
             {"S": self.pick(_TEXTS)},
             {"B": self.pick(_BYTES)},
@@ -104,7 +116,7 @@ class Drawer:
     def some_set(self) -> Request:
         """A set."""
         count = 1 + self.number(3)
-        kinds: list[tuple[str, list[Any]]] = [("SS", _TEXTS), ("NS", _NUMBERS), ("BS", _BYTES)]
+        kinds: list[tuple[str, list[Any]]] = [("SS", _TEXTS), ("NS", self._members), ("BS", _BYTES)]
         kind, members = self.pick(kinds)
         return {kind: self._random.sample(members, min(count, len(members)))}
 
@@ -127,7 +139,7 @@ class Drawer:
             "l": self.pick([texts, {"L": [self.value(1) for _ in range(self.number(4))]}]),
             "m": {"M": {"n": {"N": "1"}, "l": texts, "s": {"SS": ["a", "b"]}}},
             "s": {"SS": self._random.sample(_TEXTS, 2)},
-            "q": {"NS": self._random.sample(_NUMBERS, 2)},
+            "q": {"NS": self._random.sample(self._members, 2)},
             "b": {"B": self.pick(_BYTES)},
             "d": self.value(),
         }
@@ -149,9 +161,9 @@ class Drawer:
 
     # --- expressions ---------------------------------------------------------------------------
 
-    def path(self, request: Request) -> str:
+    def path(self, request: Request, paths: list[str] = _PATHS) -> str:
         """A document path; some of its names are given as ``#names``."""
-        path = self.pick(_PATHS)
+        path = self.pick(paths)
         if self.once_in(3):
             name = path.split(".")[0].split("[")[0]
             request.setdefault("ExpressionAttributeNames", {})[f"#{name}"] = name
@@ -160,7 +172,22 @@ class Drawer:
 
     def target(self, request: Request) -> str:
         """A path to be updated; most are possible if the item is there."""
-        return self.path(request) if self.once_in(4) else self.pick(_TARGETS)
+        return self.written(request) if self.once_in(4) else self._target()
+
+    def _target(self) -> str:
+        return self.pick([path for path in _TARGETS if self._may_be_written(path)])
+
+    def written(self, request: Request) -> str:
+        """Any path, to be updated."""
+        return self.path(request, [path for path in _PATHS if self._may_be_written(path)])
+
+    def _may_be_written(self, path: str) -> bool:
+        """Whether it may become of any type; elements of lists are for `_list_work` if simple."""
+        return not self._simple or (path not in _SIZED and "[" not in path)
+
+    def size(self, request: Request) -> str:
+        """The size of something."""
+        return f"size({self.path(request, _SIZED if self._simple else _PATHS)})"
 
     def given(self, request: Request, value: Request) -> str:
         """A ``:value``."""
@@ -174,28 +201,36 @@ class Drawer:
         kind = self.number(8)
         if kind < 4:
             return self.path(request)
-        if kind < 6:
+        return self.other_operand(request) if kind < 6 else self.size(request)
+
+    def other_operand(self, request: Request) -> str:
+        """The other side of a comparison."""
+        if self._simple or self.once_in(2):
             return self.given(request, self.scalar() if self.number(4) else self.value())
-        return f"size({self.path(request)})"
+        return self.operand(request)
 
     def condition(self, request: Request, levels: int = 0) -> str:
         """A condition."""
         kind = self.number(14 if levels < 2 else 9)
         if kind < 3:
             comparison = self.pick(_COMPARISONS)
-            return f"{self.operand(request)} {comparison} {self.operand(request)}"
+            return f"{self.operand(request)} {comparison} {self.other_operand(request)}"
         if kind == 3:
-            bounds = [self.given(request, self.scalar()) for _ in range(2)]
+            kinds = [("N", ["-2", "1"]), ("S", ["a", "tok"])]
+            sort, ends = self.pick(kinds)
+            values = self.pick([[{sort: end} for end in ends], [self.scalar(), self.scalar()]])
+            bounds = [self.given(request, value) for value in values]
             return f"{self.operand(request)} BETWEEN {bounds[0]} AND {bounds[1]}"
         if kind == 4:
-            others = ", ".join(self.operand(request) for _ in range(1 + self.number(3)))
+            others = ", ".join(self.other_operand(request) for _ in range(1 + self.number(3)))
             return f"{self.operand(request)} IN ({others})"
         if kind < 7:
             function = self.pick(["attribute_exists", "attribute_not_exists"])
             return f"{function}({self.path(request)})"
         if kind == 7:
-            function = self.pick(["begins_with", "contains"])
-            return f"{function}({self.path(request)}, {self.operand(request)})"
+            function = self.pick(["contains"] if self._simple else ["begins_with", "contains"])
+            path = self.path(request, _SIZED if self._simple else _PATHS)
+            return f"{function}({path}, {self.other_operand(request)})"
         if kind == 8:
             name = self.given(request, {"S": self.pick(["S", "N", "L", "M", "SS", "BOOL"])})
             return f"attribute_type({self.path(request)}, {name})"
@@ -213,7 +248,7 @@ class Drawer:
         if kind == 1:
             otherwise = {"N": "7"} if self.number(4) else self.value()
             return f"if_not_exists({self.path(request)}, {self.given(request, otherwise)})"
-        return self.pick(["n", "n", "n", "m.n", "m.n", self.path(request)])
+        return self.path(request) if self.once_in(6) else self.pick(["n", "n", "m.n"])
 
     def _assigned(self, request: Request) -> str:
         kind = self.number(8)
@@ -240,6 +275,11 @@ class Drawer:
         removed = self._random.sample(range(6), self.number(4))
         added = self._random.sample([4, 5, 9, 9999, 10000], self.number(3))
         added = [index for index in added if index not in removed]
+        if self._simple:
+            removed.sort(reverse=True)
+            added.sort()
+            if removed and added:
+                request["ConditionExpression"] = f"attribute_exists({name}[{removed[0]}])"
         sets = [f"{name}[{index}] = {self.given(request, self.value(1))}" for index in added]
         return sets, [f"{name}[{index}]" for index in removed]
 
@@ -262,29 +302,32 @@ class Drawer:
         return text or f"SET zz = {self.given(request, self.value())}"
 
     def _addition(self, request: Request) -> str:
-        number, texts = {"N": self.pick(_NUMBERS)}, {"SS": self._random.sample(_TEXTS, 2)}
-        path, value = self.pick(
-            [
-                *(("n", number), ("m.n", number), ("new", number), ("s", texts), ("m.s", texts)),
-                ("q", {"NS": self._random.sample(_NUMBERS, 2)}),
-                (self.path(request), self.pick([number, self.some_set()])),
-            ]
-        )
+        number: Request = {"N": self.pick(_NUMBERS)}
+        if self.once_in(6):
+            path, value = self.written(request), self.pick([number, self.some_set()])
+            return f"{path} {self.given(request, value)}"
+        texts: Request = {"SS": self._random.sample(_TEXTS, 2)}
+        numbers: Request = {"NS": self._random.sample(self._members, 2)}
+        usual = [("n", number), ("m.n", number), ("fresh", number), ("q", numbers)]
+        path, value = self.pick([*usual, ("s", texts), ("m.s", texts)])
         return f"{path} {self.given(request, value)}"
 
     def _deletion(self, request: Request) -> str:
         texts = {"SS": self._random.sample(_TEXTS, 1 + self.number(3))}
-        numbers = {"NS": self._random.sample(_NUMBERS, 1 + self.number(3))}
-        path, value = self.pick(
-            [("s", texts), ("m.s", texts), ("q", numbers), (self.path(request), self.some_set())]
-        )
+        numbers = {"NS": self._random.sample(self._members, 1 + self.number(3))}
+        path, value = self.pick([("s", texts), ("m.s", texts), ("q", numbers)])
+        if self.once_in(6):
+            path, value = self.written(request), self.some_set()
         return f"{path} {self.given(request, value)}"
 
     # --- requests ------------------------------------------------------------------------------
 
     def _maybe_condition(self, request: Request, once_in: int = 2) -> None:
         if self.once_in(once_in):
-            request["ConditionExpression"] = self.condition(request)
+            condition = self.condition(request)
+            if "ConditionExpression" in request:
+                condition = f"{request['ConditionExpression']} AND ({condition})"
+            request["ConditionExpression"] = condition
             if self.once_in(2):
                 request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
 

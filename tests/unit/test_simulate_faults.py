@@ -159,7 +159,7 @@ def test_a_look_counts_if_it_finds_something() -> None:
 
 
 def test_messages_are_taken_by_a_look_of_a_dead_process() -> None:
-    """A look that waits when its process dies takes a message that comes, until it is seen again."""
+    """A look that waits when its process dies takes a message, until that is seen again."""
     stage = Stage()
 
     async def role() -> None:
@@ -201,14 +201,18 @@ def test_scenarios_have_everything() -> None:
         assert {bool(getattr(each, name)) for each in made} == {False, True}, name
 
 
-@pytest.mark.parametrize("text", ["", "p", "p:x:lost", "p:1:nothing", "p:1:lost:soon", "p:1:lost:1:2"])
+@pytest.mark.parametrize(
+    "text", ["", "p", "p:x:lost", "p:1:nothing", "p:1:lost:soon", "p:1:lost:1:2"]
+)
 def test_what_is_no_fault_is_refused(text: str) -> None:
     """A text that names no fault is refused with how to write one."""
     with pytest.raises(ValueError, match="process:number:kind"):
         Fault.read(text)
 
 
-@pytest.mark.parametrize("text", ["--graph", "--seed x", "--graph a --graph b", "--graph a --other"])
+@pytest.mark.parametrize(
+    "text", ["--graph", "--seed x", "--graph a --graph b", "--graph a --other"]
+)
 def test_what_is_no_scenario_is_refused(text: str) -> None:
     """A text that names no scenario is refused."""
     with pytest.raises(ValueError, match=r"no scenario|one workflow"):

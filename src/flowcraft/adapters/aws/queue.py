@@ -31,7 +31,7 @@ MAX_WAIT_SECONDS: Final = 20
 MAX_BYTES: Final = 1_048_576
 """What one request may carry, and so the most that a message may have (1 MiB)."""
 
-LINGER_SECONDS: Final = 0.1
+LINGER_SECONDS: Final = 0.25
 """How long a delete waits for others."""
 
 KEPT_SHARE: Final = 0.5
@@ -220,8 +220,8 @@ class SqsQueue:
         if size > self._max_bytes:
             raise StorageError(
                 f"A message has {size} bytes, and the {self._service.resource} takes "
-                f"{self._max_bytes} (its MaximumMessageSize; SQS allows {MAX_BYTES}). Nothing "
-                "was sent. Keep large values elsewhere, and send where they are.",
+                f"{self._max_bytes} (its MaximumMessageSize; SQS allows {MAX_BYTES}). "
+                "Nothing was sent. Keep large values elsewhere, and send where they are.",
                 is_fatal=True,
             )
 

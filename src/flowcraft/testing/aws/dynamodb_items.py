@@ -16,7 +16,7 @@ from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from flowcraft.testing.aws.dynamodb_errors import refused
+from flowcraft.testing.aws.dynamodb_errors import Refusal, refused
 
 Value = dict[str, Any]
 Item = dict[str, Value]
@@ -34,6 +34,20 @@ _EXACT: Final = Context(prec=400)
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,9})?", re.ASCII)
 _CONTAINER_BYTES: Final = 3
 _ELEMENT_BYTES: Final = 1
+
+
+class Kept(dict[str, Any]):
+    """A list or a map that remembers its size: it is never changed, and shared by many states.
+
+    Attributes:
+        measured: How many bytes it counts for, and how many levels it has; None at first.
+    """
+
+    __slots__ = ("measured",)
+
+    def __init__(self, kind: str, content: Any) -> None:
+        super().__init__({kind: content})
+        self.measured: tuple[int, int] | None = None
 
 
 def taken(value: object, levels: int = 0) -> Value:
@@ -54,7 +68,8 @@ def taken(value: object, levels: int = 0) -> Value:
     taker = _TAKERS.get(kind)
     if taker is None:
         raise refused(f"There is no type {kind!r} of attribute values; this value has it: {value}")
-    return {kind: taker(content, levels)}
+    kept = taker(content, levels)
+    return Kept(kind, kept) if kind in ("L", "M") else {kind: kept}
 
 
 def taken_item(item: object) -> Item:
@@ -105,8 +120,12 @@ def _null(content: object, _levels: int) -> bool:
 
 def _deeper(levels: int) -> int:
     if levels >= NESTED_LEVELS:
-        raise refused("Nesting levels have exceeded the limit: lists and maps go 32 levels deep")
+        raise _too_deep()
     return levels + 1
+
+
+def _too_deep() -> Refusal:
+    return refused("Nesting levels have exceeded the limit: lists and maps go 32 levels deep")
 
 
 def _list(content: object, levels: int) -> list[Value]:
@@ -165,6 +184,7 @@ _TAKERS: Final[dict[object, Callable[[object, int], Any]]] = {
 }
 
 TYPES: Final = frozenset(str(kind) for kind in _TAKERS)
+_SCALARS: Final = frozenset({"S", "N", "B", "BOOL", "NULL"})
 SET_TYPES: Final = frozenset({"SS", "NS", "BS"})
 ORDERED_TYPES: Final = frozenset({"S", "N", "B"})
 
@@ -226,11 +246,13 @@ def type_of(value: Value) -> str:
 def copy_of(value: Value) -> Value:
     """A copy that shares nothing that could be changed."""
     ((kind, content),) = value.items()
+    if kind in _SCALARS:
+        return {kind: content}
     if kind == "L":
         return {"L": [copy_of(element) for element in content]}
     if kind == "M":
         return {"M": {name: copy_of(inner) for name, inner in content.items()}}
-    return {kind: list(content) if kind in SET_TYPES else content}
+    return {kind: list(content)}
 
 
 def copy_of_item(item: Item) -> Item:
@@ -238,32 +260,48 @@ def copy_of_item(item: Item) -> Item:
     return {name: copy_of(value) for name, value in item.items()}
 
 
-def size_of(value: Value, levels: int = 0) -> int:
+def size_of(value: Value) -> int:
     """How many bytes a value counts for, without the name of its attribute.
 
     Raises:
         Refusal: Lists and maps are nested too deeply, by an update.
     """
+    size, levels = _measured(value)
+    if levels > NESTED_LEVELS:
+        raise _too_deep()
+    return size
+
+
+def _measured(value: Value) -> tuple[int, int]:
+    """How many bytes a value counts for, and how many lists and maps it has within each other."""
     ((kind, content),) = value.items()
     if kind == "S":
-        return len(content) if content.isascii() else len(content.encode())
+        return (len(content) if content.isascii() else len(content.encode())), 0
     if kind == "N":
-        return _size_of_number(content)
-    if kind == "L":
-        inner = _deeper(levels)
-        return _CONTAINER_BYTES + sum(size_of(each, inner) + _ELEMENT_BYTES for each in content)
-    if kind == "M":
-        inner = _deeper(levels)
-        sizes = (
-            len(name.encode()) + size_of(each, inner) + _ELEMENT_BYTES
-            for name, each in content.items()
-        )
-        return _CONTAINER_BYTES + sum(sizes)
+        return _size_of_number(content), 0
+    if kind in ("L", "M"):
+        return _measured_container(value, kind, content)
     if kind == "B":
-        return len(content)
+        return len(content), 0
     if kind in SET_TYPES:
-        return sum(size_of({kind[0]: member}) for member in content)
-    return 1
+        return sum(_measured({kind[0]: member})[0] for member in content), 0
+    return 1, 0
+
+
+def _measured_container(value: Value, kind: str, content: Any) -> tuple[int, int]:
+    if isinstance(value, Kept) and value.measured is not None:
+        return value.measured
+    size, deepest = _CONTAINER_BYTES + _ELEMENT_BYTES * len(content), 0
+    for inner in content if kind == "L" else content.values():
+        inner_size, levels = _measured(inner)
+        size += inner_size
+        deepest = max(deepest, levels)
+    if kind == "M":
+        size += sum(len(name.encode()) for name in content)
+    measured = size, deepest + 1
+    if isinstance(value, Kept):
+        value.measured = measured
+    return measured
 
 
 @lru_cache(maxsize=16_384)

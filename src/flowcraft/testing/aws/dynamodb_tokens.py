@@ -16,6 +16,9 @@ OPERATORS: Final = 300
 # 150 levels.
 _LEVELS: Final = 160
 
+_PATH_LEVELS: Final = 32
+_LARGEST_INDEX: Final = 2**31 - 1
+
 _TOKEN: Final = re.compile(
     r"\s*(?:(?P<word>[A-Za-z][A-Za-z0-9_]*)|(?P<name>#[A-Za-z0-9_]+)|(?P<value>:[A-Za-z0-9_]+)"
     r"|(?P<index>0|[1-9][0-9]*)|(?P<sign><>|<=|>=|[=<>()\[\],.+-]))",
@@ -145,12 +148,21 @@ class Tokens:
             if self.accept("."):
                 steps.append(self._step())
             elif self.accept("["):
-                if self.kind != "index":
-                    raise self.syntax_error()
-                steps.append(int(self.take()))
+                steps.append(self._index())
                 self.expect("]")
             else:
-                return tuple(steps)
+                break
+        if len(steps) > _PATH_LEVELS:
+            raise self.wrong(f"a document path has more than {_PATH_LEVELS} levels: {len(steps)}")
+        return tuple(steps)
+
+    def _index(self) -> int:
+        if self.kind != "index":
+            raise self.syntax_error()
+        index = int(self.take())
+        if index > _LARGEST_INDEX:
+            raise self.wrong(f"the list index {index} is larger than {_LARGEST_INDEX}")
+        return index
 
     def _step(self) -> str:
         if self.kind == "name":

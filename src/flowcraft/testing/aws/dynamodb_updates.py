@@ -17,6 +17,7 @@ from flowcraft.testing.aws.dynamodb_expressions import Names, Parsed
 from flowcraft.testing.aws.dynamodb_items import (
     SET_TYPES,
     Item,
+    Kept,
     Value,
     in_order,
     total,
@@ -72,7 +73,7 @@ class Joined:
         second = _needed(self.second, item, values)
         if "L" not in first or "L" not in second:
             raise _wrong_operand()
-        return {"L": [*first["L"], *second["L"]]}
+        return Kept("L", [*first["L"], *second["L"]])
 
     def check(self, values: Values) -> None:
         """Refuse a ``:value`` that is no list."""
@@ -247,9 +248,9 @@ class Update:
 def _after(value: Value, branch: Tree, results: list[Value | None]) -> Value:
     step = next(iter(branch))
     if isinstance(step, str) and "M" in value:
-        return {"M": _map_after(value["M"], branch, results)}
+        return Kept("M", _map_after(value["M"], branch, results))
     if isinstance(step, int) and "L" in value:
-        return {"L": _list_after(value["L"], branch, results)}
+        return Kept("L", _list_after(value["L"], branch, results))
     raise _wrong_path(step)
 
 

@@ -360,7 +360,7 @@ class FakeSqs:
         check_range("MaxNumberOfMessages", limit, MAX_BATCH, 1)
         check_range("VisibilityTimeout", visibility, MAX_VISIBILITY_SECONDS)
         check_range("WaitTimeSeconds", wait, MAX_WAIT_SECONDS)
-        if wait == 0 and queue.is_over_limit():
+        if wait == 0 and queue.is_full(self._clock.now()):
             raise refused("OverLimit", "Too many messages in flight.", "ReceiveMessage")
         if self._dice.happens(self._dice.kinds.delivers_none):
             return {}

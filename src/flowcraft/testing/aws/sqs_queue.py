@@ -174,8 +174,9 @@ class FakeQueue:
         data = json.loads(policy)
         return data["deadLetterTargetArn"], int(data["maxReceiveCount"])
 
-    def is_over_limit(self) -> bool:
+    def is_full(self, now: float) -> bool:
         """Whether as many messages are in flight as may be."""
+        self._uncover(now)
         return self.in_flight >= self._in_flight_limit
 
     # -- sending ----------------------------------------------------------------------------
@@ -251,7 +252,7 @@ class FakeQueue:
         twins: list[Entry] = []
         unhidden: list[int] = []
         redrive = self.redrive
-        while len(taken) < limit and not self.is_over_limit():
+        while len(taken) < limit and self.in_flight < self._in_flight_limit:
             entry = self._pick(now)
             if entry is None:
                 break

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flowcraft.adapters.aws.transport import AwsError
 
@@ -19,9 +19,27 @@ MAX_DELAY_SECONDS: Final = 900
 MAX_VISIBILITY_SECONDS: Final = 43_200
 MAX_WAIT_SECONDS: Final = 20
 
+
+class _Known(NamedTuple):
+    """The parameters of an operation: of what kind each is, and which have to be there."""
+
+    kinds: dict[str, Any]
+    required: tuple[str, ...]
+
+
+def _known(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, _Known]:
+    return {
+        operation: _Known(
+            {name.rstrip("!"): kind for name, kind in table.items()},
+            tuple(name[:-1] for name in table if name.endswith("!")),
+        )
+        for operation, table in tables.items()
+    }
+
+
 _MANY: Final = (list, tuple)
 _MESSAGE: Final[dict[str, Any]] = {
-    "MessageBody": str,
+    "MessageBody!": str,
     "DelaySeconds": int,
     "MessageAttributes": dict,
     "MessageSystemAttributes": dict,
@@ -29,39 +47,47 @@ _MESSAGE: Final[dict[str, Any]] = {
     "MessageGroupId": str,
 }
 # A parameter whose name ends in "!" has to be there.
-_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
-    "CreateQueue": {"QueueName!": str, "Attributes": dict, "tags": dict},
-    "GetQueueUrl": {"QueueName!": str, "QueueOwnerAWSAccountId": str},
-    "GetQueueAttributes": {"QueueUrl!": str, "AttributeNames": _MANY},
-    "SetQueueAttributes": {"QueueUrl!": str, "Attributes!": dict},
-    "DeleteQueue": {"QueueUrl!": str},
-    "PurgeQueue": {"QueueUrl!": str},
-    "SendMessage": {"QueueUrl!": str, **_MESSAGE},
-    "SendMessageBatch": {"QueueUrl!": str, "Entries!": _MANY},
-    "ReceiveMessage": {
-        "QueueUrl!": str,
-        "AttributeNames": _MANY,
-        "MessageSystemAttributeNames": _MANY,
-        "MessageAttributeNames": _MANY,
-        "MaxNumberOfMessages": int,
-        "VisibilityTimeout": int,
-        "WaitTimeSeconds": int,
-        "ReceiveRequestAttemptId": str,
-    },
-    "DeleteMessage": {"QueueUrl!": str, "ReceiptHandle!": str},
-    "DeleteMessageBatch": {"QueueUrl!": str, "Entries!": _MANY},
-    "ChangeMessageVisibility": {
-        "QueueUrl!": str,
-        "ReceiptHandle!": str,
-        "VisibilityTimeout!": int,
-    },
-    "ChangeMessageVisibilityBatch": {"QueueUrl!": str, "Entries!": _MANY},
-}
-_ENTRIES: Final[dict[str, dict[str, Any]]] = {
-    "SendMessageBatch": {"Id!": str, **_MESSAGE},
-    "DeleteMessageBatch": {"Id!": str, "ReceiptHandle!": str},
-    "ChangeMessageVisibilityBatch": {"Id!": str, "ReceiptHandle!": str, "VisibilityTimeout": int},
-}
+_PARAMETERS: Final = _known(
+    {
+        "CreateQueue": {"QueueName!": str, "Attributes": dict, "tags": dict},
+        "GetQueueUrl": {"QueueName!": str, "QueueOwnerAWSAccountId": str},
+        "GetQueueAttributes": {"QueueUrl!": str, "AttributeNames": _MANY},
+        "SetQueueAttributes": {"QueueUrl!": str, "Attributes!": dict},
+        "DeleteQueue": {"QueueUrl!": str},
+        "PurgeQueue": {"QueueUrl!": str},
+        "SendMessage": {"QueueUrl!": str, **_MESSAGE},
+        "SendMessageBatch": {"QueueUrl!": str, "Entries!": _MANY},
+        "ReceiveMessage": {
+            "QueueUrl!": str,
+            "AttributeNames": _MANY,
+            "MessageSystemAttributeNames": _MANY,
+            "MessageAttributeNames": _MANY,
+            "MaxNumberOfMessages": int,
+            "VisibilityTimeout": int,
+            "WaitTimeSeconds": int,
+            "ReceiveRequestAttemptId": str,
+        },
+        "DeleteMessage": {"QueueUrl!": str, "ReceiptHandle!": str},
+        "DeleteMessageBatch": {"QueueUrl!": str, "Entries!": _MANY},
+        "ChangeMessageVisibility": {
+            "QueueUrl!": str,
+            "ReceiptHandle!": str,
+            "VisibilityTimeout!": int,
+        },
+        "ChangeMessageVisibilityBatch": {"QueueUrl!": str, "Entries!": _MANY},
+    }
+)
+_ENTRIES: Final = _known(
+    {
+        "SendMessageBatch": {"Id!": str, **_MESSAGE},
+        "DeleteMessageBatch": {"Id!": str, "ReceiptHandle!": str},
+        "ChangeMessageVisibilityBatch": {
+            "Id!": str,
+            "ReceiptHandle!": str,
+            "VisibilityTimeout": int,
+        },
+    }
+)
 
 # The least and the most that an attribute of a queue may be.
 _ATTRIBUTE_RANGES: Final = {
@@ -111,18 +137,17 @@ def check_parameters(operation: str, request: Mapping[str, Any]) -> None:
             _check_kinds(operation, f"Entries[{number}].", entry, _ENTRIES[operation])
 
 
-def _check_kinds(
-    operation: str, place: str, given: Mapping[str, Any], known: Mapping[str, Any]
-) -> None:
-    kinds = {name.rstrip("!"): kind for name, kind in known.items()}
+def _check_kinds(operation: str, place: str, given: Mapping[str, Any], known: _Known) -> None:
     for name, value in given.items():
-        if name not in kinds:
+        kind = known.kinds.get(name)
+        if kind is None:
             raise refused("ParamValidation", f"Unknown parameter {place}{name}", operation)
-        if not isinstance(value, kinds[name]) or isinstance(value, bool):
-            raise refused("ParamValidation", f"Invalid type of {place}{name}: {value!r}", operation)
-    for name in known:
-        if name.endswith("!") and name[:-1] not in given:
-            raise refused("ParamValidation", f"Missing parameter {place}{name[:-1]}", operation)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            text = f"Invalid type of {place}{name}: {value!r}"
+            raise refused("ParamValidation", text, operation)
+    for name in known.required:
+        if name not in given:
+            raise refused("ParamValidation", f"Missing parameter {place}{name}", operation)
 
 
 def check_batch(operation: str, entries: Sequence[Mapping[str, Any]], max_bytes: int) -> None:
