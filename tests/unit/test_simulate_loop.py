@@ -187,7 +187,9 @@ def test_other_threads_change_nothing() -> None:
     """A callback from another thread is made, and no choice of the seed depends on it."""
 
     def orders(disturb: bool) -> tuple[list[int], bool]:
-        loop, order, called = SimulationLoop(Chance(9)), [], []
+        loop = SimulationLoop(Chance(9))
+        order: list[int] = []
+        called: list[str] = []
         if disturb:
             thread = threading.Thread(
                 target=lambda: loop.call_soon_threadsafe(called.append, "called")
