@@ -189,7 +189,7 @@ def test_other_threads_change_nothing() -> None:
     def orders(disturb: bool) -> tuple[list[int], bool]:
         loop = SimulationLoop(Chance(9))
         order: list[int] = []
-        called: list[bool] = []
+        called: list[str] = []
         if disturb:
             thread = threading.Thread(
                 target=lambda: loop.call_soon_threadsafe(called.append, "called")
