@@ -220,6 +220,7 @@ def test_nothing_is_shared_with_what_is_stored() -> None:
     given["m"]["M"]["l"]["L"].append(text("y"))
     first = service.item()
     first["m"]["M"]["l"]["L"].append(text("y"))
+    first["m"]["M"]["l"]["L"][0]["S"] = "y"
     first["m"]["M"]["s"]["SS"].append("y")
     service.fake.items(ITEMS)[0]["m"]["M"].clear()
     answer = service.call(

@@ -255,6 +255,7 @@ def test_a_scan_goes_on_behind_a_key_that_is_gone() -> None:
         {"Select": "COUNT", "ProjectionExpression": "v"},
         {"ProjectionExpression": ""},
         {"ProjectionExpression": "v, v.a"},
+        {"ProjectionExpression": "v.a, v[0]"},
         {"ProjectionExpression": "v,"},
         {"ConsistentRead": "yes"},
         {"ReturnConsumedCapacity": "ALL"},
