@@ -71,8 +71,8 @@ def loop(rounds: int) -> Shape:
     """Three nodes again and again, with a loop's own node each time."""
 
     async def count(ctx: NodeContext) -> int:
-        rounds_done = int(await ctx.get("rounds") or 0) + 1
-        await ctx.set("rounds", rounds_done)
+        rounds_done = int(await ctx.context.get("rounds") or 0) + 1
+        await ctx.context.set("rounds", rounds_done)
         return rounds_done
 
     flow = (
