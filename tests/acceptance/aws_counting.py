@@ -143,6 +143,8 @@ class Counting:
             if model.name == "ReceiveMessage" and not parsed.get("Messages"):
                 self.bill.empty_polls += 1
                 return
+            if model.name == "GetQueueAttributes":
+                return  # a worker looks at its queue once, when it begins
             self.bill.requests[model.name] += 1
             if model.name == "SendMessageBatch":
                 self._messages -= len(parsed.get("Failed", ()))

@@ -28,12 +28,14 @@ class Known:
         item: The item, as it was last seen.
         is_folding: Whether a write that settles facts is under way.
         touched_at: When its row was last written, as far as is known here.
+        writers: How many held leases at a time lately.
     """
 
     def __init__(self, item: RunItem) -> None:
         self.item = item
         self.is_folding = False
         self.touched_at = item.head.updated_at
+        self.writers = 1
         self._ids: set[str] = set()
         self._ids_until = 0
 
@@ -45,6 +47,7 @@ class Known:
     def see(self, item: RunItem) -> RunItem:
         """Take in an item that was read; gives it with what was noticed before."""
         item = item.after(self.item)
+        self.writers = max(self.writers, len(item.live()))
         if _age(item) >= _age(self.item):
             self.item = item
         return item

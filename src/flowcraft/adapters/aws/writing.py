@@ -13,6 +13,7 @@ from flowcraft.adapters.aws.planning import Ruling, is_nothing, request, ruling
 from flowcraft.adapters.aws.records import Known, Records, places_of
 from flowcraft.adapters.aws.rows import HEARTBEAT_SECONDS, StatusRows
 from flowcraft.adapters.aws.transport import AwsError
+from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.errors import StorageBusy, StorageError
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.runs import Change, Verdict, Written
@@ -119,8 +120,12 @@ class Writer:
         if not entries or known is None or known.is_folding:
             return None
         added = size_of_all(entries) + (_LEASE_BYTES if rule.grant == "free" else 0)
-        folding = fold(item, added)
-        known.is_folding = folding is not None
+        is_last = rule.row is not None and rule.row.status in FINAL_STATUSES
+        folding = fold(item, added, known.writers, is_last=is_last)
+        if folding is not None:
+            known.is_folding = True
+            # Not for ever as many as once: they come and go together.
+            known.writers = max(1, len(item.live()), known.writers * 3 // 4)
         return folding
 
     async def _done_before(
