@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from flowcraft.adapters.aws.folding import Fold, fold
@@ -59,6 +60,8 @@ class Writer:
         item = await self._records.item(change.run_id) if known is None or is_fresh else known.item
         if item is None or item.head.epoch != change.epoch:
             return Written(Verdict.GONE)
+        if change.claim and change.entries and known and not known.may_claim_along():
+            change = replace(change, claim=None)
         new = [
             await self._records.pack(item.head, entry, change.thread) for entry in change.entries
         ]
@@ -72,6 +75,8 @@ class Writer:
             after, is_done = await self._try(change, item, rule, new, now)
             if after is None or after.head.epoch != change.epoch:
                 return Written(Verdict.GONE)
+            if known is not None and rule.grant == "free" and new:
+                known.note_claim_along(came_late=not is_done)
             if is_done:
                 first = after.facts - len(new) if new else -1
                 return await self._answer(change, after, rule, first)
