@@ -12,7 +12,7 @@ from tests.acceptance.aws_shapes import Shape, batch, chain, count, fan, fleet_a
 from tests.emulators import ministack
 from tests.emulators.aws import AwsNames
 
-SHAPES = {
+SHAPES: dict[str, Callable[[], Shape]] = {
     "chain of 50": lambda: chain(50),
     "fan of 50": lambda: fan(50),
     "fan of 50, 1 KB each": lambda: fan(50, kilobytes(1024)),
