@@ -376,10 +376,13 @@ class Worker:
     def _delete_soon(self, handle: str) -> None:
         """Delete a message, together with those that others are done with by then."""
         self._to_delete.append(handle)
-        if self._deleting is None or self._deleting.done():
-            self._deleting = asyncio.create_task(self._delete())
+        before = self._deleting
+        # A request that is full does not wait for the one that was begun before.
+        is_full = len(self._to_delete) >= self.station.queue.batch > 1
+        if is_full or before is None or before.done():
+            self._deleting = asyncio.create_task(self._delete(before))
 
-    async def _delete(self) -> None:
+    async def _delete(self, before: asyncio.Task[None] | None) -> None:
         while self._to_delete:
             handles, self._to_delete = self._to_delete, []
             try:
@@ -387,6 +390,8 @@ class Worker:
             except Exception:
                 # They come again, and there is nothing left to do for them.
                 logger.exception("%d messages could not be deleted", len(handles))
+        if before is not None:
+            await before  # whoever waits for the last of them waits for all
 
     async def _put_off(self, job: Job, seconds: float) -> None:
         """Send the message anew: its visibility would count as a receive of a good message."""

@@ -181,8 +181,7 @@ class Lingering:
         self._seconds = seconds
         self._enough = enough
         self._carry_out = carry_out
-        self._items: list[str] = []
-        self._callers: list[asyncio.Future[None]] = []
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         self._timer: Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -194,25 +193,29 @@ class Lingering:
         if self._seconds <= 0:
             await self._carry_out(list(items))
             return
-        self._items += items
-        caller = asyncio.get_running_loop().create_future()
-        self._callers.append(caller)
-        if len(self._items) >= self._enough:
-            self.flush()
-        elif self._timer is None:
+        loop = asyncio.get_running_loop()
+        done = [loop.create_future() for _ in items]
+        self._waiting += zip(items, done, strict=True)
+        # What is beyond a full request waits for the next one to fill.
+        while len(self._waiting) >= self._enough:
+            self._begin(self._enough)
+        if self._waiting and self._timer is None:
             self._timer = self._clock.call_at(self._clock.now() + self._seconds, self.flush)
-        await caller
+        await asyncio.gather(*done)
 
     def flush(self) -> None:
         """Wait no longer."""
+        self._begin(len(self._waiting))
+
+    def _begin(self, count: int) -> None:
+        """Carry out so many; the rest waits anew."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._items:
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not taken:
             return
-        items, self._items = self._items, []
-        callers, self._callers = self._callers, []
-        task = asyncio.get_running_loop().create_task(self._serve(items, callers))
+        task = asyncio.get_running_loop().create_task(self._serve(taken))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -222,16 +225,16 @@ class Lingering:
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
 
-    async def _serve(self, items: list[str], callers: list[asyncio.Future[None]]) -> None:
+    async def _serve(self, taken: Sequence[tuple[str, asyncio.Future[None]]]) -> None:
         error: BaseException | None = None
         try:
-            await self._carry_out(items)
+            await self._carry_out([item for item, _ in taken])
         except BaseException as raised:
             error = raised
             if not isinstance(raised, Exception):
                 raise
         finally:
-            for caller in callers:
+            for _, caller in taken:
                 if caller.done():
                     continue
                 if error is None:

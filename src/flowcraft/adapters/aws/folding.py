@@ -26,7 +26,11 @@ SEGMENT_SHARE: Final = 4
 """Settled facts leave the item if they are more than one part in so many of it."""
 
 GROWTH_BYTES: Final = 160
-"""About how much an item grows until facts are settled the next time."""
+"""About how much an item grows until facts are settled the next time, by one writer."""
+
+WRITER_GROWTH_BYTES: Final = 60
+"""How much more it grows for each further writer: while a segment is written, and then the item
+that has it, each of them appends two facts."""
 
 _PACKED_FACT: Final = 10
 """About how many bytes a settled fact takes."""
@@ -50,12 +54,14 @@ class Fold(NamedTuple):
     over: tuple[str, ...]
 
 
-def fold(item: RunItem, added: int) -> Fold | None:
+def fold(item: RunItem, added: int, writers: int = 1, *, is_last: bool = False) -> Fold | None:
     """What to settle with the next write, if anything.
 
     Args:
         item: The item as it is known.
         added: How many bytes the write adds to it.
+        writers: How many write to the run at a time, as far as was seen.
+        is_last: Whether hardly another write follows: then nothing is to be gained by segments.
     """
     under_way = len(item.live()) - 1
     count = len(item.tail) - min(max(0, under_way), LAG_FACTS)
@@ -71,9 +77,9 @@ def fold(item: RunItem, added: int) -> Fold | None:
     size -= size_of_all(item.tail[:count]) + len(item.packed)
     packed = pack_facts(facts, item.begun_ms, item.thread)
     segments: list[tuple[Packed, ...]] = []
-    if size + len(packed) + GROWTH_BYTES > WRITE_UNIT and len(packed) * SEGMENT_SHARE > size + len(
-        packed
-    ):
+    growth = GROWTH_BYTES + WRITER_GROWTH_BYTES * (writers - 1)
+    is_large = size + len(packed) + growth > WRITE_UNIT
+    if is_large and not is_last and len(packed) * SEGMENT_SHARE > size + len(packed):
         while len(facts) >= SEGMENT_FACTS:
             segments.append(tuple(facts[:SEGMENT_FACTS]))
             del facts[:SEGMENT_FACTS]

@@ -20,6 +20,9 @@ item costs what the whole item takes."""
 KNOWN_RUNS: Final = 512
 """Of so many runs it is remembered what their item was like."""
 
+MOST_LATE_CLAIMS: Final = 4
+"""After so many claims that came too late the next 14 are made apart, and no more than these."""
+
 
 class Known:
     """What is known here of a run.
@@ -28,12 +31,16 @@ class Known:
         item: The item, as it was last seen.
         is_folding: Whether a write that settles facts is under way.
         touched_at: When its row was last written, as far as is known here.
+        writers: How many held leases at a time lately.
     """
 
     def __init__(self, item: RunItem) -> None:
         self.item = item
         self.is_folding = False
         self.touched_at = item.head.updated_at
+        self.writers = 1
+        self._late_claims = 0
+        self._claims_apart = 0
         self._ids: set[str] = set()
         self._ids_until = 0
 
@@ -45,9 +52,29 @@ class Known:
     def see(self, item: RunItem) -> RunItem:
         """Take in an item that was read; gives it with what was noticed before."""
         item = item.after(self.item)
+        self.writers = max(self.writers, len(item.live()))
         if _age(item) >= _age(self.item):
             self.item = item
         return item
+
+    def may_claim_along(self) -> bool:
+        """Whether a write of facts should claim a place, too.
+
+        It is refused if somebody else wrote meanwhile, and is then two writes all the same. Where
+        that happens time after time it is not tried for a while.
+        """
+        if self._claims_apart:
+            self._claims_apart -= 1
+            return False
+        return True
+
+    def note_claim_along(self, *, came_late: bool) -> None:
+        """Take in whether such a write came too late."""
+        if came_late:
+            self._late_claims = min(self._late_claims + 1, MOST_LATE_CLAIMS)
+            self._claims_apart = 2**self._late_claims - 2
+        else:
+            self._late_claims = max(0, self._late_claims - 1)
 
     def note_ids(self, since: int, facts: Iterable[tuple[int, Packed]]) -> None:
         """Take in the ids of facts from a number on, none of them missing."""

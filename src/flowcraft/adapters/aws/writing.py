@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from flowcraft.adapters.aws.folding import Fold, fold
@@ -13,6 +14,7 @@ from flowcraft.adapters.aws.planning import Ruling, is_nothing, request, ruling
 from flowcraft.adapters.aws.records import Known, Records, places_of
 from flowcraft.adapters.aws.rows import HEARTBEAT_SECONDS, StatusRows
 from flowcraft.adapters.aws.transport import AwsError
+from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.errors import StorageBusy, StorageError
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.runs import Change, Verdict, Written
@@ -58,6 +60,8 @@ class Writer:
         item = await self._records.item(change.run_id) if known is None or is_fresh else known.item
         if item is None or item.head.epoch != change.epoch:
             return Written(Verdict.GONE)
+        if change.claim and change.entries and known and not known.may_claim_along():
+            change = replace(change, claim=None)
         new = [
             await self._records.pack(item.head, entry, change.thread) for entry in change.entries
         ]
@@ -71,6 +75,8 @@ class Writer:
             after, is_done = await self._try(change, item, rule, new, now)
             if after is None or after.head.epoch != change.epoch:
                 return Written(Verdict.GONE)
+            if known is not None and rule.grant == "free" and new:
+                known.note_claim_along(came_late=not is_done)
             if is_done:
                 first = after.facts - len(new) if new else -1
                 return await self._answer(change, after, rule, first)
@@ -119,8 +125,12 @@ class Writer:
         if not entries or known is None or known.is_folding:
             return None
         added = size_of_all(entries) + (_LEASE_BYTES if rule.grant == "free" else 0)
-        folding = fold(item, added)
-        known.is_folding = folding is not None
+        is_last = rule.row is not None and rule.row.status in FINAL_STATUSES
+        folding = fold(item, added, known.writers, is_last=is_last)
+        if folding is not None:
+            known.is_folding = True
+            # Not for ever as many as once: they come and go together.
+            known.writers = max(1, len(item.live()), known.writers * 3 // 4)
         return folding
 
     async def _done_before(

@@ -1,0 +1,196 @@
+"""What runs cost on AWS, counted at boto3 clients on an emulator, start and finish included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import count as numbers
+from typing import Any
+
+import pytest
+
+from flowcraft import FlowRuntime
+from flowcraft.adapters.aws.transport import Answer, Request
+from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
+from flowcraft.testing import VirtualClock
+from tests.acceptance.aws_counting import Bill
+from tests.acceptance.aws_shapes import Shape, batch, chain, count, fan, fleet_at, kilobytes, loop
+from tests.emulators.aws import AwsNames
+
+KILOBYTE = 1024
+LARGEST_RUN_ITEM = 32 * KILOBYTE
+AT_MOST_TIMES = 2.0
+"""How much more a node may cost in a run of a thousand than in one of fifty."""
+
+Counted = tuple[Shape, Bill]
+_numbers = numbers(1)
+
+
+@pytest.fixture(scope="module")
+def counted(ministack: str) -> Callable[[str, int], Counted]:
+    """Runs a shape of some size, once, and tells what it took."""
+    shapes: dict[str, Callable[[int], Shape]] = {
+        "chain": chain,
+        "fan": fan,
+        "fan of kilobytes": lambda width: fan(width, kilobytes(KILOBYTE)),
+        "loop": loop,
+        "batch": batch,
+    }
+
+    @cache
+    def run(name: str, size: int) -> Counted:
+        shape = shapes[name](size)
+        names = AwsNames.numbered(900_000 + next(_numbers))
+        with fleet_at(ministack, names) as fleet:
+            return shape, count(shape, fleet)
+
+    return run
+
+
+def requests_per_node(found: Counted) -> float:
+    """Requests to SQS and DynamoDB, by the number of nodes."""
+    shape, bill = found
+    return bill.all_requests / shape.nodes
+
+
+def usd_per_million(found: Counted) -> float:
+    """Dollars for a million nodes."""
+    shape, bill = found
+    return bill.usd * 1e6 / shape.nodes
+
+
+@pytest.mark.parametrize(
+    ("name", "requests", "usd"),
+    [("chain", 1.2, 0.80), ("fan", 2.5, 1.60), ("fan of kilobytes", 3.5, 3.00)],
+)
+def test_fifty_nodes_keep_within_their_budget(
+    counted: Callable[[str, int], Counted], name: str, requests: float, usd: float
+) -> None:
+    """Fifty nodes in a row or side by side take no more requests and dollars than promised."""
+    found = counted(name, 50)
+    assert requests_per_node(found) <= requests, found[1]
+    assert usd_per_million(found) <= usd, found[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "small"), [("chain", ("chain", 50)), ("fan", ("fan", 50)), ("loop", ("chain", 50))]
+)
+def test_a_thousand_cost_no_more_than_twice_as_much_each(
+    counted: Callable[[str, int], Counted], name: str, small: tuple[str, int]
+) -> None:
+    """What a node costs goes by what is under way in a run, not by how much has happened in it."""
+    found = counted(name, 1_000)
+    assert usd_per_million(found) <= AT_MOST_TIMES * usd_per_million(counted(*small)), found[1]
+    assert found[1].largest_run_item <= LARGEST_RUN_ITEM
+
+
+def test_items_of_a_batch_cost_the_same_however_many(
+    counted: Callable[[str, int], Counted],
+) -> None:
+    """In a batch of 2,000 an item costs at most a tenth more than in one of 100."""
+    small, large = counted("batch", 100), counted("batch", 2_000)
+    for found in (small, large):
+        assert requests_per_node(found) <= 2.6, found[1]
+        assert found[1].largest_run_item <= LARGEST_RUN_ITEM
+    assert usd_per_million(large) <= 1.1 * usd_per_million(small), (small[1], large[1])
+
+
+@pytest.mark.parametrize("name", ["chain", "fan", "fan of kilobytes"])
+def test_the_emulator_counts_units_as_the_sizes_of_items_have_it(
+    counted: Callable[[str, int], Counted], name: str
+) -> None:
+    """Write units that the emulator counts are those that the sizes of the items come to."""
+    _, bill = counted(name, 50)
+    assert bill.write_units == pytest.approx(bill.sized_write_units, rel=0.05)
+
+
+# --- idle ----------------------------------------------------------------------------------
+
+IDLE_SECONDS = 3_600.0
+STEP_SECONDS = 5.0
+TURNS = 20
+"""Turns of the event loop in which all that can happen at one time has happened."""
+
+RECONCILING = ("UpdateItem", "PutItem", "GetItem", "DeleteItem", "Scan")
+"""What the look for stuck runs may ask for, on its tables without a row."""
+
+
+class IdleService:
+    """SQS and DynamoDB for a worker that nobody has anything for; a poll takes as long as asked.
+
+    Attributes:
+        asked: When each request came, by operation.
+    """
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self.asked: dict[str, list[float]] = {}
+
+    async def call(self, operation: str, request: Request) -> Answer:
+        """Carry out a request."""
+        self.asked.setdefault(operation, []).append(self._clock.now())
+        if operation == "ReceiveMessage":
+            await self._pass(float(request["WaitTimeSeconds"]))
+            return {}
+        if operation == "GetQueueAttributes":
+            return {"Attributes": {"VisibilityTimeout": "30"}}
+        assert operation in RECONCILING, f"an idle worker asks for {operation}"
+        return {}
+
+    async def _pass(self, seconds: float) -> None:
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._clock.call_at(self._clock.now() + seconds, partial(over.set_result, None))
+        await over
+
+
+async def _idle(service: IdleService, clock: VirtualClock, **options: Any) -> None:
+    """Let a worker have nothing to do, for an hour."""
+    adapter = SqsAdapter(
+        FlowRuntime().options,
+        coordination_store=DynamoDbCoordinationStore(service, "coordination", clock),
+        sqs_client=service,
+        dynamodb_client=service,
+        queue_url="https://sqs.us-east-1.amazonaws.com/123456789012/jobs",
+        context_table_name="contexts",
+        status_table_name="statuses",
+        clock=clock,
+        heartbeat=False,
+        **options,
+    )
+    await adapter.start()
+    until = clock.now() + IDLE_SECONDS
+    while clock.now() < until:
+        await _settle()
+        clock.advance(STEP_SECONDS)
+    stopped = asyncio.ensure_future(adapter.stop())
+    while not stopped.done():
+        await _settle()
+        clock.advance(STEP_SECONDS)
+    await stopped
+
+
+async def _settle() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+def test_an_idle_worker_polls_every_twenty_seconds() -> None:
+    """A worker without work makes a request every 20 s, and no other for an hour."""
+    clock = VirtualClock()
+    service = IdleService(clock)
+    asyncio.run(_idle(service, clock, reconcile_every_seconds=None))
+    polls = service.asked["ReceiveMessage"]
+    assert set(service.asked) == {"GetQueueAttributes", "ReceiveMessage"}
+    assert len(service.asked["GetQueueAttributes"]) == 1
+    assert IDLE_SECONDS / 20 <= len(polls) <= IDLE_SECONDS / 20 + 1
+    assert all(later - earlier >= 20 for earlier, later in zip(polls, polls[1:], strict=False))
+
+
+def test_looking_for_stuck_runs_costs_three_requests_a_minute() -> None:
+    """Of all idle workers one looks for stuck runs: no more than one more request per 20 s."""
+    clock = VirtualClock()
+    service = IdleService(clock)
+    asyncio.run(_idle(service, clock))
+    looks = sum(len(service.asked.get(operation, ())) for operation in RECONCILING)
+    assert 0 < looks <= IDLE_SECONDS / 20, {name: len(at) for name, at in service.asked.items()}
