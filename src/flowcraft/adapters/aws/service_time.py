@@ -104,7 +104,9 @@ class _Timer:
     def _arm(self) -> Timer:
         offset = self._time.offset_seconds
         # The time goes by milliseconds: before the next one it may never get as far as this.
-        due = math.ceil(self._when * 1000) / 1000
+        due = round(self._when, 3)
+        if due < self._when:
+            due = round(due + 0.001, 3)
         at = due - offset
         while at + offset < due:
             # Whoever is called may compare: rounding must not make it early.
