@@ -6,6 +6,7 @@ import argparse
 import itertools
 import sys
 import time
+from collections.abc import Callable
 
 from tests.acceptance.aws_counting import Bill
 from tests.acceptance.aws_shapes import Shape, batch, chain, count, fan, fleet_at, kilobytes, loop
