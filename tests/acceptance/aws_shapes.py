@@ -19,7 +19,7 @@ from tests.emulators.aws import AwsNames
 POLL_SECONDS = 1.0
 """Polls that bring nothing are not counted; a worker that stops waits for its last one."""
 
-Node = Callable[[NodeContext], Any]
+Node = Callable[[NodeContext[Any]], Any]
 
 
 @dataclass(frozen=True)
