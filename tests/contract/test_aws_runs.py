@@ -122,14 +122,14 @@ def told(answer: Any) -> Any:
     return same(answer)
 
 
-def fold_much(item: RunItem, added: int) -> Fold | None:
+def fold_much(item: RunItem, added: int, *more: Any, **options: Any) -> Fold | None:
     """Settle facts soon, and take them out of the item; nothing that is over is forgotten.
 
     The calls are drawn by lot: they claim what is over, and lag a few facts behind, as the engine
     never does.
     """
     kept = replace(item, tail=item.tail[:-4])
-    found = folding.fold(kept, added)
+    found = folding.fold(kept, added, *more, **options)
     return None if found is None else found._replace(over=())
 
 
