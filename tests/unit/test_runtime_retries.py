@@ -228,7 +228,8 @@ def test_a_plain_function_that_takes_too_long_is_given_up_on() -> None:
 
     async def main() -> Any:
         retry = RetryPolicy(max_attempts=2, delay=0)
-        flow = create_flow("f").node("a", node, timeout=0.005, retry=retry)
+        # Long enough for the second attempt, also where a thread has to wait for its turn.
+        flow = create_flow("f").node("a", node, timeout=0.3, retry=retry)
         result = await flow.run(runtime)
         abandoned = runtime.threads.abandoned
         go.set()
