@@ -48,6 +48,11 @@ REFUSED: dict[str, tuple[Verb, type[Exception], str]] = {
         ValueError,
         "run_id holds",
     ),
+    "empty new_run_id": (
+        lambda c: c.rerun_from(RUN, "w", new_run_id=""),
+        ValueError,
+        "run_id",
+    ),
 }
 
 

@@ -213,10 +213,16 @@ def test_a_plain_function_that_takes_too_long_is_given_up_on() -> None:
     """The late outcome of a thread is refused; it is told, and counted until it returns."""
     go, returned = threading.Event(), threading.Event()
     seen: list[bool] = []
+    clock = VirtualClock()
+    runtime = FlowRuntime(clock=clock)
+    begun = asyncio.Event()
+    loop: asyncio.AbstractEventLoop | None = None
 
     def node(ctx: SyncCtx) -> str:
         if ctx.attempt == 2:
             return "second"
+        assert loop is not None
+        loop.call_soon_threadsafe(begun.set)
         ctx.context.set("late", True)
         seen.append(ctx.cancelled.wait(5))
         go.wait(5)
@@ -224,12 +230,15 @@ def test_a_plain_function_that_takes_too_long_is_given_up_on() -> None:
         returned.set()
         return "first"
 
-    runtime = FlowRuntime()
-
     async def main() -> Any:
+        nonlocal loop
+        loop = asyncio.get_running_loop()
         retry = RetryPolicy(max_attempts=2, delay=0)
         flow = create_flow("f").node("a", node, timeout=0.005, retry=retry)
-        result = await flow.run(runtime)
+        run = asyncio.ensure_future(flow.run(runtime))
+        await begun.wait()
+        clock.advance(0.005)  # time passes for the first attempt alone
+        result = await run
         abandoned = runtime.threads.abandoned
         go.set()
         while runtime.threads.abandoned:

@@ -511,12 +511,14 @@ class FlowClient:
         key: str | None = None,
         batches: Sequence[Key] = (),
     ) -> Run:
+        if new_run_id is None:
+            new_run_id = self._identifiers.new_run_id()
         job = await rerun.start_over(
             await self._opened(),
             ledger,
             node_ids,
             inputs,
-            checked_run_id(new_run_id or self._identifiers.new_run_id()),
+            checked_run_id(new_run_id),
             key,
             batches,
         )
