@@ -65,6 +65,8 @@ class Writer:
         new = [
             await self._records.pack(item.head, entry, change.thread) for entry in change.entries
         ]
+        if known is not None and not is_fresh:
+            item = known.item  # storing what is large took its time
         for _ in range(ROUNDS):
             now = self._clock.now()
             has_ids = any(entry.id is not None for entry in change.entries)
