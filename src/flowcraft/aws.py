@@ -21,6 +21,8 @@ from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import ReconciliationStats
 from flowcraft.engine.shards import SHARD_ITEMS
+from flowcraft.engine.station import Station
+from flowcraft.engine.stored_context import StoredContext
 from flowcraft.engine.worker import DEFAULT_CONCURRENCY
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import Codec
@@ -29,6 +31,7 @@ from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts, Ports
 
 __all__ = [
+    "DynamoDbContext",
     "DynamoDbCoordinationStore",
     "ReconciliationStats",
     "SqsAdapter",
@@ -43,6 +46,8 @@ LOOK_SECONDS: Final = 1.0
 """The longest pause between two looks at a run that somebody waits for: each is a request."""
 
 CLIENT_THREADS: Final = 10
+CONTEXT_THREADS: Final = 2
+"""Requests at a time of a client, and of a context by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +89,17 @@ class _Fleet:
 
     async def _transport(self, stack: AsyncExitStack, client: Any, threads: int) -> Transport:
         """A transport for a boto3 client; or the client, if it is one."""
-        if hasattr(client, "call"):
-            return Timed(client, self.clock)
-        transport = BotoTransport(client, threads)
-        stack.push_async_callback(transport.aclose)
+        transport = _transport(client, threads)
+        if isinstance(transport, BotoTransport):
+            stack.push_async_callback(transport.aclose)
         return Timed(transport, self.clock)
+
+
+def _transport(client: Any, threads: int) -> Transport:
+    if hasattr(client, "call"):
+        transport: Transport = client
+        return transport
+    return BotoTransport(client, threads)
 
 
 class _Routed:
@@ -219,6 +230,61 @@ def _client(
         shard_items=shard_items,
         codec=codec,
     )
+
+
+class DynamoDbContext(StoredContext):
+    """The context of a run, read and written without an adapter: an ``AsyncContext``.
+
+    It is read as it is at the moment, and written only while the run is paused (rule S8).
+
+    Args:
+        run_id: The run.
+        client: ``boto3.client("dynamodb")``.
+        table_name: The context table.
+        runtime_options: Needed only for types that were registered with the serializer.
+        codec: The one that the workers have.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        client: Any,
+        table_name: str,
+        runtime_options: RuntimeOptions | None = None,
+        codec: Codec | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(run_id, self._station)
+        self._time = ServiceTime(clock or SystemClock())
+        self._table_name = table_name
+        self._transport = Timed(_transport(client, CONTEXT_THREADS), self._time)
+        self._options = runtime_options or RuntimeOptions()
+        self._codec = codec
+        self._opened: Station | None = None
+
+    async def _station(self) -> Station:
+        if self._opened is None:
+            self._opened = Station(
+                Ports(
+                    _Nothing(),
+                    DynamoDbRuns(self._transport, self._table_name, None, self._time),
+                    DynamoDbBlobs(self._transport, self._table_name),
+                    _Nothing(),
+                ),
+                self._options,
+                self._time,
+                SystemIdentifiers(),
+                codec=self._codec,
+            )
+        return self._opened
+
+
+class _Nothing:
+    """A port that nobody calls: a context needs neither queue nor locks."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"A context of its own has no {name}.")
 
 
 class SqsReconciler:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from os import PathLike
+from typing import Any
 
 from flowcraft.engine import client as engine
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.ports.codec import Codec
+from flowcraft.ports.coordination import CoordinationStore
 from flowcraft.sqlite import Durability, SqliteAdapter
 
 __all__ = ["FlowClient"]
@@ -16,7 +18,8 @@ __all__ = ["FlowClient"]
 class FlowClient(engine.FlowClient):
     """Starts and steers durable runs; it runs no node and needs no registry.
 
-    Made by :meth:`sqlite`. Close it with :meth:`aclose`, or use it as ``async with``.
+    Made by :meth:`sqlite` or :meth:`aws`. Close it with :meth:`aclose`, or use it as
+    ``async with``.
     """
 
     @classmethod
@@ -42,4 +45,51 @@ class FlowClient(engine.FlowClient):
         """
         return SqliteAdapter.client_of(
             path, runtime_options, durability=durability, shard_items=shard_items, codec=codec
+        )
+
+    @classmethod
+    def aws(
+        cls,
+        runtime_options: RuntimeOptions | None = None,
+        *,
+        sqs_client: Any,
+        dynamodb_client: Any,
+        queue_url: str,
+        context_table_name: str,
+        status_table_name: str,
+        coordination_store: CoordinationStore,
+        shard_items: int = SHARD_ITEMS,
+        codec: Codec | None = None,
+    ) -> engine.FlowClient:
+        """A client of the runs of a fleet.
+
+        Args:
+            runtime_options: Needed only for blueprints that no worker knows yet, and for types
+                that were registered with the serializer.
+            sqs_client: ``boto3.client("sqs")``.
+            dynamodb_client: ``boto3.client("dynamodb")``.
+            queue_url: The queue that the workers poll.
+            context_table_name: Their table of runs.
+            status_table_name: Their table that shows runs to people.
+            coordination_store: Their locks and marks.
+            shard_items: Batches of more items than this, in runs that are started here, are cut
+                into records of so many each.
+            codec: The one that the workers have.
+
+        Raises:
+            ImportError: boto3 is not installed.
+        """
+        # Only this needs boto3, which is an extra.
+        from flowcraft.aws import SqsAdapter  # noqa: PLC0415
+
+        return SqsAdapter.client_of(
+            sqs_client=sqs_client,
+            dynamodb_client=dynamodb_client,
+            queue_url=queue_url,
+            context_table_name=context_table_name,
+            status_table_name=status_table_name,
+            coordination_store=coordination_store,
+            runtime_options=runtime_options,
+            shard_items=shard_items,
+            codec=codec,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Chance:
         self._random = random.Random(seed)
         self.pick = self._random.choice
         self.number = self._random.randrange
+        self._facts = count()
 
     def maybe(self, value: Any) -> Any:
         """The value in half of the cases, else ``None``."""
@@ -67,7 +69,8 @@ class Chance:
     def write(self) -> Call:
         place, token = self.pick("pq"), self.pick("tu")
         flags = {"expired": self.number(4) == 0, "give_back": self.number(4) == 0}
-        entries = [Entry(str(self.number(99)), START, self.entry_id()) for _ in "ab"]
+        # No two are the same: whoever lost an answer knows his own facts by what they say.
+        entries = [Entry(str(next(self._facts)), START, self.entry_id()) for _ in "ab"]
         change = Change(
             run_id=self.run_id(),
             epoch="",

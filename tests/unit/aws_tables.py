@@ -11,14 +11,16 @@ from flowcraft.testing import VirtualClock
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
 
 CONTEXTS = "contexts"
+STATUSES = "statuses"
 COORDINATION = "coordination"
 Meddle = Callable[[str, Request], Awaitable[None]]
 
 
 async def fake_tables(clock: VirtualClock) -> FakeDynamoDb:
-    """A fake with a context table and a coordination table."""
+    """A fake with the three tables."""
     fake = FakeDynamoDb(clock)
-    for name, key in ((CONTEXTS, "runId"), (COORDINATION, "coordinationKey")):
+    keys = {CONTEXTS: "runId", STATUSES: "runId", COORDINATION: "coordinationKey"}
+    for name, key in keys.items():
         await create_table(fake, name, key)
     return fake
 

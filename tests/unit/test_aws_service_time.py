@@ -104,9 +104,10 @@ def test_answers_without_a_date_change_nothing() -> None:
 
 def test_calls_are_made_in_the_service_s_time() -> None:
     """A call is arranged by the service's time, and never made before it, to the last digit."""
-    machine = VirtualClock()
+    machine = VirtualClock(1_700_000_000.123457)
     time = ServiceTime(machine)
-    time.learn(formatdate(machine.now() + 3600.5, usegmt=True), machine.now(), machine.now() + 0.1)
+    # Far enough off for sums to be rounded.
+    time.learn(formatdate(4e6, usegmt=True), machine.now(), machine.now() + 0.1)
     seen: list[float] = []
     dues = [time.now() + 0.1 * number for number in range(1, 40)]
     for due in dues:
@@ -116,6 +117,22 @@ def test_calls_are_made_in_the_service_s_time() -> None:
     machine.advance(4)
     assert len(seen) == len(dues)
     assert all(due <= now < due + 1e-3 for due, now in zip(dues, seen, strict=True))
+
+
+@pytest.mark.parametrize("beyond", [0.1234, 0.35 + 2.4e-7, 0.447 + 2.4e-7, 2.4e-7, 0.25, 1e-9])
+def test_a_call_between_two_milliseconds_is_made_once(beyond: float) -> None:
+    """The time goes by milliseconds: what is due in between is called at the next one."""
+    machine = VirtualClock(1_700_000_000.4)
+    time = ServiceTime(machine)
+    when = time.now() + beyond
+    called: list[float] = []
+    time.call_at(when, lambda: called.append(time.now()))
+    for _ in range(3):
+        due = machine.next_due
+        if due is not None:
+            machine.advance_to(max(due, machine.now()))
+    assert len(called) == 1
+    assert when <= called[0] <= when + 0.0011
 
 
 def test_a_call_waits_when_the_time_goes_back() -> None:

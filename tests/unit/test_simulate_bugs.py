@@ -92,14 +92,6 @@ class ForgetsIds(Passing):
         return written
 
 
-class IgnoresWhatIsNew(Passing):
-    """A write that is for one state only is done in any."""
-
-    async def write(self, change: Change) -> Written:
-        written: Written = await self._port.write(replace(change, exact=False))
-        return written
-
-
 PLANTED = {
     "deletes first": ("queue", DeletesFirst),
     "loses half": ("queue", LosesHalf),
@@ -107,7 +99,6 @@ PLANTED = {
     "commits without lease": ("runs", CommitsWithoutLease),
     "grants everything": ("runs", GrantsEverything),
     "forgets ids": ("runs", ForgetsIds),
-    "ignores what is new": ("runs", IgnoresWhatIsNew),
 }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -69,15 +71,36 @@ class Adapter(FlowClient):
 
     async def start(self) -> None:
         """Begin to work; returns once the queue is being polled."""
-        if self._worker is not None:
+        if self._worker is not None and self._worker.is_polling:
             return
-        worker = self._worker = self._new_worker()
+        worker = self._worker = self._worker or self._new_worker()
         try:
             await worker.start()
         except BaseException:
             self._worker = None  # to be started again, once what was wrong has been mended
             await worker.stop()
             raise
+
+    async def handle_job(self, job: str | Mapping[str, Any]) -> bool:
+        """Work on one message that was received elsewhere: in a function of AWS Lambda, say.
+
+        The adapter need not be started; it is ready for more until :meth:`stop`.
+
+        Args:
+            job: The body of the message, as text or as the JSON data that it is.
+
+        Returns:
+            Whether nothing depends on the message any more: then it is to be deleted. Otherwise
+            it is to be delivered again.
+
+        Raises:
+            UnreadableJob: It is no message of this package.
+            StorageError: Queue or stores cannot be used.
+        """
+        if self._worker is None:
+            self._worker = self._new_worker()
+        await self._worker.open()
+        return await self._worker.handle_job(job if isinstance(job, str) else json.dumps(job))
 
     async def stop(self) -> None:
         """Drain: take no more messages, let nodes finish or hand back what does not in time."""

@@ -20,7 +20,10 @@ logger = logging.getLogger("flowcraft.worker")
 
 
 class Beat(NamedTuple):
-    """What is to be kept for one message: its delivery, and the lease in hand if there is one."""
+    """What is to be kept for one message: its delivery, and the lease in hand if there is one.
+
+    A message that was received elsewhere has no handle here.
+    """
 
     handle: str
     lease: Held | None
@@ -92,7 +95,7 @@ class Heartbeat:
         beats = self._keeper.beats()
         if not beats:
             return
-        await ports.queue.extend([beat.handle for beat in beats])
+        await ports.queue.extend([beat.handle for beat in beats if beat.handle])
         leased = [beat for beat in beats if beat.lease is not None]
         held = [beat.lease for beat in leased if beat.lease is not None]
         if not held:

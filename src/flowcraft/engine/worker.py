@@ -8,6 +8,7 @@ import logging
 import math
 import signal
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from flowcraft.core import commands as cmd
 from flowcraft.core.builtins import BUILTIN_USES
@@ -119,7 +120,7 @@ class Worker:
         self._with_heartbeat = heartbeat
         self.draining = False
         self._station: Station | None = None
-        self._strands: dict[asyncio.Task[None], tuple[Strand | None, str]] = {}
+        self._strands: dict[asyncio.Task[Any], tuple[Strand | None, str]] = {}
         self._stack = contextlib.AsyncExitStack()
         self._poller: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
@@ -155,6 +156,23 @@ class Worker:
 
     async def start(self) -> None:
         """Begin to take messages; returns once the queue is being polled."""
+        await self.open()
+        if self._reconcile_every_seconds is not None:
+            self._rounds = Rounds(
+                self.station, self._reconcile_every_seconds, self._stalled_seconds
+            )
+            self._rounds.start()
+        self._poller = asyncio.create_task(self._poll())
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether messages are taken from the queue."""
+        return self._poller is not None
+
+    async def open(self) -> None:
+        """Get ready to work, on messages that are handed in; once is enough."""
+        if self._station is not None:
+            return
         self._loop = asyncio.get_running_loop()
         ports = await self._stack.enter_async_context(self._open_ports())
         station = Station(
@@ -174,11 +192,7 @@ class Worker:
         if self._with_heartbeat:
             self._heartbeat = Heartbeat(self._open_ports, self, self.lease_seconds)
             self._heartbeat.start()
-        if self._reconcile_every_seconds is not None:
-            self._rounds = Rounds(station, self._reconcile_every_seconds, self._stalled_seconds)
-            self._rounds.start()
         WATCH.add(self)
-        self._poller = asyncio.create_task(self._poll())
 
     def _is_closing(self) -> bool:
         """Whether what is cancelled now was cancelled with the worker, or with its event loop.
@@ -277,6 +291,29 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             logger.error("Working on a message broke off", exc_info=task.exception())
 
+    async def handle_job(self, body: str) -> bool:
+        """Carry on with what one message stands for, wherever it was received.
+
+        Args:
+            body: The message.
+
+        Returns:
+            Whether nothing depends on it any more, so that it is to be deleted. Otherwise it has
+            to come again.
+
+        Raises:
+            UnreadableJob: It is no message of this package, or of a newer version.
+        """
+        job = read_job(body, self._options.serializer)
+        task = asyncio.ensure_future(self._carry_on(job, ""))
+        self._strands[task] = (None, "")
+        try:
+            outcome = await task
+        finally:
+            self._strands.pop(task, None)
+        self.station.measures.handled(outcome, job.blueprint_id)
+        return outcome in ("done", "put_off")
+
     async def handle(self, delivery: Delivery) -> None:
         """Carry on with what a message stands for; it is deleted last, or left."""
         try:
@@ -287,19 +324,19 @@ class Worker:
             return
         # More may have been received than there are hands for: they are kept meanwhile.
         async with self._hands:
-            outcome = await self._carry_on(job, delivery)
+            outcome = await self._carry_on(job, delivery.handle)
         self.station.measures.handled(outcome, job.blueprint_id)
         if outcome in ("done", "put_off"):
             self._delete_soon(delivery.handle)
 
-    async def _carry_on(self, job: Job, delivery: Delivery) -> JobOutcome:
+    async def _carry_on(self, job: Job, handle: str) -> JobOutcome:
         task = asyncio.current_task()
         if self.draining and task in self._strands:
             await self._put_off(job, 0.0)
             return "put_off"
         strand = Strand(self, job)
         if task is not None and task in self._strands:
-            self._strands[task] = (strand, delivery.handle)
+            self._strands[task] = (strand, handle)
         return await self._work(strand)
 
     def _read(self, delivery: Delivery) -> Job:

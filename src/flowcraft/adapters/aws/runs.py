@@ -34,20 +34,26 @@ class DynamoDbRuns:
     Args:
         transport: Carries requests to DynamoDB out.
         context_table_name: The table of run items, keyed ``runId``.
-        status_table_name: The table of rows, keyed ``runId``.
+        status_table_name: The table of rows, keyed ``runId``; ``None`` for whoever writes and
+            lists none.
         clock: The service's time.
     """
 
     def __init__(
-        self, transport: Transport, context_table_name: str, status_table_name: str, clock: Clock
+        self,
+        transport: Transport,
+        context_table_name: str,
+        status_table_name: str | None,
+        clock: Clock,
     ) -> None:
         self._clock = clock
         contexts = Service(transport, Resource("table", context_table_name, "runId"))
-        statuses = Service(transport, Resource("table", status_table_name, "runId"))
+        statuses = Service(transport, Resource("table", status_table_name or "", "runId"))
         self._records = Records(contexts, context_table_name)
-        self._rows = StatusRows(statuses, status_table_name)
+        self._rows = StatusRows(statuses, status_table_name or "")
+        rows = None if status_table_name is None else self._rows
         self._creator = Creator(self._records, self._rows)
-        self._writer = Writer(self._records, self._rows, clock)
+        self._writer = Writer(self._records, rows, clock)
         self._listing = Listing(self._records, self._rows, clock)
 
     async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:

@@ -40,11 +40,11 @@ class Writer:
 
     Args:
         records: The context table.
-        rows: The status table.
+        rows: The status table; ``None`` if it is not to be written.
         clock: The service's time.
     """
 
-    def __init__(self, records: Records, rows: StatusRows, clock: Clock) -> None:
+    def __init__(self, records: Records, rows: StatusRows | None, clock: Clock) -> None:
         self._records = records
         self._rows = rows
         self._clock = clock
@@ -170,7 +170,7 @@ class Writer:
     async def _show(self, item: RunItem, row_written: bool) -> None:
         """Let the row follow. The record is right without it: whoever lists runs mends it."""
         known = self._records.known(item.head.run_id, item.head.epoch)
-        if known is None:
+        if known is None or self._rows is None:
             return
         now = self._clock.now()
         try:

@@ -12,7 +12,8 @@ from flowcraft.testing.aws.dynamodb_expressions import Parsed, condition, names_
 from flowcraft.testing.aws.dynamodb_items import Value, taken, taken_name
 from flowcraft.testing.aws.dynamodb_paths import Tree
 from flowcraft.testing.aws.dynamodb_tables import Table
-from flowcraft.testing.aws.dynamodb_updates import Update, update
+from flowcraft.testing.aws.dynamodb_update_texts import update
+from flowcraft.testing.aws.dynamodb_updates import Update
 
 T = TypeVar("T")
 

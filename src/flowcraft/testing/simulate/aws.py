@@ -28,7 +28,7 @@ from flowcraft.ports.clock import Clock
 from flowcraft.ports.together import Ports
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
 from flowcraft.testing.aws.sqs import FakeSqs, Unkindness
-from flowcraft.testing.simulate.backends import Connection, Watch, WatchedQueue, WatchedRuns
+from flowcraft.testing.simulate.backends import Connection, Watch, WatchedQueue
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
 from flowcraft.testing.simulate.faults import Life
@@ -173,6 +173,22 @@ _SPLITS: Final[Mapping[str, Split]] = {
 }
 
 
+class _WatchedTable:
+    """DynamoDB, with a look at each row in the order in which the table has them."""
+
+    def __init__(self, dynamodb: FakeDynamoDb, watch: Watch) -> None:
+        self._dynamodb = dynamodb
+        self._watch = watch
+
+    async def call(self, operation: str, request: Request) -> Answer:
+        """Carry out a request; see ``Transport.call``."""
+        answer = await self._dynamodb.call(operation, request)
+        if operation == "PutItem" and request["TableName"] == STATUSES:
+            item = request["Item"]
+            self._watch.see_status(item["runId"]["S"], item["status"]["S"])
+        return answer
+
+
 class AwsBackend:
     """Queue and tables of fakes, with faults at their requests.
 
@@ -182,6 +198,8 @@ class AwsBackend:
         visibility_seconds: How long a message that is being worked on is hidden from others.
         doubles: Whether every other message is delivered twice, and not just a few.
     """
+
+    rows_are_apart = True
 
     def __init__(
         self,
@@ -228,7 +246,7 @@ class AwsBackend:
 
         @asynccontextmanager
         async def open_ports() -> AsyncIterator[Ports]:
-            dynamodb = reach(self.dynamodb)
+            dynamodb = reach(_WatchedTable(self.dynamodb, self.watch))
             queue = SqsQueue(reach(self.sqs), self.queue_url, time)
             await queue.open()
             blobs = DynamoDbBlobs(
@@ -238,7 +256,7 @@ class AwsBackend:
             try:
                 yield Ports(
                     WatchedQueue(LargeMessages(queue, blobs), self.watch),
-                    WatchedRuns(DynamoDbRuns(dynamodb, CONTEXTS, STATUSES, time), self.watch),
+                    DynamoDbRuns(dynamodb, CONTEXTS, STATUSES, time),
                     blobs,
                     DynamoDbCoordinationStore(dynamodb, COORDINATION, time, identifiers=locks),
                 )

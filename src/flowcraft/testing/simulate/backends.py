@@ -13,7 +13,7 @@ from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQue
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.queue import Outgoing
-from flowcraft.ports.runs import Change, Created, Entry, Head, Row, Verdict, Written
+from flowcraft.ports.runs import Change, Created, Entry, Head, Verdict, Written
 from flowcraft.ports.together import OpenPorts, Ports
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import SimulationClock
@@ -60,13 +60,13 @@ class Watch:
             if size > LONGEST_MESSAGE_BYTES:
                 self.problems.append(("I9", f"a message has {size} bytes: {message.body[:200]}"))
 
-    def see_row(self, run_id: str, row: Row) -> None:
-        """The row of a run was written."""
+    def see_status(self, run_id: str, status: str) -> None:
+        """The row of a run was written, with a status."""
         before = self._final.get(run_id)
-        if before is not None and row.status != before:
-            self.problems.append(("I5", f"run '{run_id}' was {before} and became {row.status}"))
-        if row.status in FINAL_STATUSES:
-            self._final[run_id] = str(row.status)
+        if before is not None and status != before:
+            self.problems.append(("I5", f"run '{run_id}' was {before} and became {status}"))
+        if status in FINAL_STATUSES:
+            self._final[run_id] = status
 
 
 class Watched:
@@ -96,14 +96,14 @@ class WatchedRuns(Watched):
         """Begin a record."""
         created: Created = await self._port.create(head, entries, thread)
         if created.is_new:
-            self._watch.see_row(head.run_id, head.row)
+            self._watch.see_status(head.run_id, str(head.row.status))
         return created
 
     async def write(self, change: Change) -> Written:
         """Do a conditional write."""
         written: Written = await self._port.write(change)
         if change.row is not None and written.row_written and written.verdict is Verdict.DONE:
-            self._watch.see_row(change.run_id, change.row)
+            self._watch.see_status(change.run_id, str(change.row.status))
         return written
 
 
@@ -124,9 +124,12 @@ class Backend(Protocol):
 
     Attributes:
         watch: What is seen of it.
+        rows_are_apart: Whether rows are written after the records, so that one may be late, until
+            somebody looks for stuck runs.
     """
 
     watch: Watch
+    rows_are_apart: bool
 
     def connect(self, clock: Clock, life: Life | None = None) -> Connection:
         """Ports for a process, whose requests fail as its life has it.
@@ -200,6 +203,8 @@ class MemoryBackend:
         visibility_seconds: How long a message that is being worked on is hidden from others.
         doubles: Whether every message is delivered twice.
     """
+
+    rows_are_apart = False
 
     def __init__(
         self,

@@ -87,9 +87,10 @@ class Fault:
         """
         parts = text.split(":")
         try:
-            process, number, kind, *seconds = parts
-            stretch = float(seconds[0]) if seconds else DEFAULT_STRETCH_SECONDS
-            return cls(process, int(number), Kind(kind), stretch)
+            process, number, kind, seconds = [*parts, str(DEFAULT_STRETCH_SECONDS)][:4]
+            if len(parts) <= 4:
+                return cls(process, int(number), Kind(kind), float(seconds))
+            raise ValueError(f"{len(parts)} parts")
         except ValueError as error:
             kinds = ", ".join(KINDS)
             raise ValueError(

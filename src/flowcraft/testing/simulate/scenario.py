@@ -8,7 +8,13 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from flowcraft.testing.simulate.chance import Chance
-from flowcraft.testing.simulate.faults import KINDS, Fault, Kind
+from flowcraft.testing.simulate.faults import (
+    DEFAULT_STRETCH_SECONDS,
+    KINDS,
+    STRETCHES,
+    Fault,
+    Kind,
+)
 
 NOT_SHOWN: Final = 2
 """Graph and seed are always named."""
@@ -92,8 +98,10 @@ def any_scenario(
         name = f"worker-{number}" if chance.happens(0.2) else chance.pick(names)
         last = requests.get(name, 1) if name.startswith("client") else most
         at = 1 + chance.below(last)
-        seconds = chance.pick((5.0, 40.0, 75.0, 200.0))
-        faults[name, at] = Fault(name, at, chance.pick(kinds), seconds)
+        kind, seconds = chance.pick(kinds), chance.pick((5.0, 40.0, 75.0, 200.0))
+        if kind not in STRETCHES:
+            seconds = DEFAULT_STRETCH_SECONDS
+        faults[name, at] = Fault(name, at, kind, seconds)
     doubles = chance.happens(0.4)
     return Scenario(
         graph,

@@ -224,6 +224,8 @@ class World:
     async def _deliver_again(self) -> tuple[str, ...]:
         """Deliver old messages once more; gives what was done because of them."""
         bodies = list(self.backend.watch.bodies)
+        if not bodies:  # nobody heard that a message was sent
+            return ()
         chosen = [self.chance.pick(bodies) for _ in range(STALE_MESSAGES)]
         before, executed = await self._facts(), len(self.census.executions)
         await self.ports.queue.send([Outgoing(body) for body in chosen])

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from flowcraft.core.builder import FlowBuilder, create_flow
 from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.testing.simulate.answering import PATIENCE_SECONDS
 from flowcraft.testing.simulate.processes import Person
 from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
 from flowcraft.testing.simulate.zoo.shapes import batch, lattice, subflow
@@ -42,7 +43,7 @@ async def pause_and_go_on(person: Person) -> None:
     while await person.until(lambda run: str(run.status) == "paused"):
         with suppress(InvalidRunState):
             await person.insist(lambda: person.client.continue_run(run_id))
-        await person.rest(2.0)
+        await person.rest(PATIENCE_SECONDS)
 
 
 async def pause_once(person: Person) -> None:

@@ -1,0 +1,242 @@
+"""The names that users of a fleet meet: adapter, client, context, reconciler; on the fakes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from flowcraft import FlowRuntime, create_flow
+from flowcraft.aws import (
+    DynamoDbContext,
+    DynamoDbCoordinationStore,
+    SqsAdapter,
+    create_sqs_reconciler,
+)
+from flowcraft.client import FlowClient
+from flowcraft.engine.jobs import UnreadableJob
+from flowcraft.errors import InvalidRunState, RunNotFound, StorageUnavailable
+from flowcraft.testing import VirtualClock
+from flowcraft.testing.aws.sqs import FakeSqs
+from tests.unit.aws_tables import CONTEXTS, COORDINATION, STATUSES, fake_tables
+from tests.unit.runs import drive
+
+
+class Fleet:
+    """An adapter that is not started: messages are handed to it one by one."""
+
+    def __init__(self, clock: VirtualClock, *flows: Any) -> None:
+        self.clock = clock
+        self.runtime = FlowRuntime(flows=list(flows))
+
+    async def open(self) -> Fleet:
+        """Create queue and tables."""
+        self.sqs = FakeSqs(self.clock)
+        self.url = self.sqs.create("jobs")
+        self.dynamodb = await fake_tables(self.clock)
+        self.resources: dict[str, Any] = {
+            "sqs_client": self.sqs,
+            "dynamodb_client": self.dynamodb,
+            "queue_url": self.url,
+            "context_table_name": CONTEXTS,
+            "status_table_name": STATUSES,
+            "coordination_store": DynamoDbCoordinationStore(
+                self.dynamodb, COORDINATION, self.clock
+            ),
+        }
+        self.adapter = SqsAdapter(
+            self.runtime.options, **self.resources, clock=self.clock, heartbeat=False
+        )
+        return self
+
+    async def work(self) -> int:
+        """Hand over all messages that are there, one after the other; how many."""
+        count = 0
+        while bodies := await self._receive():
+            for handle, body in bodies:
+                assert await self.adapter.handle_job(body)
+                await self.sqs.call(
+                    "DeleteMessage", {"QueueUrl": self.url, "ReceiptHandle": handle}
+                )
+                count += 1
+        return count
+
+    async def _receive(self) -> list[tuple[str, str]]:
+        request = {"QueueUrl": self.url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0}
+        answer = await self.sqs.call("ReceiveMessage", request)
+        return [(each["ReceiptHandle"], each["Body"]) for each in answer.get("Messages", ())]
+
+    async def close(self) -> None:
+        """End."""
+        await self.adapter.stop()
+
+
+async def price(ctx: Any) -> int:
+    return int(ctx.input) * 2
+
+
+async def ship(ctx: Any) -> str:
+    return f"shipped for {await ctx.context.get('note', 'nobody')}"
+
+
+order = (
+    create_flow("order")
+    .node("price", price, inputs="amount")
+    .wait("approve")
+    .node("ship", ship)
+    .edge("price", "approve")
+    .edge("approve", "ship")
+)
+
+
+def test_a_run_goes_from_job_to_job() -> None:
+    """Jobs handed in one by one bring a run to its wait, and after the answer to its end."""
+
+    async def work() -> None:
+        fleet = await Fleet(VirtualClock(), order).open()
+        run = await fleet.adapter.start_run("order", {"amount": 21})
+        await fleet.work()
+        assert (await run.get()).status == "awaiting"
+        await fleet.adapter.resume_with_action(run, "yes")
+        await fleet.work()
+        stored = await run.get()
+        assert (stored.status, stored.outputs["price"]) == ("completed", 42)
+        assert fleet.sqs.messages(fleet.url) == []
+        await fleet.close()
+
+    drive(work())
+
+
+def test_a_client_needs_no_registry() -> None:
+    """A client starts a run by its id, once a worker has brought the blueprint along."""
+
+    async def work() -> None:
+        fleet = await Fleet(VirtualClock(), order).open()
+        assert await fleet.work() == 0
+        await fleet.adapter.handle_job(json.dumps(JOB_OF_NOBODY))
+        async with FlowClient.aws(**fleet.resources) as client:
+            run = await client.start_run("order", {"amount": 1}, idempotency_key="k")
+            assert await client.start_run("order", {"amount": 2}, idempotency_key="k") == run
+            await fleet.work()
+            listed = [each.run_id for each in (await client.list_runs(status="awaiting")).runs]
+            assert listed == [run]
+        await fleet.close()
+
+    drive(work())
+
+
+JOB_OF_NOBODY = {
+    "v": 1,
+    "runId": "nobody",
+    "epoch": "e",
+    "blueprintId": "order",
+    "thread": "t",
+    "nodeId": "price",
+}
+
+
+@pytest.mark.parametrize("body", ["no JSON", "[]", "{}", '{"runId": "a", "nodeId": "b"}'])
+def test_a_job_that_cannot_be_read_is_refused(body: str) -> None:
+    """A message that is not one of this package raises; it is for the caller to leave it."""
+
+    async def work() -> None:
+        fleet = await Fleet(VirtualClock(), order).open()
+        with pytest.raises(UnreadableJob):
+            await fleet.adapter.handle_job(body)
+        await fleet.close()
+
+    drive(work())
+
+
+def test_the_context_of_a_run_is_read_and_written_while_it_is_paused() -> None:
+    """A context by itself reads at any time, and writes only while the run is paused."""
+
+    async def work() -> None:
+        clock = VirtualClock()
+        fleet = await Fleet(clock, order).open()
+        run = await fleet.adapter.start_run("order", {"amount": 1, "count": 1})
+        await fleet.work()
+        context = DynamoDbContext(str(run), client=fleet.dynamodb, table_name=CONTEXTS, clock=clock)
+        assert await context.get("price") == 2
+        assert await context.get("missing", "default") == "default"
+        with pytest.raises(InvalidRunState, match="paused"):
+            await context.set("note", "Ada")
+        await fleet.adapter.pause_run(run)
+        await fleet.work()
+        await context.set("note", "Ada")
+        await context.add("count", 2)
+        assert await context.delete("amount")
+        assert not await context.has("amount")
+        await fleet.adapter.continue_run(run)
+        await fleet.adapter.resume_with_action(run, "yes")
+        await fleet.work()
+        stored = await run.get()
+        assert (stored.outputs["ship"], stored.context["count"]) == ("shipped for Ada", 3)
+        await fleet.close()
+
+    drive(work())
+
+
+def test_the_context_of_no_run_is_an_error() -> None:
+    """Reading the context of a run that is not there says so."""
+
+    async def work() -> None:
+        clock = VirtualClock()
+        fleet = await Fleet(clock, order).open()
+        context = DynamoDbContext("none", client=fleet.dynamodb, table_name=CONTEXTS, clock=clock)
+        with pytest.raises(RunNotFound, match="'none'"):
+            await context.to_dict()
+
+    drive(work())
+
+
+def test_a_reconciler_brings_back_what_was_purged() -> None:
+    """A run whose messages are gone is found by its row, and goes on; then nothing is stuck."""
+
+    async def work() -> None:
+        fleet = await Fleet(VirtualClock(), order).open()
+        run = await fleet.adapter.start_run("order", {"amount": 1})
+        await fleet.sqs.call("PurgeQueue", {"QueueUrl": fleet.url})
+        reconciler = create_sqs_reconciler(
+            adapter=fleet.adapter,
+            dynamodb_client=fleet.dynamodb,
+            status_table_name=STATUSES,
+            stalled_threshold_seconds=300,
+        )
+        assert (await reconciler.run()).stalled_runs == 0
+        fleet.clock.advance(301)
+        stats = await reconciler.run()
+        assert (stats.scanned_items, stats.stalled_runs, stats.reconciled_runs) == (1, 1, 1)
+        await fleet.work()
+        assert (await run.get()).status == "awaiting"
+        fleet.clock.advance(1_000)
+        assert (await reconciler.run()).stalled_runs == 0
+        await reconciler.aclose()
+        await fleet.close()
+
+    drive(work())
+
+
+def test_a_reconciler_is_for_the_table_of_its_adapter() -> None:
+    """Another status table than the adapter's is refused."""
+
+    async def work() -> None:
+        fleet = await Fleet(VirtualClock(), order).open()
+        with pytest.raises(ValueError, match="'statuses', not 'others'"):
+            create_sqs_reconciler(adapter=fleet.adapter, status_table_name="others")
+
+    drive(work())
+
+
+def test_a_fifo_queue_is_refused() -> None:
+    """An adapter on a FIFO queue says why that cannot work, and what to do."""
+
+    async def work() -> None:
+        fleet = await Fleet(VirtualClock(), order).open()
+        fleet.resources["queue_url"] = fleet.url + ".fifo"
+        adapter = SqsAdapter(fleet.runtime.options, **fleet.resources, clock=fleet.clock)
+        with pytest.raises(StorageUnavailable, match="Create a standard queue"):
+            await adapter.start()
+
+    drive(work())
