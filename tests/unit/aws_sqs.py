@@ -43,7 +43,7 @@ class Place:
         self.sqs = sqs
         self.url = url
         self.aws = Watched(sqs)
-        self.queue = SqsQueue(self.aws, url, clock, **options)
+        self.queue = SqsQueue(self.aws, url, clock, **{"linger_seconds": 0.1, **options})
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, and what is due happen."""

@@ -20,8 +20,8 @@ item costs what the whole item takes."""
 KNOWN_RUNS: Final = 512
 """Of so many runs it is remembered what their item was like."""
 
-MOST_LATE_CLAIMS: Final = 4
-"""After so many claims that came too late the next 14 are made apart, and no more than these."""
+MOST_LATE_CLAIMS: Final = 6
+"""After so many claims that came too late the next 62 are made apart, and no more than these."""
 
 
 class Known:

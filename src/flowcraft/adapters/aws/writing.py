@@ -123,8 +123,11 @@ class Writer:
     def _fold(
         self, known: Known | None, item: RunItem, rule: Ruling, entries: Sequence[bytes]
     ) -> Fold | None:
-        """What to settle; one write of a run at a time does so, or they would refuse each other."""
-        if not entries or known is None or known.is_folding:
+        """What to settle; one write of a run at a time does so, or they would refuse each other.
+
+        Claims settle, too: where many work side by side every other write is one.
+        """
+        if known is None or known.is_folding or not (entries or rule.grant == "free"):
             return None
         added = size_of_all(entries) + (_LEASE_BYTES if rule.grant == "free" else 0)
         is_last = rule.row is not None and rule.row.status in FINAL_STATUSES
