@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
+from typing import Any
 
 from flowcraft.adapters.system import SystemClock
 from flowcraft.testing.simulate.campaign import Report, Violation, run_all
@@ -41,11 +44,23 @@ def run_in_jobs(
     else:
         # A fresh interpreter each: one that is forked would have threads that do not run.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        with ProcessPoolExecutor(jobs, context, _end_with_parent) as pool:
             futures = [pool.submit(_run_chunk, flows, backend, each) for each in _chunks(scenarios)]
             _gather(total, (future.result() for future in futures), on_violation)
     total.seconds = clock.now() - began
     return total
+
+
+def _end_with_parent() -> None:
+    """Have a process of the pool end when the command is killed, instead of waiting for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _gather(
