@@ -6,13 +6,14 @@ import argparse
 import itertools
 import sys
 import time
+from collections.abc import Callable
 
 from tests.acceptance.aws_counting import Bill
 from tests.acceptance.aws_shapes import Shape, batch, chain, count, fan, fleet_at, kilobytes, loop
 from tests.emulators import ministack
 from tests.emulators.aws import AwsNames
 
-SHAPES = {
+SHAPES: dict[str, Callable[[], Shape]] = {
     "chain of 50": lambda: chain(50),
     "fan of 50": lambda: fan(50),
     "fan of 50, 1 KB each": lambda: fan(50, kilobytes(1024)),

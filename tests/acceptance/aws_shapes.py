@@ -19,7 +19,7 @@ from tests.emulators.aws import AwsNames
 POLL_SECONDS = 1.0
 """Polls that bring nothing are not counted; a worker that stops waits for its last one."""
 
-Node = Callable[[NodeContext], Any]
+Node = Callable[[NodeContext[Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Shape:
     context: dict[str, Any]
 
 
-async def _one(_: NodeContext) -> int:
+async def _one(_: NodeContext[Any]) -> int:
     return 1
 
 
@@ -45,7 +45,7 @@ def kilobytes(size: int) -> Node:
     """A node whose output is text of so many bytes that hardly gets smaller."""
     random_ = random.Random(size)
 
-    async def node(_: NodeContext) -> str:
+    async def node(_: NodeContext[Any]) -> str:
         return base64.b85encode(random_.randbytes(size * 4 // 5)).decode()
 
     return node
@@ -70,7 +70,7 @@ def fan(width: int, node: Node = _one) -> Shape:
 def loop(rounds: int) -> Shape:
     """Three nodes again and again, with a loop's own node each time."""
 
-    async def count(ctx: NodeContext) -> int:
+    async def count(ctx: NodeContext[Any]) -> int:
         rounds_done = int(await ctx.context.get("rounds") or 0) + 1
         await ctx.context.set("rounds", rounds_done)
         return rounds_done
@@ -92,7 +92,7 @@ def loop(rounds: int) -> Shape:
 def batch(items: int) -> Shape:
     """A node for each of so many small items."""
 
-    async def twice(ctx: NodeContext) -> int:
+    async def twice(ctx: NodeContext[Any]) -> int:
         return 2 * int(ctx.input)
 
     flow = create_flow("batch").batch("all", twice, inputs="items", concurrency=None)
@@ -116,9 +116,7 @@ class Fleet:
             "queue_url": self.queue_url,
             "context_table_name": self.names.contexts,
             "status_table_name": self.names.statuses,
-            "coordination_store": DynamoDbCoordinationStore(
-                self.dynamodb, self.names.coordination
-            ),
+            "coordination_store": DynamoDbCoordinationStore(self.dynamodb, self.names.coordination),
         }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 from itertools import count as numbers
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -184,7 +185,7 @@ def test_an_idle_worker_polls_every_twenty_seconds() -> None:
     assert set(service.asked) == {"GetQueueAttributes", "ReceiveMessage"}
     assert len(service.asked["GetQueueAttributes"]) == 1
     assert IDLE_SECONDS / 20 <= len(polls) <= IDLE_SECONDS / 20 + 1
-    assert all(later - earlier >= 20 for earlier, later in zip(polls, polls[1:], strict=False))
+    assert all(later - earlier >= 20 for earlier, later in pairwise(polls))
 
 
 def test_looking_for_stuck_runs_costs_three_requests_a_minute() -> None:

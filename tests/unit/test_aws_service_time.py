@@ -119,6 +119,22 @@ def test_calls_are_made_in_the_service_s_time() -> None:
     assert all(due <= now < due + 1e-3 for due, now in zip(dues, seen, strict=True))
 
 
+@pytest.mark.parametrize("beyond", [0.1234, 0.35 + 2.4e-7, 0.447 + 2.4e-7, 2.4e-7, 0.25, 1e-9])
+def test_a_call_between_two_milliseconds_is_made_once(beyond: float) -> None:
+    """The time goes by milliseconds: what is due in between is called at the next one."""
+    machine = VirtualClock(1_700_000_000.4)
+    time = ServiceTime(machine)
+    when = time.now() + beyond
+    called: list[float] = []
+    time.call_at(when, lambda: called.append(time.now()))
+    for _ in range(3):
+        due = machine.next_due
+        if due is not None:
+            machine.advance_to(max(due, machine.now()))
+    assert len(called) == 1
+    assert when <= called[0] <= when + 0.0011
+
+
 def test_a_call_waits_when_the_time_goes_back() -> None:
     """Where the time turns out to be earlier, a call that was arranged is made later."""
     machine = VirtualClock()

@@ -91,6 +91,22 @@ def test_going_round_in_circles_is_told() -> None:
     loop.bury([])
 
 
+def test_a_timer_that_is_armed_again_and_again_is_told() -> None:
+    """A timer whose time has come, and which is armed for the same time, is no passing of time."""
+    loop = SimulationLoop(Chance(1))
+
+    def again(when: float) -> None:
+        loop.call_at(when, again, when)
+
+    async def main() -> None:
+        again(loop.time() + 1)
+        await asyncio.sleep(5)
+
+    with pytest.raises(SimulationError, match="no time passed"):
+        loop.run(main())
+    loop.bury([])
+
+
 def test_threads_are_refused() -> None:
     """What would run in a thread is refused, by its name."""
     with pytest.raises(SimulationError, match="test_threads_are_refused"):

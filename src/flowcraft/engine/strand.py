@@ -144,7 +144,7 @@ class Strand:
             return await self._happen(self.job.event)
         if self.job.place is not None:
             return await self._claim_place(self.job.place)
-        return await self._resume()
+        return await self._resume(is_start=True)
 
     # -- claiming ---------------------------------------------------------------------------
 
@@ -208,27 +208,27 @@ class Strand:
             free = Holding(holding.place, holding.token, give_back=True)
             await self._write(self._change(holding=free))
 
-    async def _resume(self) -> AttemptCommand | None:
-        """Carry on with the thread, wherever it was left."""
+    async def _resume(self, *, is_start: bool = False) -> AttemptCommand | None:
+        """Carry on with the thread, wherever it was left.
+
+        What is to be done for it was left by another delivery of its message, which may delete
+        that yet: so it gets messages of its own, unless the run only begins.
+        """
         if not await self._is_up_to_date() or not await self._obey():
             return None
         await self._bring_row_up_to_date()
         if self.ledger.state.status is not RunStatus.RUNNING:
             # Whoever brought it to rest may not have come to say so.
             self._carrier.tell_parent_of_rest()
-        commands = self.ledger.work_of(self.thread)
         mine = [each for each in self.ledger.leases.values() if each.thread == self.thread]
-        if not mine:
-            return await self._carry_out(commands)
-        # The hands are full with what the thread holds: others may have the rest.
-        following = await self._carry_out(commands, keep=False)
-        if following is not None:
+        keep = is_start and self.ledger.number == 1 and not mine
+        following = await self._carry_out(self.ledger.work_of(self.thread), keep=keep)
+        if following is not None or not mine:
             return following
         now = self.station.clock.now()
         for lease in mine:
             if self.worker.holds(lease.token):
-                # The process was suspended, or kept from prolonging it, and goes on with it.
-                raise Leave
+                raise Leave  # the process was kept from prolonging it, and goes on with it
             if lease.expires_at <= now:
                 return await self._take_over(lease)
         raise PutOff(min(lease.expires_at for lease in mine) - now)

@@ -103,8 +103,12 @@ class _Timer:
 
     def _arm(self) -> Timer:
         offset = self._time.offset_seconds
-        at = self._when - offset
-        while at + offset < self._when:
+        # The time goes by milliseconds: before the next one it may never get as far as this.
+        due = round(self._when, 3)
+        if due < self._when:
+            due = round(due + 0.001, 3)
+        at = due - offset
+        while at + offset < due:
             # Whoever is called may compare: rounding must not make it early.
             at = math.nextafter(at, math.inf)
         return self._time.machine.call_at(at, self._fire)

@@ -34,7 +34,7 @@ MESSAGES_AT_LEAST: Final = 20
 """A bound of the messages at one time: so many for each body of the run, and for each fault."""
 
 DOUBLED: Final = 6
-"""A delivery may send again what its thread is for, and so may a copy of it, and copies of those."""
+"""A delivery may send again what its thread is for, and so may a copy, and copies of those."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,8 +151,11 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
             heapq.heappop(timers)
         if not timers:
             raise Standstill("Nothing is ready, and nothing is to come.")
-        self._now = now = max(self._now, timers[0][0])
-        self._step_limit = self.steps + MOST_STEPS_AT_ONCE
+        now = timers[0][0]
+        if now > self._now:
+            self._now = now
+            self._step_limit = self.steps + MOST_STEPS_AT_ONCE
+        now = self._now
         while timers and timers[0][0] <= now:
             _, _, timer = heapq.heappop(timers)
             if not timer.cancelled():
