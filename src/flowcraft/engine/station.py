@@ -227,7 +227,9 @@ class Station:
             text = await self._text(_snapshot_key(hash_))
             if text is None:
                 raise FlowcraftError(
-                    f"The blueprint with the hash {hash_} is not stored: the run cannot be read."
+                    f"The blueprint with the hash {hash_} is not stored: the run cannot be read. "
+                    "Restore it from a backup, or start a run of the same blueprint anew, which "
+                    "stores it again."
                 )
             try:
                 data = json.loads(text)
