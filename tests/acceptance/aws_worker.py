@@ -7,11 +7,13 @@ it notes what it does.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import sys
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from flowcraft import FlowRuntime, create_flow
@@ -19,7 +21,6 @@ from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
 from flowcraft.core.builder import FlowBuilder
 from tests.acceptance.blocking_worker import note
 from tests.emulators.aws import AwsNames, client
-from tests.unit.aws_tables import incompressible
 
 LONG_SECONDS = 3.0
 LEASE_SECONDS = 1.0
@@ -57,9 +58,14 @@ def flows(directory: Path) -> list[FlowBuilder]:
     ]
 
 
+def dense_text(size: int) -> str:
+    """A text that hardly gets smaller, whatever is done to it, and is made in no time."""
+    return base64.b85encode(Random(size).randbytes(size * 4 // 5)).decode()
+
+
 async def text(ctx: Any) -> str:
-    """A text that stays as large as its input says, whatever is done to it."""
-    return incompressible(int(ctx.input))
+    """A text as large as its input says."""
+    return dense_text(int(ctx.input))
 
 
 async def length(ctx: Any) -> int:

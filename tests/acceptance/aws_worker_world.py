@@ -41,7 +41,7 @@ class Services:
         max_receives: After so many receives a message goes to the dead-letter queue.
 
     Attributes:
-        entries: How many messages were sent, by the place they are for ("" for none).
+        entries: How many messages were sent, by the node they are for ("" for none).
         meddle: What happens to requests on their way.
     """
 
@@ -77,10 +77,10 @@ class Services:
 
     def _count(self, body: str) -> None:
         try:
-            place = json.loads(body).get("nodeId", "")
+            data = json.loads(body)
         except ValueError:
-            place = ""
-        self.entries[place] += 1
+            data = None
+        self.entries[data.get("nodeId", "") if isinstance(data, dict) else ""] += 1
 
     def connect(self, transport: Transport | None = None) -> Ports:
         """Ports of a process."""
