@@ -12,7 +12,7 @@ import pytest
 from flowcraft.aws import SqsAdapter
 from tests.acceptance.aws_worker import GRAPH_LAYERS, GRAPH_WIDTH, dense_text
 from tests.acceptance.aws_worker_fleet import fleet_in
-from tests.acceptance.test_workers import drained, noted, play, until
+from tests.acceptance.test_workers import drained, noted, until
 from tests.emulators.aws import AwsNames
 
 MEGABYTE = 1_000_000
@@ -20,6 +20,7 @@ SIZES = (500_000, 3 * MEGABYTE)
 ITEMS = int(os.environ.get("FLOWCRAFT_TEST_ITEMS", "1000"))
 """Of the batch; by hand with 10,000."""
 LEASE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0 + 0.05 * ITEMS
 
 Story = Callable[[SqsAdapter], Awaitable[None]]
 
@@ -38,7 +39,7 @@ def grown(endpoint: str, names: AwsNames, directory: Path, story: Story) -> int:
             assert fleet.messages(fleet.dead_url) == 0
             assert fleet.messages(fleet.queue_url) == 0
 
-    play(main())
+    asyncio.run(asyncio.wait_for(main(), PATIENCE_SECONDS))
     ((before, _),) = noted(directory, "before")
     ((peak, _),) = noted(directory, "peak")
     print(f"{int(peak) / MEGABYTE:.0f} MB at most, {(int(peak) - int(before)) / MEGABYTE:.0f} more")
@@ -89,7 +90,7 @@ def test_a_large_batch(ministack: str, aws_names: AwsNames, tmp_path: Path) -> N
 
     async def story(client: SqsAdapter) -> None:
         run = await client.start_run("batch", {"items": list(range(ITEMS))})
-        result = await client.wait_for_run(run, timeout=300)
+        result = await client.wait_for_run(run, timeout=PATIENCE_SECONDS)
         assert result.outputs["twice_gather"] == [2 * item for item in range(ITEMS)]
 
     assert grown(ministack, aws_names, tmp_path, story) < 100 * MEGABYTE

@@ -228,8 +228,8 @@ class Station:
             if text is None:
                 raise FlowcraftError(
                     f"The blueprint with the hash {hash_} is not stored: the run cannot be read. "
-                    "Restore it from a backup, or start a run of the same blueprint anew, which "
-                    "stores it again."
+                    "Restart a worker that has the flow as it was then, since workers store their "
+                    "blueprints when they begin; or restore it from a backup."
                 )
             try:
                 data = json.loads(text)
