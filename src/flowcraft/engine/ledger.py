@@ -73,6 +73,7 @@ class Ledger(RunView):
     Attributes:
         head: The run as it was when it was read.
         number: How many facts are folded into the state.
+        characters: How many characters they have, as they are stored.
         outstanding: What is to be done, by what it is about.
         leases: Leases that are not over, as of the last time that the record was read.
         row: The row as it was last written, as far as is known.
@@ -85,6 +86,7 @@ class Ledger(RunView):
         self.run_id = head.run_id
         self.epoch = head.epoch
         self.number = 0
+        self.characters = 0
         self.outstanding: dict[Subject, Work] = {}
         self.leases: dict[str, Lease] = {}
         self.row: Row | None = None
@@ -188,6 +190,7 @@ class Ledger(RunView):
         self._foreseen = None
         self.write(decision)
         self.number = fact.number + 1
+        self.characters += len(fact.data)
         self._note_outstanding(decision, fact.thread)
         self._awaited.note(decision.changes.records)
         self._recent[fact.number] = (event, decision)

@@ -39,6 +39,10 @@ ALWAYS_OPEN = 32
 many at most, with so many facts in all, which bounds the memory they take (about 1 KB a fact);
 but always this many, so that a few large ones do not drive each other out."""
 
+OPEN_CHARACTERS = 32_000_000
+"""The most that the facts of open runs may have in all, as they are stored; in memory it is some
+four times as much. A run that is larger than that is open alone."""
+
 
 class Station:
     """Ports, options and open runs of one worker or client; a :class:`Host` of its runs.
@@ -154,9 +158,15 @@ class Station:
     def _close_some(self) -> None:
         """Keep the runs open that were used last, as far as there is room for their facts."""
         facts = sum(each.number for each in self._open.values())
-        while len(self._open) > OPEN_RUNS or (facts > OPEN_FACTS and len(self._open) > ALWAYS_OPEN):
+        characters = sum(each.characters for each in self._open.values())
+        while (
+            len(self._open) > OPEN_RUNS
+            or (facts > OPEN_FACTS and len(self._open) > ALWAYS_OPEN)
+            or (characters > OPEN_CHARACTERS and len(self._open) > 1)
+        ):
             _, ledger = self._open.popitem(last=False)
             facts -= ledger.number
+            characters -= ledger.characters
 
     async def read(self, run_id: str, epoch: str | None = None) -> Ledger | None:
         """A run as it is stored now, for oneself; ``None`` if there is none."""
@@ -217,7 +227,9 @@ class Station:
             text = await self._text(_snapshot_key(hash_))
             if text is None:
                 raise FlowcraftError(
-                    f"The blueprint with the hash {hash_} is not stored: the run cannot be read."
+                    f"The blueprint with the hash {hash_} is not stored: the run cannot be read. "
+                    "Restart a worker that has the flow as it was then, since workers store their "
+                    "blueprints when they begin; or restore it from a backup."
                 )
             try:
                 data = json.loads(text)

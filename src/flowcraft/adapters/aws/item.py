@@ -44,7 +44,7 @@ from flowcraft.adapters.aws.packing import (
     unpack_text,
 )
 from flowcraft.adapters.aws.sizes import item_size
-from flowcraft.errors import StorageCorrupt, StorageTooNew
+from flowcraft.errors import InvalidRunState, StorageCorrupt, StorageTooNew
 from flowcraft.ports.runs import Head, Lease, Row
 
 Value = Mapping[str, Any]
@@ -170,6 +170,14 @@ def begun_ms(head: Head) -> int:
 def is_ours(item: Mapping[str, Any]) -> bool:
     """Whether an item of the table is a run of this package."""
     return "e" in item and "h" in item and "v" in item
+
+
+def another_systems(table_name: str, run_id: str) -> InvalidRunState:
+    """What to raise for the id of an item that another system has in a table."""
+    return InvalidRunState(
+        f"The table '{table_name}' has an item '{run_id}' of another system. It is left alone: "
+        "choose another run id."
+    )
 
 
 # --- writing -------------------------------------------------------------------------------

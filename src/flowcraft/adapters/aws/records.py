@@ -6,11 +6,10 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from flowcraft.adapters.aws.item import SEGMENT_FACTS, RunItem, is_ours, read_item
+from flowcraft.adapters.aws.item import SEGMENT_FACTS, RunItem, another_systems, is_ours, read_item
 from flowcraft.adapters.aws.packing import Packed
 from flowcraft.adapters.aws.parts import Parts
 from flowcraft.adapters.aws.transport import Transport
-from flowcraft.errors import InvalidRunState
 from flowcraft.ports.runs import Entry, Fact, Head
 
 INLINE_BYTES: Final = 384
@@ -144,10 +143,7 @@ class Records:
             self.forget(run_id)
             return None
         if not is_ours(data):
-            raise InvalidRunState(
-                f"The table '{self.table_name}' has an item '{run_id}' of another system. It is "
-                "left alone: choose another run id."
-            )
+            raise another_systems(self.table_name, run_id)
         item = read_item(data)
         known = self._known.get(run_id)
         if known is None or known.epoch != item.head.epoch:

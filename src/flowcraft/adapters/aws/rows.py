@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from flowcraft.adapters.aws.item import Value, number
+from flowcraft.adapters.aws.item import Value, another_systems, number
 from flowcraft.adapters.aws.packing import pack_text
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.core.state import FINAL_STATUSES
@@ -18,6 +18,8 @@ from flowcraft.ports.runs import Head, Query
 
 HEARTBEAT_SECONDS: Final = 60.0
 """While something happens in a run its row is touched at most this often."""
+
+_ABSENT: Final = "attribute_not_exists(runId)"
 
 
 class StatusRows:
@@ -33,21 +35,31 @@ class StatusRows:
         self._table_name = table_name
 
     async def begin(self, head: Head) -> bool:
-        """Write the row of a run that is about to begin, unless there is one of its id."""
-        return await self._put(head, 0, "attribute_not_exists(runId)", {})
+        """Write the row of a run that is about to begin, unless there is one of its id.
+
+        Raises:
+            InvalidRunState: The one that is there is another system's.
+        """
+        if await self._put(head, 0, _ABSENT, {}):
+            return True
+        request = {"TableName": self._table_name, "Key": _key(head.run_id), "ConsistentRead": True}
+        there = (await self._service.call("GetItem", request)).get("Item")
+        if there and "e" not in there:
+            raise another_systems(self._table_name, head.run_id)
+        return False
 
     async def replace(self, head: Head) -> None:
         """Write the row of a run that has begun under an id that another one had."""
-        older = "attribute_not_exists(runId) OR e <> :e OR r < :r"
+        older = f"{_ABSENT} OR (attribute_exists(e) AND (e <> :e OR r < :r))"
         await self._put(head, 0, older, _mark(head, 0))
 
     async def write(self, head: Head, revision: int) -> None:
         """Write a row, unless there is a newer one, or one of another run."""
-        older = "attribute_not_exists(runId) OR (e = :e AND r < :r)"
+        older = f"{_ABSENT} OR (e = :e AND r < :r)"
         await self._put(head, revision, older, _mark(head, revision))
 
-    async def touch(self, head: Head, now: float) -> None:
-        """Note that something happens in a run."""
+    async def touch(self, head: Head, revision: int, now: float) -> None:
+        """Note that something happens in a run; a row that was deleted is written again."""
         request = {
             "TableName": self._table_name,
             "Key": _key(head.run_id),
@@ -58,7 +70,8 @@ class StatusRows:
                 ":now": _seconds(now),
             },
         }
-        await self._if_allowed("UpdateItem", request)
+        if not await self._if_allowed("UpdateItem", request):
+            await self._put(head, revision, _ABSENT, {})
 
     async def remove(self, run_id: str, epoch: str) -> None:
         """Forget the row of a run."""

@@ -179,7 +179,7 @@ class Writer:
                 await self._rows.write(item.head, item.revision)
             elif now - known.touched_at >= HEARTBEAT_SECONDS:
                 known.touched_at = now
-                await self._rows.touch(item.head, now)
+                await self._rows.touch(item.head, item.revision, now)
         except StorageError as error:
             logger.warning("The row of run '%s' was not written: %s", item.head.run_id, error)
 
