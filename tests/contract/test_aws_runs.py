@@ -16,6 +16,7 @@ from flowcraft.adapters.aws.client import BotoTransport
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
 from flowcraft.adapters.aws.folding import Fold
 from flowcraft.adapters.aws.item import RunItem
+from flowcraft.adapters.aws.records import Known
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.transport import Transport
 from flowcraft.adapters.memory import MemoryQueue, MemoryRuns
@@ -122,14 +123,14 @@ def told(answer: Any) -> Any:
     return same(answer)
 
 
-def fold_much(item: RunItem, added: int, *more: Any, **options: Any) -> Fold | None:
+def fold_much(item: RunItem, *more: Any, **options: Any) -> Fold | None:
     """Settle facts soon, and take them out of the item; nothing that is over is forgotten.
 
     The calls are drawn by lot: they claim what is over, and lag a few facts behind, as the engine
     never does.
     """
     kept = replace(item, tail=item.tail[:-4])
-    found = folding.fold(kept, added, *more, **options)
+    found = folding.fold(kept, *more, **options)
     return None if found is None else found._replace(over=())
 
 
@@ -141,6 +142,8 @@ def test_the_fake_answers_as_memory_does(seed: int, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(folding, "SEGMENT_SHARE", 1_000)
     monkeypatch.setattr(writing, "fold", fold_much)
     monkeypatch.setattr(writing, "HEARTBEAT_SECONDS", 1e9)
+    # A claim that is made apart is not granted at once, whatever memory says.
+    monkeypatch.setattr(Known, "may_claim_along", lambda known: True)
     clock = VirtualClock()
 
     async def work() -> tuple[set[str], int]:

@@ -408,6 +408,7 @@ def test_what_is_held_back_as_the_run_goes_on_is_begun(
 
         one.worker.station.runs = GoesOn()
         await deliver(one, world)
+        await deliver(one, world)
         await world.process()
         assert (await world.finish(RUN)).status == "completed"
         assert went_on
