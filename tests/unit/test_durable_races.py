@@ -20,7 +20,7 @@ from flowcraft.engine.heartbeat import Heartbeat
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Change, Written
 from flowcraft.testing.clock import START
-from tests.unit.durable import LEASE_SECONDS, Gate, Life, Process, World, play
+from tests.unit.durable import LEASE_SECONDS, Gate, Life, Mortal, Process, World, play
 from tests.unit.runs import Ctx, turns
 
 RUN = "run"
@@ -413,5 +413,37 @@ def test_what_is_held_back_as_the_run_goes_on_is_begun(
         assert (await world.finish(RUN)).status == "completed"
         assert went_on
         assert set(world.bodies.values()) == {1}
+
+    play(story)
+
+
+def test_what_was_held_back_is_begun_although_a_worker_died_with_its_lease() -> None:
+    """Of two deliveries one holds a node back, the other takes its lease too late, and dies."""
+
+    async def story(world: World) -> None:
+        flow = create_flow("f").node("a", world.body("a"))
+        client = world.knows(flow).client
+        await client.start_run(flow, run_id=RUN)
+        await client.pause_run(RUN)
+        one, mortal = await world.idle(), await world.idle()
+        await deliver(one, world)
+        gate = Gate(world.ports.runs, "write")
+        mortal.life.last, mortal.life.after, mortal.life.name = 1, True, "write"
+        mortal.life.calls.clear()
+        mortal.worker.station.runs = Mortal(gate, mortal.life)
+        [delivery] = await world.receive()
+        await world.ports.queue.send([Outgoing(delivery.body)])
+        [again] = await world.receive()
+        mortal.worker._begin(again)
+        await gate.waiting.wait()
+        one.worker._begin(delivery)
+        await turns(20)
+        gate.open.set()
+        await world.settle()
+        assert mortal.life.dead
+        await world.process()
+        await world.advance(2 * LEASE_SECONDS)
+        await client.continue_run(RUN)
+        assert (await world.finish(RUN)).status == "completed"
 
     play(story)

@@ -205,8 +205,7 @@ class Strand:
     async def _give_back(self) -> None:
         holding, self.holding = self.holding, None
         if holding is not None:
-            free = Holding(holding.place, holding.token, give_back=True)
-            await self._write(self._change(holding=free))
+            await self._write(self._change(holding=replace(holding, give_back=True)))
 
     async def _resume(self, *, is_start: bool = False) -> AttemptCommand | None:
         """Carry on with the thread, wherever it was left.
@@ -256,9 +255,8 @@ class Strand:
         self.holding = Holding(lease.place, lease.token, expired=True)
         command = self.ledger.attempt_at(lease.place)
         if command is None:
-            # What it was for was settled otherwise.
-            await self._write(self._change(holding=self.holding))
-            self.holding = None
+            # It was settled otherwise, or was put aside and may be claimed again later.
+            await self._give_back()
             return await self._resume()
         self.station.measures.taken_over(self.ledger)
         logger.warning(
