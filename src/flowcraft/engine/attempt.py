@@ -113,6 +113,11 @@ class Attempt:
             self.warn()
             self.task.cancel()
 
+    def stop_unless_undoing(self) -> None:
+        """Ask it to end with its run; what undoes the run's work is what that ends with."""
+        if not isinstance(self.command, RunUndo):
+            self.stop("stopped")
+
     def warn(self) -> None:
         """Tell the node that it should stop; a thread can only be told."""
         if self.ctx is not None:

@@ -20,6 +20,7 @@ from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.parent import Parent
 from flowcraft.engine.places import (
+    RETRIES,
     AttemptCommand,
     due_event,
     key_text,
@@ -64,7 +65,7 @@ class Carrier:
     async def carry_out(self, command: cmd.Command) -> None:
         """Carry out what is no attempt."""
         # A class node that another worker may try again does not wait for it here.
-        if isinstance(command, cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo):
+        if isinstance(command, RETRIES):
             self._ledger.held.pop(subject_of(command), None)
             self._later(due_event(command), command.due_at)
         elif isinstance(command, cmd.ArmTimer):

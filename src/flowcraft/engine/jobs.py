@@ -43,6 +43,8 @@ class Job:
         due_at: When it is to happen, in seconds since the epoch.
         put_back: How often the message was put back, because its implementation is missing.
         first_at: When it was put back for the first time.
+        since: Of how many facts what they lead to has messages of its own already. The message
+            only watches over what its thread did later.
     """
 
     run_id: str
@@ -57,11 +59,16 @@ class Job:
     due_at: float | None = None
     put_back: int = 0
     first_at: float | None = None
+    since: int = 0
 
     def put_off(self, now: float) -> Job:
         """The same, put back once more."""
         first_at = now if self.first_at is None else self.first_at
         return replace(self, put_back=self.put_back + 1, first_at=first_at)
+
+    def watching(self, since: int) -> Job:
+        """One that sees to what its thread does from a fact on."""
+        return replace(self, place=None, event=None, event_id=None, due_at=None, since=since)
 
 
 _NAMES: Final = {
@@ -76,6 +83,7 @@ _NAMES: Final = {
     "due_at": "dueAt",
     "put_back": "putBack",
     "first_at": "firstAt",
+    "since": "since",
 }
 _REQUIRED: Final = ("run_id", "epoch", "blueprint_id", "thread")
 
@@ -135,7 +143,8 @@ def read_job(text: str, serializer: Serializer) -> Job:
     missing = [_NAMES[name] for name in _REQUIRED if not isinstance(fields[name], str)]
     if missing:
         raise UnreadableJob(f"The message lacks {', '.join(missing)}.")
-    fields["put_back"] = fields["put_back"] or 0
+    for name in ("put_back", "since"):
+        fields[name] = fields[name] or 0
     wrong = [_NAMES[name] for name, value in fields.items() if not _fits(name, value)]
     if wrong:
         raise UnreadableJob(f"The message has something else than expected as {', '.join(wrong)}.")
@@ -153,7 +162,7 @@ def read_job(text: str, serializer: Serializer) -> Job:
 def _fits(name: str, value: Any) -> bool:
     if name in ("due_at", "first_at"):
         return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-    if name in ("attempt", "put_back"):
+    if name in ("attempt", "put_back", "since"):
         return value is None or (isinstance(value, int) and not isinstance(value, bool))
     return value is None or isinstance(value, str)
 

@@ -39,10 +39,11 @@ KEPT_DECISIONS = 256
 
 @dataclass(slots=True)
 class Work:
-    """Commands that are still to be carried out, and the thread they belong to."""
+    """Commands that are still to be carried out, the thread they belong to, the latest fact."""
 
     thread: str
     commands: list[cmd.Command]
+    number: int
 
 
 class Foreseen(NamedTuple):
@@ -218,9 +219,9 @@ class Ledger(RunView):
             subject = subject_of(command)
             work = self.outstanding.get(subject)
             if work is None:
-                self.outstanding[subject] = Work(thread, [command])
+                self.outstanding[subject] = Work(thread, [command], self.number - 1)
             else:
-                work.thread = thread
+                work.thread, work.number = thread, self.number - 1
                 if command not in work.commands:  # shards are told again and again
                     work.commands.append(command)
             if isinstance(command, ATTEMPTS):
@@ -242,12 +243,12 @@ class Ledger(RunView):
 
     # -- what is to be done -----------------------------------------------------------------
 
-    def work_of(self, thread: str) -> list[cmd.Command]:
-        """The commands that a thread has to see to and that nobody has taken on."""
+    def work_of(self, thread: str, since: int = 0) -> list[cmd.Command]:
+        """The commands, of facts from a number on, that a thread has to see to, and nobody has."""
         return [
             command
             for work in self.outstanding.values()
-            if work.thread == thread
+            if work.thread == thread and work.number >= since
             for command in work.commands
             if not (isinstance(command, ATTEMPTS) and place_of(command) in self.leases)
         ]

@@ -11,6 +11,7 @@ Subject = tuple[object, ...]
 
 AttemptCommand = cmd.RunNode | cmd.RunItem | cmd.RunUndo
 ATTEMPTS = (cmd.RunNode, cmd.RunItem, cmd.RunUndo)
+RETRIES = (cmd.RetryNode, cmd.RetryItem, cmd.RetryUndo)
 
 
 def node_subject(key: Key) -> Subject:

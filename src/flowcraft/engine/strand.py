@@ -23,6 +23,7 @@ from flowcraft.engine.jobs import Job, Leave, PutOff
 from flowcraft.engine.ledger import Foreseen, Ledger
 from flowcraft.engine.places import (
     ATTEMPTS,
+    RETRIES,
     AttemptCommand,
     due_event,
     held_back,
@@ -211,18 +212,22 @@ class Strand:
         """Carry on with the thread, wherever it was left.
 
         What is to be done for it was left by another delivery of its message, which may delete
-        that yet: so it gets messages of its own, unless the run only begins.
+        that yet: so it gets messages of its own, unless the run only begins. Or the other lives,
+        has it in hand, and counts on the message: then it is watched for as long as a lease.
         """
         if not await self._is_up_to_date() or not await self._obey():
             return None
         await self._bring_row_up_to_date()
         if self.ledger.state.status is not RunStatus.RUNNING:
-            # Whoever brought it to rest may not have come to say so.
-            self._carrier.tell_parent_of_rest()
+            self._carrier.tell_parent_of_rest()  # whoever brought it to rest may not have done so
         mine = [each for each in self.ledger.leases.values() if each.thread == self.thread]
         keep = is_start and self.ledger.number == 1 and not mine
-        following = await self._carry_out(self.ledger.work_of(self.thread), keep=keep)
+        commands = self.ledger.work_of(self.thread, self.job.since)
+        watch = self.job.watching(self.ledger.number)
+        following = await self._carry_out(commands, keep=keep)
         if following is not None or not mine:
+            if following is None and not keep and any(map(self._may_be_in_hand, commands)):
+                raise PutOff(self.worker.lease_seconds, watch)
             return following
         now = self.station.clock.now()
         for lease in mine:
@@ -230,7 +235,7 @@ class Strand:
                 raise Leave  # the process was kept from prolonging it, and goes on with it
             if lease.expires_at <= now:
                 return await self._take_over(lease)
-        raise PutOff(min(lease.expires_at for lease in mine) - now)
+        raise PutOff(min(lease.expires_at for lease in mine) - now, watch)
 
     async def _is_up_to_date(self) -> bool:
         """Read what was written since, unless it was read just now; false if the run is gone."""
@@ -320,13 +325,12 @@ class Strand:
             logger.exception("Run '%s' could not be looked at", self.job.run_id)
             return
         if self.ledger.state.stopping is not None and self.attempt is not None:
-            stop_unless_undoing(self.attempt)
+            self.attempt.stop_unless_undoing()
 
     def hand_back(self) -> None:
         """Stop the attempt, and let another worker have it; a thread cannot be stopped."""
-        attempt = self.attempt
-        if attempt is not None and attempt.stop_reason is None:
-            attempt.stop("handed back")
+        if self.attempt:
+            self.attempt.stop("handed back")
 
     # -- committing -------------------------------------------------------------------------
 
@@ -554,27 +558,31 @@ class Strand:
             return await self._retry_soon(soon)
         return in_hand
 
+    def _may_be_in_hand(self, command: cmd.Command) -> bool:
+        return isinstance(command, ATTEMPTS) or self._is_soon(command)
+
     def _is_soon(self, command: cmd.Command) -> bool:
-        if not isinstance(command, cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo):
-            return False
-        return command.due_at - self.station.clock.now() <= IN_HAND_SECONDS
+        by = self.station.clock.now() + IN_HAND_SECONDS
+        return isinstance(command, RETRIES) and command.due_at <= by
 
     async def _retry_soon(self, command: cmd.Command) -> AttemptCommand | None:
-        assert isinstance(command, cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo)
+        assert isinstance(command, RETRIES)
         await self.station.sleep_until(command.due_at)
-        foreseen = self.ledger.foresee(due_event(command), self.station.clock.now())
-        if foreseen.is_nothing:
-            return await self._resume()
-        written = await self._append(foreseen, exact=True)
-        if written.verdict is not Verdict.DONE:
-            return await self._resume()
-        return await self._follow(written)
+        while True:
+            foreseen = self.ledger.foresee(due_event(command), self.station.clock.now())
+            if foreseen.is_nothing:
+                return await self._resume()
+            written = await self._append(foreseen, exact=True)
+            if written.verdict is Verdict.DONE:
+                return await self._follow(written)
+            if written.verdict is not Verdict.STALE:
+                return await self._resume()
 
     async def _stop_work(self) -> AttemptCommand | None:
         """The run is to stop: close what nobody has begun, and tell those who run something."""
         self._carrier.to_stop = False
         for attempt in tuple(self.ledger.running):
-            stop_unless_undoing(attempt)
+            attempt.stop_unless_undoing()
         if not await self.station.refresh(self.ledger):
             return None
         waiting = [c for c in self.ledger.attempts() if place_of(c) not in self.ledger.leases]
@@ -590,9 +598,3 @@ class Strand:
             if following is not None:
                 return following
         return None
-
-
-def stop_unless_undoing(attempt: Attempt) -> None:
-    """Stop an attempt of a run that ends; what undoes its work is what the run ends with."""
-    if not isinstance(attempt.command, cmd.RunUndo):
-        attempt.stop("stopped")
