@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft import RuntimeOptions, create_flow
+from flowcraft import RetryPolicy, RuntimeOptions, create_flow
 from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.core import events as ev
 from flowcraft.core.builder import FlowBuilder
@@ -445,5 +445,38 @@ def test_what_was_held_back_is_begun_although_a_worker_died_with_its_lease() -> 
         await world.advance(2 * LEASE_SECONDS)
         await client.continue_run(RUN)
         assert (await world.finish(RUN)).status == "completed"
+
+    play(story)
+
+
+def test_a_message_that_two_workers_have_is_not_lost_with_one_of_them() -> None:
+    """A worker dies with a retry in hand; another that had the same message watches over it."""
+
+    async def story(world: World) -> None:
+        begun: list[float] = []
+
+        async def stubborn(ctx: Ctx) -> str:
+            world.count(ctx)
+            begun.append(world.clock.now() - START)
+            if ctx.attempt < 3:
+                raise ValueError("not yet")
+            return "at last"
+
+        retry = RetryPolicy(max_attempts=4, delay=1, backoff=1, jitter=False)
+        flow = create_flow("f").node("a", stubborn, retry=retry)
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        one, two = await world.idle(), await world.idle()
+        [delivery] = await world.receive()
+        one.worker._begin(delivery)
+        await turns(20)
+        two.worker._begin(delivery)
+        await turns(20)
+        world.clock.advance(1.0)
+        await turns(20)
+        assert world.bodies == {"run:a": 2}
+        await one.kill()
+        await world.process()
+        assert (await world.finish(RUN)).outputs == {"a": "at last"}
+        assert begun == [0.0, 1.0, LEASE_SECONDS]
 
     play(story)
