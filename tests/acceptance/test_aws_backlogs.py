@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft import FlowRuntime, Registry, create_flow
+from flowcraft import FlowRuntime, NodeContext, Registry, create_flow
 from flowcraft.adapters.aws.rows import HEARTBEAT_SECONDS
 from flowcraft.adapters.aws.transport import Request
 from flowcraft.engine.reconcile import ReconciliationStats
@@ -328,3 +328,41 @@ def test_no_run_is_started_under_an_id_of_another_system(table: str) -> None:
         assert (await world.finish("ours")).status == "completed"
 
     play(work)
+
+
+HOUR_SECONDS = 3600.0
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["it ends", "its worker dies"])
+def test_a_node_may_take_longer_than_sqs_hides_a_message(
+    dies: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node of 13 hours runs once, with one receive allowed; or again if its worker dies."""
+
+    async def work(world: AwsWorld) -> None:
+        end, begun = asyncio.Event(), world.body("done")
+
+        async def long(ctx: NodeContext[Any]) -> Any:
+            result = await begun(ctx)
+            await end.wait()
+            return result
+
+        flow = create_flow("long").node("long", long)
+        await world.knows(flow).client.start_run(flow, run_id="run")
+        one = await world.process(lease_seconds=HOUR_SECONDS)
+        await world.until(lambda: bool(world.bodies), "the node")
+        two = await world.process(lease_seconds=HOUR_SECONDS)
+        for _ in range(13 * 3):
+            await world.advance(HOUR_SECONDS / 3)
+            await one.beat()
+            await two.beat()
+        if dies:
+            await one.kill()
+        end.set()
+        assert (await world.finish("run")).outputs == {"long": "done"}
+        assert list(world.bodies.values()) == [2 if dies else 1]
+        await world.advance(2 * HOUR_SECONDS)
+        assert world.bodies_of_messages() == world.dead_letters() == []
+
+    play(work, max_receives=2 if dies else 1, visibility_seconds=HOUR_SECONDS)
+    assert "12 hours" not in caplog.text

@@ -20,6 +20,7 @@ from flowcraft.engine.heartbeat import Beat, Heartbeat
 from flowcraft.engine.jobs import Job, write_job
 from flowcraft.engine.serializer import JsonSerializer
 from flowcraft.engine.strand import MOST_STEPS, Strand
+from flowcraft.engine.worker import InHand
 from flowcraft.errors import (
     SerializationError,
     StorageCorrupt,
@@ -185,7 +186,7 @@ def test_a_lease_that_is_being_taken_over_is_not_prolonged() -> None:
         task = asyncio.ensure_future(asyncio.sleep(0))
         for expired in (True, False):
             strand.holding = Holding("0/1", "token", expired=expired)
-            worker._strands[task] = (strand, "1/1")
+            worker._strands[task] = InHand("1/1", world.clock.now(), strand=strand)
             assert [beat.lease is None for beat in worker.beats()] == [expired]
         del worker._strands[task]
         await task

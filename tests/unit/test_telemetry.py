@@ -161,7 +161,7 @@ def test_an_attempt_that_loses_its_lease_on_the_way_is_lost() -> None:
         await world.settle()
         (lease,) = world.leases(RUN).values()
         process.worker.beats()
-        strand = next(strand for strand, _ in process.worker._strands.values())
+        strand = next(each.strand for each in process.worker._strands.values())
         assert strand is not None
         strand.lose(lease.token)
         await world.settle()
@@ -177,7 +177,7 @@ def test_an_attempt_that_is_handed_back_or_stopped_says_so() -> None:
 
     async def story(world: World) -> None:
         told, process = await hanging(world)
-        (strand,) = [strand for strand, _ in process.worker._strands.values()]
+        (strand,) = [each.strand for each in process.worker._strands.values()]
         assert strand is not None
         strand.hand_back()
         await world.settle()

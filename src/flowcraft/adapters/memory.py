@@ -184,6 +184,11 @@ class MemoryQueue:
         return self._visibility_seconds
 
     @property
+    def max_hold_seconds(self) -> float:
+        """A delivery may be hidden for as long as it is extended."""
+        return float("inf")
+
+    @property
     def batch(self) -> int:
         """A message is as cheap as several."""
         return 1

@@ -231,11 +231,11 @@ class Strand:
             return following
         now = self.station.clock.now()
         for lease in mine:
-            if self.worker.holds(lease.token):
-                raise Leave  # the process was kept from prolonging it, and goes on with it
-            if lease.expires_at <= now:
+            # This process may have been kept from prolonging one, and goes on with it.
+            if lease.expires_at <= now and not self.worker.holds(lease.token):
                 return await self._take_over(lease)
-        raise PutOff(min(lease.expires_at for lease in mine) - now, watch)
+        left = min(lease.expires_at for lease in mine) - now
+        raise PutOff(left if left > 0 else self.worker.lease_seconds, watch)
 
     async def _is_up_to_date(self) -> bool:
         """Read what was written since, unless it was read just now; false if the run is gone."""

@@ -8,6 +8,8 @@ import logging
 import math
 import signal
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flowcraft.core import commands as cmd
@@ -47,6 +49,26 @@ TROUBLE_PAUSE_SECONDS = 1.0
 HAND_BACK_ROUNDS = 5
 HAND_BACK_WAIT_SECONDS = 1.0
 """How often, and for how long, a worker that ends waits for nodes that it has stopped."""
+
+HOLD_SHARE = 0.5
+"""After this share of the time that a queue hides a message at most, it is replaced."""
+
+
+@dataclass(slots=True)
+class InHand:
+    """A delivery that is being worked on.
+
+    Attributes:
+        handle: What it is extended and deleted by; empty if that is not for this worker to do.
+        received_at: When it was received.
+        job: The message, once it was read.
+        strand: The work, once it has begun.
+    """
+
+    handle: str
+    received_at: float
+    job: Job | None = None
+    strand: Strand | None = None
 
 
 class Worker:
@@ -120,7 +142,7 @@ class Worker:
         self._with_heartbeat = heartbeat
         self.draining = False
         self._station: Station | None = None
-        self._strands: dict[asyncio.Task[Any], tuple[Strand | None, str]] = {}
+        self._strands: dict[asyncio.Task[Any], InHand] = {}
         self._stack = contextlib.AsyncExitStack()
         self._poller: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
@@ -130,6 +152,7 @@ class Worker:
         self._reported: set[str] = set()
         self._to_delete: list[str] = []
         self._deleting: asyncio.Task[None] | None = None
+        self._replacing: set[asyncio.Task[None]] = set()
 
     @property
     def station(self) -> Station:
@@ -144,7 +167,7 @@ class Worker:
 
     def attempts(self) -> Iterable[Attempt]:
         """What is being executed right now."""
-        strands = [strand for strand, _ in tuple(self._strands.values())]
+        strands = [each.strand for each in tuple(self._strands.values())]
         return [each.attempt for each in strands if each is not None and each.attempt is not None]
 
     @property
@@ -214,6 +237,8 @@ class Worker:
             await asyncio.wait(tuple(self._strands), timeout=self._drain_timeout_seconds)
         await self._hand_back()
         await ended
+        if self._replacing:
+            await asyncio.wait(tuple(self._replacing))
         if self._deleting is not None:
             await self._deleting
         if self._heartbeat is not None:
@@ -232,7 +257,7 @@ class Worker:
         for number in range(HAND_BACK_ROUNDS):
             if not self._strands:
                 return
-            for task, (strand, _) in tuple(self._strands.items()):
+            for task, strand in [(task, each.strand) for task, each in self._strands.items()]:
                 if strand is not None and strand.attempt is not None:
                     strand.hand_back()
                 elif number or strand is None or strand.holding is None:
@@ -282,7 +307,7 @@ class Worker:
 
     def _begin(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self.handle(delivery))
-        self._strands[task] = (None, delivery.handle)
+        self._strands[task] = InHand(delivery.handle, self._clock.now())
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -305,8 +330,8 @@ class Worker:
             UnreadableJob: It is no message of this package, or of a newer version.
         """
         job = read_job(body, self._options.serializer)
-        task = asyncio.ensure_future(self._carry_on(job, ""))
-        self._strands[task] = (None, "")
+        task = asyncio.ensure_future(self._carry_on(job))
+        self._strands[task] = InHand("", self._clock.now())
         try:
             outcome = await task
         finally:
@@ -322,22 +347,45 @@ class Worker:
             self._report(delivery.id, f"Message {delivery.id} is left on the queue: {error}")
             self.station.measures.handled("unreadable")
             return
+        task = asyncio.current_task()
+        hand = None if task is None else self._strands.get(task)
+        if hand is not None:
+            hand.job = job
         # More may have been received than there are hands for: they are kept meanwhile.
         async with self._hands:
-            outcome = await self._carry_on(job, delivery.handle)
+            outcome = await self._carry_on(job)
         self.station.measures.handled(outcome, job.blueprint_id)
-        if outcome in ("done", "put_off"):
+        if outcome in ("done", "put_off") and (hand is None or hand.handle):
             self._delete_soon(delivery.handle)
 
-    async def _carry_on(self, job: Job, handle: str) -> JobOutcome:
+    async def _carry_on(self, job: Job) -> JobOutcome:
         task = asyncio.current_task()
-        if self.draining and task in self._strands:
+        hand = None if task is None else self._strands.get(task)
+        if self.draining and hand is not None:
             await self._put_off(job, 0.0)
             return "put_off"
         strand = Strand(self, job)
-        if task is not None and task in self._strands:
-            self._strands[task] = (strand, handle)
+        if hand is not None:
+            hand.strand = strand
         return await self._work(strand)
+
+    async def _replace(self, hand: InHand, handle: str) -> None:
+        """Have a fresh message for what is in hand: no queue hides the same one for ever.
+
+        It watches over the work like another delivery of the message, and goes on with it
+        where this worker is gone.
+        """
+        job = hand.job
+        assert job is not None
+        if hand.strand is not None and hand.strand.holding is not None:
+            job = job.watching(job.since)  # what it brought has happened
+        try:
+            await self._put_off(job, self.lease_seconds)
+        except Exception:
+            hand.handle = handle
+            logger.exception("Run '%s': a message could not be replaced", job.run_id)
+            return
+        self._delete_soon(handle)
 
     def _read(self, delivery: Delivery) -> Job:
         if delivery.problem is not None:
@@ -409,13 +457,18 @@ class Worker:
 
     def holds(self, token: str) -> bool:
         """Whether a lease is in hand here."""
-        holdings = (strand.holding for strand, _ in self._strands.values() if strand is not None)
+        holdings = (each.strand.holding for each in self._strands.values() if each.strand)
         return any(holding is not None and holding.token == token for holding in holdings)
 
     def beats(self) -> Sequence[Beat]:
         """What is to be kept; called from the heartbeat's thread."""
         beats = []
-        for strand, handle in tuple(self._strands.values()):
+        replaced_from = self._clock.now() - self.station.queue.max_hold_seconds * HOLD_SHARE
+        for hand in tuple(self._strands.values()):
+            strand, handle = hand.strand, hand.handle
+            if handle and hand.job is not None and hand.received_at < replaced_from:
+                hand.handle = ""
+                self.station.in_loop(partial(self._replace_soon, hand, handle))
             holding = strand.holding if strand is not None else None
             lease = None
             # One that is being taken over is not to be prolonged.
@@ -423,6 +476,11 @@ class Worker:
                 lease = Held(strand.job.run_id, holding.place, holding.token)
             beats.append(Beat(handle, lease, strand))
         return beats
+
+    def _replace_soon(self, hand: InHand, handle: str) -> None:
+        task = asyncio.create_task(self._replace(hand, handle))
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
 
     def lost(self, beat: Beat) -> None:
         """Somebody else holds a lease; called from the heartbeat's thread."""

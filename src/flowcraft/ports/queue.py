@@ -41,6 +41,7 @@ class Queue(Protocol):
     Attributes:
         max_delay_seconds: The longest delay that a message may be sent with.
         visibility_seconds: How long a delivery is hidden from others.
+        max_hold_seconds: How long one stays hidden at most, however often it is extended.
         batch: How many messages a request brings for the price of one.
     """
 
@@ -52,6 +53,14 @@ class Queue(Protocol):
     @property
     def visibility_seconds(self) -> float:
         """How long a delivery is hidden from others, unless it is extended."""
+        ...
+
+    @property
+    def max_hold_seconds(self) -> float:
+        """How long after its receive a delivery stays hidden at most; infinite without a limit.
+
+        Whoever works on it for longer sends a message anew before, and deletes this one.
+        """
         ...
 
     @property

@@ -49,6 +49,11 @@ class LargeMessages:
         return self._queue.visibility_seconds
 
     @property
+    def max_hold_seconds(self) -> float:
+        """How long after its receive a delivery stays hidden at most, however it is extended."""
+        return self._queue.max_hold_seconds
+
+    @property
     def batch(self) -> int:
         """How many messages a request brings for the price of one."""
         return self._queue.batch

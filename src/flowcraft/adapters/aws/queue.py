@@ -146,10 +146,7 @@ class SqsQueue:
 
     @property
     def max_hold_seconds(self) -> float:
-        """How long after its receive a delivery stays hidden at most, however it is extended.
-
-        Whoever works for longer on it has to send a message anew before, and delete this one.
-        """
+        """How long after its receive a delivery stays hidden at most: 12 hours."""
         return MAX_HOLD_SECONDS
 
     @property

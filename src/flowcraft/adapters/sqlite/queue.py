@@ -61,6 +61,11 @@ class SqliteQueue:
         return self._visibility_seconds
 
     @property
+    def max_hold_seconds(self) -> float:
+        """A delivery may be hidden for as long as it is extended."""
+        return math.inf
+
+    @property
     def batch(self) -> int:
         """A message is as cheap as several."""
         return 1
