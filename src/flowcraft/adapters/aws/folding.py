@@ -23,7 +23,8 @@ LAG_FACTS: Final = 4
 a place has to know all that is settled."""
 
 SEGMENT_SHARE: Final = 4
-"""Settled facts leave the item if they are more than one part in so many of it."""
+"""Settled facts leave the item if they are more than one part in so many of it. Once some have
+left, the others are going to as well, and the sooner the better."""
 
 GROWTH_BYTES: Final = 160
 """About how much an item grows until facts are settled the next time, by one writer."""
@@ -79,7 +80,8 @@ def fold(item: RunItem, added: int, writers: int = 1, *, is_last: bool = False) 
     segments: list[tuple[Packed, ...]] = []
     growth = GROWTH_BYTES + WRITER_GROWTH_BYTES * (writers - 1)
     is_large = size + len(packed) + growth > WRITE_UNIT
-    if is_large and not is_last and len(packed) * SEGMENT_SHARE > size + len(packed):
+    is_much = item.segments > 0 or len(packed) * SEGMENT_SHARE > size + len(packed)
+    if is_large and not is_last and is_much:
         while len(facts) >= SEGMENT_FACTS:
             segments.append(tuple(facts[:SEGMENT_FACTS]))
             del facts[:SEGMENT_FACTS]

@@ -17,8 +17,8 @@ c       N      how many facts are settled: in segments or in ``z``
 g       N      how many of them are in segments, in segments of ``SEGMENT_FACTS``; missing at 0
 z       B      the other settled facts, packed together
 f       L      the facts after those, each packed by itself (B)
-l       M      leases by place: a list of token (B), thread (B) and expiry (N, in ms since the
-               start of the run); the number 0 where the attempt is over
+l       M      leases by place, whose end "/1" is "/" here: a list of token (B), thread (B) and
+               expiry (N, in ms since the start of the run); the number 0 where the attempt is over
 ======  =====  ==================================================================================
 
 Facts that are settled never change, so ``c``, ``g``, ``z`` and the beginning of ``f`` are changed
@@ -187,7 +187,6 @@ def head_data(head: Head) -> bytes:
     """What never changes of a run, packed."""
     data = {
         "b": head.blueprint_id,
-        "h": head.blueprint_hash,
         "c": head.created_at,
         "p": head.parent,
         "t": dict(head.tags) or None,
@@ -195,7 +194,24 @@ def head_data(head: Head) -> bytes:
         "i": head.is_part or None,
     }
     kept = {name: value for name, value in data.items() if value is not None}
-    return deflate(json.dumps(kept, separators=(",", ":")).encode())
+    text = json.dumps(kept, separators=(",", ":"))
+    hash_ = pack_text(head.blueprint_hash)
+    return (
+        bytes((len(hash_),)) + hash_ + deflate(text.encode(), _dictionary(head.run_id, head.epoch))
+    )
+
+
+def _head_data(run_id: str, epoch: str, data: bytes) -> tuple[str, dict[str, Any]]:
+    """The hash of the blueprint, and the rest of what :func:`head_data` packed."""
+    end = 1 + data[0]
+    rest: dict[str, Any] = json.loads(inflate(data[end:], _dictionary(run_id, epoch)))
+    return unpack_text(data[1:end]), rest
+
+
+def _dictionary(run_id: str, epoch: str) -> bytes:
+    """What the head of a run looks like: a part of another one names that, and its epoch."""
+    text = f'"k":"","t":{{}},"i":true,,"c":,"p":"[\\"{run_id}\\", \\"{epoch}\\", \\"'
+    return text.encode("utf-8", "surrogatepass") + b'\\", [], 1, 1, 0]"{"b":"'
 
 
 def row_values(row: Row) -> dict[str, Value | None]:
@@ -206,6 +222,15 @@ def row_values(row: Row) -> dict[str, Value | None]:
         "d": None if row.due_at is None else number(row.due_at),
         "w": {"L": [{"S": event} for event in row.awaits]} if row.awaits else None,
     }
+
+
+def place_name(place: str) -> str:
+    """A place, as the item has it: most are first attempts, and the item has many of them."""
+    return place[:-1] if place.endswith("/1") else place
+
+
+def _place_of(name: str) -> str:
+    return f"{name}1" if name.endswith("/") else name
 
 
 def lease_value(head: Head, token: str, thread: str, expires_at: float) -> Value:
@@ -267,14 +292,15 @@ def read_item(item: Mapping[str, Any]) -> RunItem:
 
 
 def _read(run_id: str, item: Mapping[str, Any]) -> RunItem:
-    fixed = json.loads(inflate(bytes(item["h"]["B"])))
+    epoch = unpack_text(bytes(item["e"]["B"]))
+    hash_, fixed = _head_data(run_id, epoch, bytes(item["h"]["B"]))
     settled = int(item["c"]["N"])
     tail = tuple(bytes(each["B"]) for each in item["f"]["L"])
     head = Head(
         run_id=run_id,
-        epoch=unpack_text(bytes(item["e"]["B"])),
+        epoch=epoch,
         blueprint_id=fixed["b"],
-        blueprint_hash=fixed["h"],
+        blueprint_hash=hash_,
         facts=settled + len(tail),
         row=_row(item),
         created_at=fixed["c"],
@@ -284,7 +310,8 @@ def _read(run_id: str, item: Mapping[str, Any]) -> RunItem:
         key=fixed.get("k"),
         is_part=fixed.get("i", False),
     )
-    leases = {place: _lease(head, place, value) for place, value in item["l"]["M"].items()}
+    places = ((_place_of(name), value) for name, value in item["l"]["M"].items())
+    leases = {place: _lease(head, place, value) for place, value in places}
     return RunItem(
         head=head,
         revision=int(item["r"]["N"]),

@@ -17,8 +17,8 @@ from flowcraft.errors import StorageCorrupt, StorageTooNew
 FORMAT: Final = 1
 """Goes up when what is packed can no longer be read by older versions."""
 
-_TEXT, _UUID, _TOKEN = 0, 1, 2
-_UUID_LENGTH = 36
+_TEXT, _UUID, _TOKEN, _HASH = 0, 1, 2, 3
+_UUID_LENGTH, _HASH_LENGTH = 36, 64
 
 _FLOAT_TIME, _HAS_ID, _DEFLATED, _IS_AWAY = 1, 2, 4, 8
 
@@ -32,7 +32,8 @@ _DICTIONARY: Final = (
     b'[1,["PauseRequested"[1,["CancelRequested",[1,["UndoSettled",[1,["ChildRests",'
     b'[1,["ChildSettled",[1,["ShardSettled",[1,["ShardAdvanced",[1,["ShardStarted",'
     b'[1,["AnswerReceived",[1,["RetryDue",[1,["TimerFired",[1,["NodeLost",[1,["NodeFailed",'
-    b'[1,["ItemFailed",[1,["ItemSucceeded",[1,["RunStarted","",{},null,false,null,10000,null,500'
+    b'[1,["ItemFailed",[1,["ItemSucceeded",1,'
+    b'[1,["RunStarted","",{},null,false,null,10000,null,500'
     b'],[]][],[]],[]],1,null,[],[]],[]],1,true,null,[],[]],[]],1,"",null,[],[]],[]]'
     b'[1,["NodeSucceeded",0,1,1,null,[],[]],[]]'
 )
@@ -60,15 +61,22 @@ class Packed(NamedTuple):
 
 
 def pack_text(text: str) -> bytes:
-    """A text as bytes: UUIDs and tokens (base64) take what they hold, others their UTF-8."""
-    if len(text) % 4 == 0 and text.isascii():
-        raw = _unquoted(text)
-        if raw is not None:
-            return bytes((_TOKEN,)) + raw
+    """A text as bytes: UUIDs, hashes and tokens (base64) take what they hold, others their UTF-8.
+
+    A UUID could be taken for a token, which would cost more.
+    """
     if len(text) == _UUID_LENGTH:
         raw = _of_uuid(text)
         if raw is not None:
             return bytes((_UUID,)) + raw
+    if len(text) == _HASH_LENGTH:
+        raw = _of_hash(text)
+        if raw is not None:
+            return bytes((_HASH,)) + raw
+    if len(text) % 4 == 0 and text.isascii():
+        raw = _unquoted(text)
+        if raw is not None:
+            return bytes((_TOKEN,)) + raw
     return bytes((_TEXT,)) + text.encode("utf-8", "surrogatepass")
 
 
@@ -85,6 +93,8 @@ def unpack_text(data: bytes) -> str:
         return base64.urlsafe_b64encode(rest).decode()
     if kind == bytes((_UUID,)):
         return _to_uuid(rest)
+    if kind == bytes((_HASH,)):
+        return rest.hex()
     raise StorageCorrupt(f"This is no packed text: {data[:16]!r}.")
 
 
@@ -104,6 +114,14 @@ def _of_uuid(text: str) -> bytes | None:
     return raw if len(raw) == 16 and _to_uuid(raw) == text else None
 
 
+def _of_hash(text: str) -> bytes | None:
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return raw if raw.hex() == text else None
+
+
 def _to_uuid(raw: bytes) -> str:
     digits = raw.hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
@@ -112,21 +130,21 @@ def _to_uuid(raw: bytes) -> str:
 # --- deflating -----------------------------------------------------------------------------
 
 
-def deflate(data: bytes) -> bytes:
-    """Fewer bytes, with the help of what facts look like."""
+def deflate(data: bytes, dictionary: bytes = _DICTIONARY) -> bytes:
+    """Fewer bytes, with the help of what such data looks like: facts, unless told otherwise."""
     packer = zlib.compressobj(
-        9, zlib.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY
+        9, zlib.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL, zlib.Z_DEFAULT_STRATEGY, dictionary
     )
     return packer.compress(data) + packer.flush()
 
 
-def inflate(data: bytes) -> bytes:
-    """What :func:`deflate` was given.
+def inflate(data: bytes, dictionary: bytes = _DICTIONARY) -> bytes:
+    """What :func:`deflate` was given, with the same dictionary.
 
     Raises:
         StorageCorrupt: It is damaged.
     """
-    unpacker = zlib.decompressobj(_WINDOW_BITS, _DICTIONARY)
+    unpacker = zlib.decompressobj(_WINDOW_BITS, dictionary)
     try:
         whole = unpacker.decompress(data) + unpacker.flush()
     except zlib.error as error:

@@ -18,6 +18,7 @@ from flowcraft.adapters.aws.item import (
     expiry,
     lease_value,
     number,
+    place_name,
     row_values,
     status_code,
 )
@@ -192,11 +193,11 @@ def _append(
         update.set(path, f"if_not_exists({path}, {update.value({'N': '0'})}) + {new}")
     for place_over in folding.over:
         if place_over not in kept:
-            update.remove(update.path("l", place_over))
+            update.remove(update.path("l", place_name(place_over)))
 
 
 def _end(update: Update, item: RunItem, holding: Holding, now: float, is_taken_again: bool) -> None:
-    lease = update.path("l", holding.place)
+    lease = update.path("l", place_name(holding.place))
     update.require_equal(f"{lease}[0]", {"B": pack_text(holding.token)})
     if holding.expired:
         update.require(f"{lease}[2] <= {update.value(expiry(item.head, now))}")
@@ -209,7 +210,7 @@ def _end(update: Update, item: RunItem, holding: Holding, now: float, is_taken_a
 def _take(
     update: Update, change: Change, claim: Claim, item: RunItem, rule: Ruling, now: float
 ) -> None:
-    lease = update.path("l", claim.place)
+    lease = update.path("l", place_name(claim.place))
     until = now + claim.seconds
     if rule.grant == "own":
         update.require_equal(f"{lease}[0]", {"B": pack_text(claim.token)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from flowcraft.adapters.aws.item import RunItem, expiry
+from flowcraft.adapters.aws.item import RunItem, expiry, place_name
 from flowcraft.adapters.aws.packing import pack_text
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.transport import AwsError
@@ -70,7 +70,7 @@ async def _prolong(
     update.require_equal(update.path("e"), {"B": pack_text(item.head.epoch)})
     until = update.value(expiry(item.head, clock.now() + seconds))
     for held in leases:
-        lease = update.path("l", held.place)
+        lease = update.path("l", place_name(held.place))
         update.require_equal(f"{lease}[0]", {"B": pack_text(held.token)})
         update.set(f"{lease}[2]", until)
     try:
