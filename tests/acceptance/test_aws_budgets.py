@@ -100,14 +100,13 @@ def test_a_thousand_cost_no_more_than_twice_as_much_each(
 def test_items_of_a_batch_keep_within_their_budget(
     counted: Callable[[str, int], Counted],
 ) -> None:
-    """An item of a batch takes 2.6 requests at most, and hardly more dollars among many."""
+    """An item of a batch takes 2.6 requests at most, and a tenth more dollars among many."""
     small, large = counted("batch", 100), counted("batch", 2_000)
     for found in (small, large):
         assert requests_per_node(found) <= 2.6, found[1]
         assert found[1].largest_run_item <= LARGEST_RUN_ITEM
     assert requests_per_node(large) <= 1.1 * requests_per_node(small), (small[1], large[1])
-    # A tenth more was the aim; docs/aws-costs.md says where the rest goes.
-    assert usd_per_million(large) <= 1.4 * usd_per_million(small), (small[1], large[1])
+    assert usd_per_million(large) <= 1.1 * usd_per_million(small), (small[1], large[1])
 
 
 @pytest.mark.parametrize("name", ["chain", "fan", "fan of kilobytes"])

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from flowcraft.adapters.aws.item import Head, Row, new_item, place_name, read_item
+from flowcraft.adapters.aws.item import new_item, place_name, read_item
 from flowcraft.adapters.aws.packing import pack_text, unpack_text
 from flowcraft.adapters.aws.sizes import value_size
 from flowcraft.engine.parent import Parent
 from flowcraft.errors import StorageCorrupt
+from flowcraft.ports.runs import Head, Row
 
 HASH = hashlib.sha256(b"blueprint").hexdigest()
 EPOCH = str(uuid.UUID(int=0xABCDEF << 100))

@@ -43,25 +43,31 @@ class Fold(NamedTuple):
     Attributes:
         settled: How many facts are settled then.
         packed: Those of them that stay in the item.
-        segments: Facts that leave it, segment by segment, and are to be written first.
+        segments: How many segments of facts leave it.
+        ahead: Facts that are to leave it the next time, segment by segment: they stay until
+            those are stored.
         removed: How many facts at the beginning of the tail are settled.
         over: Places that are over, and need not be remembered any more.
     """
 
     settled: int
     packed: bytes
-    segments: tuple[tuple[Packed, ...], ...]
+    segments: int
+    ahead: tuple[tuple[Packed, ...], ...]
     removed: int
     over: tuple[str, ...]
 
 
-def fold(item: RunItem, added: int, writers: int = 1, *, is_last: bool = False) -> Fold | None:
+def fold(
+    item: RunItem, added: int, writers: int = 1, *, stored: int = 0, is_last: bool = False
+) -> Fold | None:
     """What to settle with the next write, if anything.
 
     Args:
         item: The item as it is known.
         added: How many bytes the write adds to it.
         writers: How many write to the run at a time, as far as was seen.
+        stored: How many segments are stored, whether or not their facts have left the item.
         is_last: Whether hardly another write follows: then nothing is to be gained by segments.
     """
     under_way = len(item.live()) - 1
@@ -77,19 +83,20 @@ def fold(item: RunItem, added: int, writers: int = 1, *, is_last: bool = False) 
     facts = [fact for _, fact in item.here(first)][: item.settled - first + count]
     size -= size_of_all(item.tail[:count]) + len(item.packed)
     packed = pack_facts(facts, item.begun_ms, item.thread)
-    segments: list[tuple[Packed, ...]] = []
+    segments, ahead = 0, list[tuple[Packed, ...]]()
     growth = GROWTH_BYTES + WRITER_GROWTH_BYTES * (writers - 1)
     is_large = size + len(packed) + growth > WRITE_UNIT
     is_much = item.segments > 0 or len(packed) * SEGMENT_SHARE > size + len(packed)
     if is_large and not is_last and is_much:
-        while len(facts) >= SEGMENT_FACTS:
-            segments.append(tuple(facts[:SEGMENT_FACTS]))
-            del facts[:SEGMENT_FACTS]
+        segments = min(max(0, stored - item.segments), len(facts) // SEGMENT_FACTS)
+        del facts[: segments * SEGMENT_FACTS]
         if segments:
             packed = pack_facts(facts, item.begun_ms, item.thread) if facts else b""
+        whole = range(0, len(facts) - SEGMENT_FACTS + 1, SEGMENT_FACTS)
+        ahead = [tuple(facts[first : first + SEGMENT_FACTS]) for first in whole]
     settled = item.settled + count
     over = tuple(place for place, seen in item.seen_over.items() if seen <= settled)
-    return Fold(settled, packed, tuple(segments), count, over)
+    return Fold(settled, packed, segments, tuple(ahead), count, over)
 
 
 def _units(size: int) -> int:

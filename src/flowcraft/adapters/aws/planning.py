@@ -189,7 +189,7 @@ def _append(
     update.set_value("z", {"B": folding.packed} if folding.packed else None)
     if folding.segments:
         path = update.path("g")
-        new = update.value({"N": str(len(folding.segments))})
+        new = update.value({"N": str(folding.segments)})
         update.set(path, f"if_not_exists({path}, {update.value({'N': '0'})}) + {new}")
     for place_over in folding.over:
         if place_over not in kept:

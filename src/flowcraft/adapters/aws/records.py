@@ -31,6 +31,7 @@ class Known:
         is_folding: Whether a write that settles facts is under way.
         touched_at: When its row was last written, as far as is known here.
         writers: How many held leases at a time lately.
+        stored: How many segments are known to be stored; the item may not refer to all of them.
     """
 
     def __init__(self, item: RunItem) -> None:
@@ -38,6 +39,7 @@ class Known:
         self.is_folding = False
         self.touched_at = item.head.updated_at
         self.writers = 1
+        self.stored = item.segments
         self._late_claims = 0
         self._claims_apart = 0
         self._ids: set[str] = set()

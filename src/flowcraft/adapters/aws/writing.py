@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -98,15 +99,27 @@ class Writer:
         entries = [pack_fact(fact, item.begun_ms, item.thread) for fact in new]
         known = self._records.known(change.run_id, change.epoch)
         folding = self._fold(known, item, rule, entries)
-        if folding is not None and folding.segments:
-            await self._records.parts.put_segments(item.head, item.segments, folding.segments)
+        update = request(self._records.table_name, change, item, rule, entries, folding, now)
+        if folding is None or known is None:
+            return await self._update(change, update)
+        ahead = asyncio.create_task(self._store_ahead(known, item, folding))
         try:
-            return await self._update(
-                change, request(self._records.table_name, change, item, rule, entries, folding, now)
-            )
+            return await self._update(change, update)
         finally:
-            if folding is not None and known is not None:
-                known.is_folding = False
+            known.is_folding = False
+            await ahead
+
+    async def _store_ahead(self, known: Known, item: RunItem, folding: Fold) -> None:
+        """Store segments that are to replace settled facts later; nothing depends on them yet."""
+        if not folding.ahead:
+            return
+        first = item.segments + folding.segments
+        try:
+            await self._records.parts.put_segments(item.head, first, folding.ahead)
+        except StorageError as error:
+            logger.debug("Segments of run '%s' were not stored: %s", item.head.run_id, error)
+        else:
+            known.stored = max(known.stored, first + len(folding.ahead))
 
     async def _update(self, change: Change, update: dict[str, object]) -> _Tried:
         try:
@@ -131,7 +144,8 @@ class Writer:
             return None
         added = size_of_all(entries) + (_LEASE_BYTES if rule.grant == "free" else 0)
         is_last = rule.row is not None and rule.row.status in FINAL_STATUSES
-        folding = fold(item, added, known.writers, is_last=is_last)
+        stored = max(known.stored, item.segments)
+        folding = fold(item, added, known.writers, stored=stored, is_last=is_last)
         if folding is not None:
             known.is_folding = True
             # Not for ever as many as once: they come and go together.
