@@ -35,8 +35,9 @@ class Suspicion:
     Attributes:
         before: What was before this time was long ago, in seconds since the epoch.
         untouched: Statuses of runs that are suspected if their row was last written before that.
-        overdue: Statuses of runs that are suspected if a timer of theirs was due before that. No
-            final status is in either.
+        overdue: Statuses of runs that are suspected if a timer of theirs was due before that. One
+            whose row was written after that time may be left out, unless ``depth`` is more than
+            the least: something goes on in it. No final status is in either.
         depth: How thoroughly to look.
     """
 
@@ -67,10 +68,10 @@ class Suspects(NamedTuple):
         heads: The runs, parts of others among them. A page may have none, and another follow.
         after: What to ask for the next page with; ``None`` behind the last.
         mended: How many rows were brought up to date, put back or cleared away on the way.
-        failed: How many runs could not be read; the log says why.
+        failed: The ids of runs that could not be read; the log says why.
     """
 
     heads: Sequence[Head]
     after: str | None = None
     mended: int = 0
-    failed: int = 0
+    failed: Sequence[str] = ()

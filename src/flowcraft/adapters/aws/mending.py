@@ -13,6 +13,7 @@ from typing import Final
 from flowcraft.adapters.aws.item import RunItem
 from flowcraft.adapters.aws.packing import pack_text, unpack_text
 from flowcraft.adapters.aws.pages import Row
+from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.rows import StatusRows, revision_of, touched_at
 from flowcraft.errors import StorageError
 from flowcraft.ports.clock import Clock
@@ -27,11 +28,13 @@ class Mender:
     """Brings rows up to date.
 
     Args:
+        records: The context table.
         rows: The status table.
         clock: The service's time.
     """
 
-    def __init__(self, rows: StatusRows, clock: Clock) -> None:
+    def __init__(self, records: Records, rows: StatusRows, clock: Clock) -> None:
+        self._records = records
         self._rows = rows
         self._clock = clock
 
@@ -44,15 +47,22 @@ class Mender:
         try:
             if item is None:
                 return row is not None and await self._clear_away(row)
-            if row is None:
-                return await self._rows.write(item.head, item.revision)
-            if not is_row_of(row, item):
-                return await self._rows.replace(item.head, item.revision)
-            if revision_of(row) < item.revision:
-                return await self._rows.write(item.head, item.revision)
+            is_mended = await self._follow(row, item)
         except StorageError as error:
             logger.warning("The row of run '%s' was not mended: %s", run_id, error)
-        return False
+            return False
+        known = self._records.known(run_id, item.head.epoch)
+        if known is not None:
+            known.shown = max(known.shown, item.revision)
+        return is_mended
+
+    async def _follow(self, row: Row | None, item: RunItem) -> bool:
+        """Let a row say what its item says; whether it did not."""
+        if row is None:
+            return await self._rows.write(item.head, item.revision)
+        if not is_row_of(row, item):
+            return await self._rows.replace(item.head, item.revision)
+        return revision_of(row) < item.revision and await self._rows.write(item.head, item.revision)
 
     async def _clear_away(self, row: Row) -> bool:
         if self._clock.now() - touched_at(row) <= ORPHAN_SECONDS:

@@ -61,7 +61,7 @@ class DynamoDbRuns:
         rows = None if status_table_name is None else self._rows
         self._creator = Creator(self._records, self._rows)
         self._writer = Writer(self._records, rows, clock)
-        mender = Mender(self._rows, clock)
+        mender = Mender(self._records, self._rows, clock)
         self._listing = Listing(self._records, self._rows, mender)
         self._finder = Finder(
             self._records, statuses, status_table_name or "", mender, clock, scan_segments

@@ -163,7 +163,8 @@ class Finder:
     async def _look_at(self, suspicion: Suspicion, rows: Mapping[str, Row | None]) -> Suspects:
         """Read the runs that rows are of, see to the rows, and keep the runs that are suspected."""
         heads: list[Head] = []
-        mended = failed = 0
+        failed: list[str] = []
+        mended = 0
         ids = list(rows)
         for first in range(0, len(ids), GET_KEYS):
             some = ids[first : first + GET_KEYS]
@@ -177,7 +178,7 @@ class Finder:
                     item = self._records.take(run_id, data)
                 except StorageError as error:
                     logger.error("Run '%s' cannot be read: %s", run_id, error)
-                    failed += 1
+                    failed.append(run_id)
                     continue
                 mended += await self._mender.mend(run_id, row, item)
                 if item is None:

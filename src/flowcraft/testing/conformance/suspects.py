@@ -42,7 +42,7 @@ async def a_run_whose_row_was_written_is_not_suspected(stage: Stage) -> None:
 
 @cases
 async def runs_with_an_overdue_timer_are_suspected(stage: Stage) -> None:
-    """A timer that was due long ago makes a run suspect, however lately its row was written."""
+    """A timer that was due long ago makes a run suspect, whatever its status is."""
     for status in (*LIVE, "completed"):
         await create(stage.runs, status, row=Row(status, due_at=START + 10))
     await create(stage.runs, "later", row=Row("awaiting", due_at=START + 11))
