@@ -186,7 +186,7 @@ class Finder:
                 head = replace(item.head, updated_at=updated_at(row, item))
                 if suspicion.is_about(head):
                     heads.append(head)
-        return Suspects(heads, None, mended, failed)
+        return Suspects(heads, None, mended, tuple(failed))
 
 
 def _may_pass(error: StorageError) -> bool:

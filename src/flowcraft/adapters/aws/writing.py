@@ -211,7 +211,7 @@ class Writer:
         except StorageError as error:
             if error.disposition == "retry" and not error.is_fatal:
                 raise
-            known.owed_at = now + HEARTBEAT_SECONDS
+            known.touched_at, known.owed_at = now, now + HEARTBEAT_SECONDS
             logger.warning("The row of run '%s' was not written: %s", item.head.run_id, error)
             return
         known.touched_at, known.owed_at = now, None
