@@ -14,6 +14,7 @@ from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.status_index import AGAIN_SECONDS
 from flowcraft.adapters.aws.transport import Answer, AwsError, Request
 from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue
+from flowcraft.errors import StorageUnavailable
 from flowcraft.ports.runs import Row
 from flowcraft.ports.suspicion import Depth, Suspicion
 from flowcraft.testing import VirtualClock
@@ -296,6 +297,21 @@ def test_an_index_that_may_not_be_queried_is_given_up(caplog: pytest.LogCaptureF
 
     with caplog.at_level(logging.WARNING, "flowcraft.aws"):
         drive(work())
+
+
+def test_trouble_with_the_context_table_is_not_the_indexs() -> None:
+    """Where run items may not be read the look fails, and says so of the right table."""
+
+    async def work() -> None:
+        fleet = await Fleet(ALL).open()
+        fleet.service.denied.add("BatchGetItem")
+        await _mixed(fleet)
+        with pytest.raises(StorageUnavailable, match="'contexts'"):
+            await fleet.look()
+        fleet.service.denied.clear()
+        assert (await fleet.look())[1].count("Query") == 3
+
+    drive(work())
 
 
 # --- rows that are not what their runs are -------------------------------------------------

@@ -22,6 +22,7 @@ from flowcraft.adapters.aws.item import (
 )
 from flowcraft.adapters.aws.mending import Mender, updated_at
 from flowcraft.adapters.aws.pages import (
+    Places,
     Read,
     Row,
     beginning,
@@ -85,12 +86,16 @@ class Finder:
             return await self._page_of_records(suspicion, after)
         index = await self._index_for(suspicion) if after is None else read_places(after)[1]["by"]
         try:
-            return await self._page_of_rows(suspicion, after, index)
+            rows, places = await self._rows(suspicion, after, index)
         except StorageError as error:
             if index is None or _may_pass(error):
                 raise
             self._index.give_up(error)
-        return await self._page_of_rows(suspicion, None, None)
+            index = None
+            rows, places = await self._rows(suspicion, None, None)
+        of_runs = {str(row["runId"]["S"]): row for row in rows if "e" in row}
+        found = await self._look_at(suspicion, of_runs)
+        return found._replace(after=written(places, by=index) if places else None)
 
     # -- by rows ----------------------------------------------------------------------------
 
@@ -101,18 +106,16 @@ class Finder:
     def _is_about_now(self, suspicion: Suspicion) -> bool:
         return self._clock.now() - suspicion.before < STALE_SECONDS
 
-    async def _page_of_rows(
+    async def _rows(
         self, suspicion: Suspicion, after: str | None, index: str | None
-    ) -> Suspects:
+    ) -> tuple[list[Row], Places]:
+        """A page of rows, and where the next one begins."""
         if index is None:
             reads = scans(self._row_scan(suspicion), self._segments)
         else:
             reads = _queries(self._status_table_name, index, suspicion)
         places = beginning(reads) if after is None else read_places(after)[0]
-        rows, places = await next_pages(self._statuses, reads, places)
-        of_runs = {str(row["runId"]["S"]): row for row in rows if "e" in row}
-        found = await self._look_at(suspicion, of_runs)
-        return found._replace(after=written(places, by=index) if places else None)
+        return await next_pages(self._statuses, reads, places)
 
     def _row_scan(self, suspicion: Suspicion) -> dict[str, Any]:
         values: dict[str, Any] = {}

@@ -169,12 +169,15 @@ class Writer:
     async def _answer(
         self, change: Change, item: RunItem, rule: Ruling, first: int = -1
     ) -> Written:
+        row_written = rule.verdict is Verdict.DONE and rule.row is not None
+        known = self._records.known(change.run_id, change.epoch)
+        if row_written and known is not None:
+            known.owed_at = self._clock.now()  # until it is done, whatever comes in between
         facts = await self._records.facts(item, change.seen)
         if facts is None:
             return Written(Verdict.GONE)
         if rule.verdict is not Verdict.DONE:
             return Written(rule.verdict, facts)
-        row_written = rule.row is not None
         await self._show(item, row_written)
         granted = rule.grant is not None
         lease = None if granted else rule.lease
@@ -187,7 +190,6 @@ class Writer:
             return
         now = self._clock.now()
         if row_written:
-            known.owed_at = now  # until it is done, whatever keeps it from being done
             await self._pay(self._rows, known)
         elif now - known.touched_at >= HEARTBEAT_SECONDS:
             known.touched_at = now
