@@ -11,6 +11,7 @@ from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.client import BotoTransport
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
 from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.pages import checked_segments
 from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
@@ -62,6 +63,7 @@ class _Fleet:
     coordination_store: CoordinationStore
     clock: ServiceTime
     requests: int
+    scan_segments: int = 1
 
     def opener(self) -> OpenPorts:
         """Opens the ports: each time with threads of its own."""
@@ -79,7 +81,11 @@ class _Fleet:
                 yield Ports(
                     LargeMessages(queue, blobs),
                     DynamoDbRuns(
-                        dynamodb, self.context_table_name, self.status_table_name, self.clock
+                        dynamodb,
+                        self.context_table_name,
+                        self.status_table_name,
+                        self.clock,
+                        self.scan_segments,
                     ),
                     blobs,
                     self.coordination_store,
@@ -132,6 +138,8 @@ class SqsAdapter(Adapter):
         context_table_name: The table of runs; partition key ``runId``, a string.
         status_table_name: The table that shows runs to people; partition key ``runId``, a string.
         concurrency: Messages worked on at once.
+        scan_segments: How many parts of a table are read at a time where all of it is read: the
+            status table, where runs are listed, or looked for that stand still. 1 for small ones.
         codec: Encodes payloads before they are sent and stored; all processes have the same.
         telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
@@ -155,6 +163,7 @@ class SqsAdapter(Adapter):
         context_table_name: str,
         status_table_name: str,
         concurrency: int = DEFAULT_CONCURRENCY,
+        scan_segments: int = 1,
         codec: Codec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
@@ -170,6 +179,7 @@ class SqsAdapter(Adapter):
             coordination_store=coordination_store,
             clock=ServiceTime(clock or SystemClock()),
             requests=concurrency + 2,
+            scan_segments=checked_segments(scan_segments),
         )
         super().__init__(
             self._fleet.opener(),
@@ -210,11 +220,13 @@ class SqsAdapter(Adapter):
         )
         return _client(fleet, runtime_options or RuntimeOptions(), shard_items, codec)
 
-    def _client_through(self, dynamodb_client: Any) -> FlowClient:
+    def _client_through(self, dynamodb_client: Any, scan_segments: int | None) -> FlowClient:
         """A client of the same runs, through another DynamoDB client."""
         fleet = self._fleet
         if dynamodb_client is not None:
             fleet = replace(fleet, dynamodb_client=dynamodb_client)
+        if scan_segments is not None:
+            fleet = replace(fleet, scan_segments=checked_segments(scan_segments))
         return _client(fleet, self._options, self._shard_items, self._codec)
 
 
@@ -300,9 +312,12 @@ class SqsReconciler:
     async def run(self) -> ReconciliationStats:
         """Look at all runs that are not over, once.
 
+        Once an hour, of all that look, all rows of runs that are not over are compared with the
+        runs; once a day missing rows are put back.
+
         Returns:
             How many runs were looked at, stood still, were got going again, and could not be
-            looked at.
+            looked at; and how many rows were mended.
 
         Raises:
             StorageError: A table cannot be used.
@@ -323,6 +338,7 @@ def create_sqs_reconciler(
     dynamodb_client: Any = None,
     status_table_name: str | None = None,
     stalled_threshold_seconds: float | None = None,
+    scan_segments: int | None = None,
 ) -> SqsReconciler:
     """A reconciler for the runs of an adapter, which need not be started.
 
@@ -332,9 +348,12 @@ def create_sqs_reconciler(
         status_table_name: The adapter's status table, for code that names it here too.
         stalled_threshold_seconds: How long nothing happens in a run before it counts as stuck: at
             least two visibility timeouts of the queue, by default 300 s or four of them.
+        scan_segments: How many parts of a table are read at a time, where it has no index to read
+            less of it; by default as the adapter.
 
     Raises:
-        ValueError: The status table is not the adapter's.
+        TypeError: ``scan_segments`` is no whole number.
+        ValueError: The status table is not the adapter's, or ``scan_segments`` not from 1 to 100.
     """
     fleet = adapter._fleet
     if status_table_name not in (None, fleet.status_table_name):
@@ -342,4 +361,5 @@ def create_sqs_reconciler(
             f"The adapter's status table is '{fleet.status_table_name}', not "
             f"'{status_table_name}': a reconciler looks after the runs of its adapter."
         )
-    return SqsReconciler(adapter._client_through(dynamodb_client), stalled_threshold_seconds)
+    client = adapter._client_through(dynamodb_client, scan_segments)
+    return SqsReconciler(client, stalled_threshold_seconds)

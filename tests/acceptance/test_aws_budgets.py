@@ -125,8 +125,28 @@ STEP_SECONDS = 5.0
 TURNS = 20
 """Turns of the event loop in which all that can happen at one time has happened."""
 
-RECONCILING = ("UpdateItem", "PutItem", "GetItem", "DeleteItem", "Scan")
+RECONCILING = ("UpdateItem", "PutItem", "GetItem", "DeleteItem", "Scan", "Query", "DescribeTable")
 """What the look for stuck runs may ask for, on its tables without a row."""
+
+
+DESCRIBED = {
+    "AttributeDefinitions": [
+        {"AttributeName": "status", "AttributeType": "S"},
+        {"AttributeName": "lastUpdated", "AttributeType": "N"},
+    ],
+    "GlobalSecondaryIndexes": [
+        {
+            "IndexName": "by-status",
+            "KeySchema": [
+                {"AttributeName": "status", "KeyType": "HASH"},
+                {"AttributeName": "lastUpdated", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "ALL"},
+            "IndexStatus": "ACTIVE",
+        }
+    ],
+}
+"""A status table with an index."""
 
 
 class IdleService:
@@ -136,8 +156,9 @@ class IdleService:
         asked: When each request came, by operation.
     """
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: VirtualClock, *, has_index: bool = False) -> None:
         self._clock = clock
+        self._has_index = has_index
         self.asked: dict[str, list[float]] = {}
 
     async def call(self, operation: str, request: Request) -> Answer:
@@ -148,6 +169,8 @@ class IdleService:
             return {}
         if operation == "GetQueueAttributes":
             return {"Attributes": {"VisibilityTimeout": "30"}}
+        if operation == "DescribeTable" and self._has_index:
+            return {"Table": DESCRIBED}
         assert operation in RECONCILING, f"an idle worker asks for {operation}"
         return {}
 
@@ -200,13 +223,22 @@ def test_an_idle_worker_polls_every_twenty_seconds() -> None:
     assert all(later - earlier >= 20 for earlier, later in pairwise(polls))
 
 
-def test_looking_for_stuck_runs_costs_five_requests_a_minute() -> None:
-    """Of all idle workers one looks for stuck runs: five requests a minute for the whole fleet."""
+@pytest.mark.parametrize(("has_index", "pass_requests"), [(False, 1), (True, 3)])
+def test_looking_for_stuck_runs_costs_two_requests_a_minute(
+    has_index: bool, pass_requests: int
+) -> None:
+    """Of all idle workers one looks: a request for the lock, and one pass, a minute.
+
+    A pass is a scan of the rows, or a query for each of the three statuses that runs live in.
+    """
     clock = VirtualClock()
-    service = IdleService(clock)
+    service = IdleService(clock, has_index=has_index)
     asyncio.run(_idle(service, clock))
-    looks = sum(len(service.asked.get(operation, ())) for operation in RECONCILING)
-    # And one each to take the lock and to give it up.
-    assert 0 < looks <= 5 * IDLE_SECONDS / 60 + 2, {
-        name: len(times) for name, times in service.asked.items()
-    }
+    asked = {name: len(service.asked.get(name, ())) for name in RECONCILING}
+    rounds = IDLE_SECONDS / 60
+    # To take the lock, to give it up, twice to see that it is time for a thorough look, to see
+    # whether there is an index, and to read the context table once a day.
+    assert 0 < sum(asked.values()) <= (1 + pass_requests) * rounds + 6, asked
+    assert asked["DescribeTable"] == 1
+    assert asked["Query"] == (3 * rounds if has_index else 0)
+    assert asked["Scan"] == (1 if has_index else rounds + 1)

@@ -25,8 +25,10 @@ from flowcraft.ports.runs import (
     Renewed,
     Written,
 )
+from flowcraft.ports.suspicion import Suspects, Suspicion
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.conformance import CASES, Connect, Ports, check
+from flowcraft.testing.conformance.suspects import LIVE
 
 
 class ForgetsDelays(MemoryQueue):
@@ -202,6 +204,37 @@ class FoldsCase(MemoryRuns):
             return heads
         wanted = query.awaits.lower()
         return [head for head in heads if wanted in map(str.lower, head.row.awaits)]
+
+
+class SuspectsOnlyTheOld(MemoryRuns):
+    """A timer that is overdue is no reason."""
+
+    async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:
+        return await super().suspects(replace(suspicion, overdue=()), after)
+
+
+class SuspectsByTheStart(MemoryRuns):
+    """A run that was started long ago is suspected, however lately its row was written."""
+
+    async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:
+        for run in self._runs.values():
+            run.head = replace(run.head, updated_at=run.head.created_at)
+        return await super().suspects(suspicion, after)
+
+
+class SuspectsWhatIsOver(MemoryRuns):
+    """The status makes no difference."""
+
+    async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:
+        statuses = (*LIVE, "completed", "failed")
+        return await super().suspects(replace(suspicion, untouched=statuses), after)
+
+
+class HasOnePage(MemoryRuns):
+    """More suspects than a page has are forgotten."""
+
+    async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:
+        return (await super().suspects(suspicion, after))._replace(after=None)
 
 
 class ReplacesTexts(MemoryBlobs):
@@ -391,6 +424,12 @@ def test_a_broken_queue_is_found(queue: type[MemoryQueue], case: str) -> None:
         (RemembersEvents, "a_removed_run_awaits_nothing"),
         (WritesEventsAlways, "a_row_that_is_not_written_awaits_nothing"),
         (FoldsCase, "awaited_events_are_compared_as_they_are"),
+        (SuspectsOnlyTheOld, "runs_with_an_overdue_timer_are_suspected"),
+        (SuspectsOnlyTheOld, "one_pass_finds_all_kinds"),
+        (SuspectsByTheStart, "a_run_whose_row_was_written_is_not_suspected"),
+        (SuspectsWhatIsOver, "runs_that_nobody_touched_are_suspected"),
+        (SuspectsWhatIsOver, "suspects_are_the_same_at_each_depth"),
+        (HasOnePage, "pages_of_suspects_cover_all"),
     ],
 )
 def test_a_broken_store_of_runs_is_found(runs: type[MemoryRuns], case: str) -> None:

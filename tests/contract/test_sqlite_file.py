@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from flowcraft.adapters.sqlite import (
 from flowcraft.adapters.sqlite import connection as connection_module
 from flowcraft.adapters.sqlite.connection import Execute
 from flowcraft.adapters.sqlite.coordination import CLEARED_AT_ONCE
-from flowcraft.adapters.sqlite.listing import list_runs
+from flowcraft.adapters.sqlite.listing import list_runs, list_suspects
 from flowcraft.adapters.system import SystemClock
 from flowcraft.errors import (
     FlowcraftError,
@@ -41,6 +41,7 @@ from flowcraft.errors import (
 )
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Query, Row
+from flowcraft.ports.suspicion import Suspicion
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.conformance.helpers import create, done, log, record
 from tests.unit.runs import drive
@@ -324,6 +325,23 @@ def test_events_are_looked_up_in_an_index(path: Path) -> None:
             list_runs(explained, Query(awaits="x"))
     assert any("awaited_by_event (event=?)" in plan for plan in plans)
     assert not any(plan.startswith("SCAN") for plan in plans), plans
+
+
+def test_runs_that_may_be_stuck_are_looked_up_in_indexes(path: Path) -> None:
+    """Who looks for them is shown neither runs that are over nor those without a timer."""
+    with Database(path, CLOCK) as database:
+        plans: list[str] = []
+
+        def explained(statement: str, values: Sequence[object]) -> sqlite3.Cursor:
+            found = execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            plans.extend(str(row[3]) for row in found)
+            return execute(statement, values)
+
+        with database.snapshot as execute:
+            list_suspects(explained, Suspicion(0.0, ("running",), ("awaiting", "paused")), None)
+    assert any("runs_by_status (status=?)" in plan for plan in plans), plans
+    assert any("runs_by_due (due_at<?)" in plan for plan in plans), plans
+    assert not any(plan.startswith("SCAN runs") for plan in plans), plans
 
 
 def test_the_directory_is_missing(tmp_path: Path) -> None:

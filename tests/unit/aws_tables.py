@@ -68,3 +68,32 @@ class Watched:
 def incompressible(size: int, seed: int = 1) -> str:
     """A text that stays about as large as it is, whatever is done to it."""
     return "".join(map(chr, Random(seed).choices(range(0x21, 0x7F), k=size)))
+
+
+async def status_table(transport: Transport, name: str, projection: Request | None) -> None:
+    """A status table, with an index of such a projection, or without one."""
+    if projection is None:
+        await create_table(transport, name, "runId")
+        return
+    types = {"runId": "S", "status": "S", "lastUpdated": "N"}
+    keys = {"status": "HASH", "lastUpdated": "RANGE"}
+    await transport.call(
+        "CreateTable",
+        {
+            "TableName": name,
+            "KeySchema": [{"AttributeName": "runId", "KeyType": "HASH"}],
+            "AttributeDefinitions": [
+                {"AttributeName": each, "AttributeType": kind} for each, kind in types.items()
+            ],
+            "BillingMode": "PAY_PER_REQUEST",
+            "GlobalSecondaryIndexes": [
+                {
+                    "IndexName": "by-status",
+                    "KeySchema": [
+                        {"AttributeName": each, "KeyType": kind} for each, kind in keys.items()
+                    ],
+                    "Projection": projection,
+                }
+            ],
+        },
+    )

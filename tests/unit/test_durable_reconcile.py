@@ -15,7 +15,8 @@ from flowcraft import create_flow
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.engine.reconcile import Reconciler
 from flowcraft.ports.queue import Outgoing
-from flowcraft.ports.runs import Head, Query, Row
+from flowcraft.ports.runs import Row
+from flowcraft.ports.suspicion import Suspects
 from flowcraft.testing import VirtualClock
 from tests.unit.durable import LEASE_SECONDS, Gate, Process, World, play
 
@@ -470,7 +471,7 @@ def test_a_row_that_is_out_of_date_is_mended() -> None:
 
 def finds(*processes: Process) -> list[int]:
     """How often each of some processes has looked for runs."""
-    return [process.life.calls.count("find") for process in processes]
+    return [process.life.calls.count("suspects") for process in processes]
 
 
 def test_of_many_workers_one_looks() -> None:
@@ -479,7 +480,7 @@ def test_of_many_workers_one_looks() -> None:
     async def story(world: World) -> None:
         processes = [await reconciling(world) for _ in range(3)]
         await world.advance(10 * EVERY)
-        assert sorted(finds(*processes)) == [0, 0, 40]
+        assert sorted(finds(*processes)) == [0, 0, 10]
 
     play(story)
 
@@ -495,7 +496,7 @@ def test_another_takes_over_from_one_that_is_gone() -> None:
         await world.advance(2 * EVERY)
         assert finds(second) == [0]
         await world.advance(EVERY)
-        assert finds(second) == [4]
+        assert finds(second) == [1]
 
     play(story)
 
@@ -509,7 +510,7 @@ def test_one_that_stops_gives_the_lock_up() -> None:
         second = await reconciling(world)
         await stop(first)
         await world.advance(EVERY)
-        assert finds(first, second) == [4, 4]
+        assert finds(first, second) == [1, 1]
 
     play(story)
 
@@ -522,7 +523,7 @@ def test_a_look_that_takes_too_long_does_no_harm() -> None:
         await world.knows(one_node(world)).client.start_run("f", run_id="other")
         purge(world)
         queue, runs = watch_queue(world), world.ports.runs
-        gate = Gate(runs, "find")
+        gate = Gate(runs, "suspects")
         world.ports = world.storage._ports = world.ports._replace(runs=gate)
         await world.advance(T)
         slow = await reconciling(world)
@@ -604,11 +605,11 @@ def test_trouble_with_the_stores_does_not_end_the_rounds(caplog: pytest.LogCaptu
             def __getattr__(self, name: str) -> Any:
                 return getattr(runs, name)
 
-            async def find(self, query: Query) -> Sequence[Head]:
+            async def suspects(self, *arguments: Any) -> Suspects:
                 if left:
                     left.pop()
                     raise ValueError("no answer")
-                return await runs.find(query)
+                return await runs.suspects(*arguments)
 
         world.ports = world.storage._ports = world.ports._replace(runs=Broken())
         await world.process(reconcile_every_seconds=EVERY)

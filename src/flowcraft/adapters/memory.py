@@ -36,6 +36,7 @@ from flowcraft.ports.runs import (
     Verdict,
     Written,
 )
+from flowcraft.ports.suspicion import PAGE_RUNS, Suspects, Suspicion
 
 # --- texts ---------------------------------------------------------------------------------
 
@@ -324,6 +325,8 @@ class MemoryRuns:
         clock: Decides when a lease has expired.
     """
 
+    rows_are_apart = False
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
@@ -392,6 +395,15 @@ class MemoryRuns:
             heads = [head for head in heads if _place(head) < _place(behind.head)]
         found = sorted((head for head in heads if _matches(head, query)), key=_place, reverse=True)
         return found[: query.limit]
+
+    async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:
+        """A page of the runs that may be stuck, by id."""
+        with self._lock:
+            heads = [run.current_head() for run in self._runs.values()]
+        left = [head for head in heads if after is None or head.run_id > after]
+        found = sorted(filter(suspicion.is_about, left), key=lambda head: head.run_id)
+        page = found[:PAGE_RUNS]
+        return Suspects(page, page[-1].run_id if len(found) > PAGE_RUNS else None)
 
     async def remove(self, run_id: str, epoch: str) -> None:
         """Forget a run and everything that belongs to it."""

@@ -31,6 +31,7 @@ from flowcraft.ports.runs import (
     RunStore,
     Written,
 )
+from flowcraft.ports.suspicion import Suspects, Suspicion
 from flowcraft.ports.together import Ports
 
 
@@ -175,6 +176,11 @@ class CodedRuns:
         self._runs = runs
         self._coder = coder
 
+    @property
+    def rows_are_apart(self) -> bool:
+        """Whether rows are written after the records."""
+        return self._runs.rows_are_apart
+
     async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
         """Begin a record."""
         encoded = self._encoded(head.run_id, entries)
@@ -205,6 +211,10 @@ class CodedRuns:
     async def find(self, query: Query) -> Sequence[Head]:
         """List runs."""
         return await self._runs.find(query)
+
+    async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:
+        """A page of the runs that may be stuck."""
+        return await self._runs.suspects(suspicion, after)
 
     async def remove(self, run_id: str, epoch: str) -> None:
         """Forget a run."""

@@ -16,27 +16,34 @@ What can be outstanding depends on the status of a run:
 Child runs are looked at as the runs that they are. Their parent is stuck only if a child is
 missing, or if the parent has not heard of what became of it. A parent that does nothing but wait
 for a child that rests is not looked at, unless that is asked for (``force``).
+
+All of them are found in one pass over the rows (``RunStore.suspects``), which name candidates and
+no more: what is to be done is decided here, on the record of each run as it is now. Two who look at
+the same time, and workers beside them, do each other no harm, since all that is done is to send
+messages again, at most so often (``Backoff``), and a message too many does nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from flowcraft.core import commands as cmd
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.backoff import Backoff
 from flowcraft.engine.carrying import Carrier
 from flowcraft.engine.children import child_run_id
+from flowcraft.engine.depths import Depths
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.places import ATTEMPTS, place_of
 from flowcraft.engine.shards import shard_id
 from flowcraft.engine.station import Station
-from flowcraft.errors import CodecError, RunNotFound
-from flowcraft.ports.runs import NO_FACTS, Change, Head, Query, Record
+from flowcraft.errors import CodecError, StorageError
+from flowcraft.ports.runs import NO_FACTS, Change, Head, Record
+from flowcraft.ports.suspicion import Depth, Suspicion
 
 logger = logging.getLogger("flowcraft.reconciler")
 
@@ -78,12 +85,14 @@ class ReconciliationStats:
         stalled_runs: Those with something to do that nobody does.
         reconciled_runs: Those that were got going again; the others were not long ago.
         failed_runs: Those that could not be looked at; the log says why.
+        mended_rows: Rows that were missing, or not what their run is, and are so now.
     """
 
     scanned_items: int = 0
     stalled_runs: int = 0
     reconciled_runs: int = 0
     failed_runs: int = 0
+    mended_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,32 @@ class _Finding:
 
     state: str
     idle: bool
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a look has come to so far.
+
+    Attributes:
+        seen: The runs looked at, by id.
+        stalled: Those that stood still.
+        reconciled: Those that were got going.
+        failed: Those that could not be looked at.
+        mended: Rows that were mended.
+    """
+
+    seen: set[str] = field(default_factory=set)
+    stalled: int = 0
+    reconciled: int = 0
+    failed: set[str] = field(default_factory=set)
+    mended: int = 0
+
+    @property
+    def stats(self) -> ReconciliationStats:
+        """The same, as it is reported."""
+        return ReconciliationStats(
+            len(self.seen), self.stalled, self.reconciled, len(self.failed), self.mended
+        )
 
 
 async def _always() -> bool:
@@ -126,62 +161,74 @@ class Reconciler:
         self._force = force
         self._backoff = Backoff(station.coordination, stalled_seconds)
         self._before = 0.0
+        self._tally = _Tally()
 
-    async def run(self, may_go_on: Callable[[], Awaitable[bool]] = _always) -> ReconciliationStats:
+    async def run(
+        self, may_go_on: Callable[[], Awaitable[bool]] = _always, depth: Depth | None = None
+    ) -> ReconciliationStats:
         """Look at every run that is not over and was not touched for long, or is overdue.
 
         Args:
-            may_go_on: Asked before each run; where it says no, the look ends.
+            may_go_on: Asked before each page and each run; where it says no, the look ends.
+            depth: How thoroughly to look where rows are kept apart from the records; by default
+                as thoroughly as it is time for.
         """
         self._before = self._station.clock.now() - self._stalled_seconds
-        scanned = stalled = reconciled = failed = 0
-        async for head in self._heads():
-            if not await may_go_on():
-                break
-            scanned += 1
-            try:
-                sent = await self._look_at(head)
-            except CodecError as error:
-                logger.error("Run '%s' cannot be reconciled: %s", head.run_id, error)
-                failed += 1
-                continue
-            except Exception:
-                logger.exception("Run '%s' cannot be reconciled", head.run_id)
-                failed += 1
-                continue
-            stalled += sent is not None
-            reconciled += bool(sent)
-            # The stores may answer without giving anybody else a turn.
-            await asyncio.sleep(0)
-        return ReconciliationStats(scanned, stalled, reconciled, failed)
+        if depth is None:
+            depth = Depth.RECORDS if self._force else await Depths(self._station).of_this_look()
+        self._tally = _Tally()
+        if depth is not Depth.RECORDS:
+            await self._pass(depth, may_go_on)
+            return self._tally.stats
+        await self._pass(Depth.SUSPECTS, may_go_on)
+        try:
+            await self._pass(depth, may_go_on)
+        except StorageError as error:
+            # What there is to do seldom must not keep anybody from what there is to do often.
+            logger.error("Missing rows could not be looked for: %s", error)
+        return self._tally.stats
 
     # -- finding ----------------------------------------------------------------------------
 
-    async def _heads(self) -> AsyncIterator[Head]:
-        """The runs that may be stuck, each once."""
+    async def _pass(self, depth: Depth, may_go_on: Callable[[], Awaitable[bool]]) -> None:
+        """Go once through all runs that may be stuck."""
         untouched = LIVE if self._force else (RunStatus.RUNNING,)
-        queries = [
-            Query(status=str(each), updated_before=self._before, parts=True) for each in untouched
-        ]
-        queries += [Query(status=str(each), due_before=self._before, parts=True) for each in LIVE]
-        seen: set[str] = set()
-        for query in queries:
-            async for head in self._found(query):
-                if head.run_id not in seen:
-                    seen.add(head.run_id)
-                    yield head
-
-    async def _found(self, query: Query) -> AsyncIterator[Head]:
-        while True:
-            try:
-                page = await self._station.runs.find(query)
-            except RunNotFound:
-                return  # what the page goes on behind was deleted; there is a next look
-            for head in page:
-                yield head
-            if len(page) < query.limit:
+        suspicion = Suspicion(
+            self._before, tuple(map(str, untouched)), tuple(map(str, LIVE)), depth
+        )
+        tally = self._tally
+        after: str | None = None
+        while await may_go_on():
+            page = await self._station.runs.suspects(suspicion, after)
+            tally.mended += page.mended
+            tally.seen.update(page.failed)
+            tally.failed.update(page.failed)
+            for head in page.heads:
+                if head.run_id in tally.seen:
+                    continue
+                if not await may_go_on():
+                    return
+                tally.seen.add(head.run_id)
+                await self._see_to(head)
+                # The stores may answer without giving anybody else a turn.
+                await asyncio.sleep(0)
+            after = page.after
+            if after is None:
                 return
-            query = replace(query, after=page[-1].run_id)
+
+    async def _see_to(self, head: Head) -> None:
+        """Look at a run, and count what came of it."""
+        try:
+            sent = await self._look_at(head)
+        except CodecError as error:
+            logger.error("Run '%s' cannot be reconciled: %s", head.run_id, error)
+            self._tally.failed.add(head.run_id)
+        except Exception:
+            logger.exception("Run '%s' cannot be reconciled", head.run_id)
+            self._tally.failed.add(head.run_id)
+        else:
+            self._tally.stalled += sent is not None
+            self._tally.reconciled += bool(sent)
 
     async def _look_at(self, head: Head) -> int | None:
         """Send again what nobody works on; ``None`` for a run that is not stuck."""

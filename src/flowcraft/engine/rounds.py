@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from flowcraft.engine.depths import Depths
 from flowcraft.engine.locks import Lock
 from flowcraft.engine.reconcile import Reconciler
 from flowcraft.engine.station import Station
@@ -41,6 +42,7 @@ class Rounds:
             station.clock,
             station.identifiers,
         )
+        self._depths = Depths(station)
         self._ending = False
         self._looking = False
         self._task: asyncio.Task[None] | None = None
@@ -84,7 +86,8 @@ class Rounds:
         """Look once, unless another worker does."""
         if not await self._lock.take():
             return
-        stats = await Reconciler(self._station, self._stalled_seconds).run(self._may_go_on)
+        reconciler = Reconciler(self._station, self._stalled_seconds)
+        stats = await reconciler.run(self._may_go_on, await self._depths.of_this_look())
         if stats.failed_runs:
             # Another worker may know how to read what this one does not.
             await self._lock.give_up()

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from flowcraft.ports.suspicion import Suspects, Suspicion
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +263,11 @@ NO_FACTS = 1 << 60
 class RunStore(Protocol):
     """Keeps the records of runs."""
 
+    @property
+    def rows_are_apart(self) -> bool:
+        """Whether rows are written after the records, so that one may be missing, or behind."""
+        ...
+
     async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
         """Begin a record with its first facts, unless there is one of this run id or key.
 
@@ -286,6 +294,18 @@ class RunStore(Protocol):
 
     async def find(self, query: Query) -> Sequence[Head]:
         """List runs."""
+        ...
+
+    async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:
+        """A page of the runs that may be stuck: all pages together are one pass over the rows.
+
+        A run that is suspected from before the first page until the last one is in one of them;
+        it may be in two. Rows that turn out to be behind are mended on the way.
+
+        Args:
+            suspicion: Which ones.
+            after: What the page before gave; ``None`` for the first.
+        """
         ...
 
     async def remove(self, run_id: str, epoch: str) -> None:

@@ -18,9 +18,20 @@ _IDLE_ROUNDS = 5
 
 
 async def get_items(
-    service: Transport, table_name: str, key_name: str, keys: Sequence[str]
+    service: Transport,
+    table_name: str,
+    key_name: str,
+    keys: Sequence[str],
+    projection: str | None = None,
 ) -> dict[str, Mapping[str, Any]]:
     """The items under keys, read consistently; those that are not there are missing.
+
+    Args:
+        service: DynamoDB.
+        table_name: The table.
+        key_name: Its key, a text.
+        keys: The keys.
+        projection: The attributes to read, the key among them; by default all.
 
     Raises:
         StorageBusy: The table is throttled.
@@ -30,7 +41,12 @@ async def get_items(
     idle = 0
     while left:
         asked, left = left[:GET_KEYS], left[GET_KEYS:]
-        request = {"Keys": [{key_name: {"S": key}} for key in asked], "ConsistentRead": True}
+        request: dict[str, Any] = {
+            "Keys": [{key_name: {"S": key}} for key in asked],
+            "ConsistentRead": True,
+        }
+        if projection is not None:
+            request["ProjectionExpression"] = projection
         answer = await service.call("BatchGetItem", {"RequestItems": {table_name: request}})
         for item in answer.get("Responses", {}).get(table_name, []):
             found[item[key_name]["S"]] = item

@@ -72,6 +72,11 @@ def status_code(status: str) -> str:
     return _STATUSES.get(status, status)
 
 
+def status_name(code: str) -> str:
+    """The status of an abbreviation."""
+    return _NAMES.get(code, code)
+
+
 def number(value: float) -> Value:
     """A number, exactly."""
     return {"N": repr(int(value)) if float(value).is_integer() else repr(float(value))}
@@ -325,9 +330,8 @@ def _read(run_id: str, item: Mapping[str, Any]) -> RunItem:
 
 
 def _row(item: Mapping[str, Any]) -> Row:
-    code = item["s"]["S"]
     return Row(
-        _NAMES.get(code, code),
+        status_name(item["s"]["S"]),
         stopping="x" in item and bool(item["x"]["BOOL"]),
         due_at=float(item["d"]["N"]) if "d" in item else None,
         awaits=tuple(each["S"] for each in item["w"]["L"]) if "w" in item else (),

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from flowcraft.adapters.aws.bulk import get_items
 from flowcraft.adapters.aws.item import RunItem, is_ours
-from flowcraft.adapters.aws.packing import pack_text, unpack_text
+from flowcraft.adapters.aws.mending import Mender, updated_at
+from flowcraft.adapters.aws.pages import Row
 from flowcraft.adapters.aws.records import Records
-from flowcraft.adapters.aws.rows import StatusRows, place_in_list, revision_of, touched_at
-from flowcraft.errors import RunNotFound, StorageError
-from flowcraft.ports.clock import Clock
+from flowcraft.adapters.aws.rows import StatusRows, place_in_list
+from flowcraft.errors import RunNotFound
 from flowcraft.ports.runs import Head, Query
-
-logger = logging.getLogger("flowcraft.aws")
 
 LOOK_AHEAD: Final = 100
 """Items that are read in one go."""
-
-ORPHAN_SECONDS: Final = 900.0
-"""A row without an item is of a start that broke off, and is removed, after so long."""
-
-Row = Mapping[str, Any]
 
 
 class Listing:
@@ -33,13 +25,13 @@ class Listing:
     Args:
         records: The context table.
         rows: The status table.
-        clock: The service's time.
+        mender: Sees to rows that are behind.
     """
 
-    def __init__(self, records: Records, rows: StatusRows, clock: Clock) -> None:
+    def __init__(self, records: Records, rows: StatusRows, mender: Mender) -> None:
         self._records = records
         self._rows = rows
-        self._clock = clock
+        self._mender = mender
 
     async def find(self, query: Query) -> list[Head]:
         """List runs, newest first.
@@ -78,24 +70,8 @@ class Listing:
 
     async def _head(self, row: Row, item: RunItem | None) -> Head | None:
         """The run of a row, which is mended where it is behind."""
-        is_its = item is not None and pack_text(item.head.epoch) == bytes(row["e"]["B"])
-        try:
-            if item is None:
-                await self._clear_away(row)
-            elif not is_its:
-                await self._rows.replace(item.head)
-            elif revision_of(row) < item.revision:
-                await self._rows.write(item.head, item.revision)
-        except StorageError as error:
-            logger.warning("The row of run '%s' was not mended: %s", row["runId"]["S"], error)
-        if item is None:
-            return None
-        touched = touched_at(row) if is_its else 0.0
-        return replace(item.head, updated_at=max(item.head.updated_at, touched))
-
-    async def _clear_away(self, row: Row) -> None:
-        if self._clock.now() - touched_at(row) > ORPHAN_SECONDS:
-            await self._rows.remove(str(row["runId"]["S"]), unpack_text(bytes(row["e"]["B"])))
+        await self._mender.mend(str(row["runId"]["S"]), row, item)
+        return None if item is None else replace(item.head, updated_at=updated_at(row, item))
 
 
 def matches(head: Head, query: Query) -> bool:

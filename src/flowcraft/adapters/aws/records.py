@@ -30,6 +30,9 @@ class Known:
         item: The item, as it was last seen.
         is_folding: Whether a write that settles facts is under way.
         touched_at: When its row was last written, as far as is known here.
+        shown: The revision that its row has at least, as far as is known here.
+        owed_at: Since when its row is to be written, because that did not succeed; ``None`` if
+            it need not be.
         writers: How many held leases at a time lately.
         stored: How many segments are known to be stored; the item may not refer to all of them.
     """
@@ -38,6 +41,8 @@ class Known:
         self.item = item
         self.is_folding = False
         self.touched_at = item.head.updated_at
+        self.shown = 0  # a run begins with its row
+        self.owed_at: float | None = None
         self.writers = 1
         self.stored = item.segments
         self._late_claims = 0

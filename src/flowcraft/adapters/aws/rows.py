@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from flowcraft.adapters.aws.item import Value, another_systems, number
 from flowcraft.adapters.aws.packing import pack_text
+from flowcraft.adapters.aws.pages import Row, beginning, next_pages, scans
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.ports.runs import Head, Query
@@ -28,11 +29,13 @@ class StatusRows:
     Args:
         service: DynamoDB.
         table_name: The status table.
+        segments: How many parts of the table are scanned at a time.
     """
 
-    def __init__(self, service: Transport, table_name: str) -> None:
+    def __init__(self, service: Transport, table_name: str, segments: int = 1) -> None:
         self._service = service
         self._table_name = table_name
+        self._segments = segments
 
     async def begin(self, head: Head) -> bool:
         """Write the row of a run that is about to begin, unless there is one of its id.
@@ -48,40 +51,51 @@ class StatusRows:
             raise another_systems(self._table_name, head.run_id)
         return False
 
-    async def replace(self, head: Head) -> None:
-        """Write the row of a run that has begun under an id that another one had."""
+    async def replace(self, head: Head, revision: int = 0) -> bool:
+        """Write the row of a run under whose id another one may have one; whether it was."""
         older = f"{_ABSENT} OR (attribute_exists(e) AND (e <> :e OR r < :r))"
-        await self._put(head, 0, older, _mark(head, 0))
+        return await self._put(head, revision, older, _mark(head, revision))
 
-    async def write(self, head: Head, revision: int) -> None:
-        """Write a row, unless there is a newer one, or one of another run."""
+    async def write(self, head: Head, revision: int) -> bool:
+        """Write a row, unless there is a newer one, or one of another run; whether it was."""
         older = f"{_ABSENT} OR (e = :e AND r < :r)"
-        await self._put(head, revision, older, _mark(head, revision))
+        return await self._put(head, revision, older, _mark(head, revision))
+
+    async def is_behind(self, head: Head, revision: int) -> bool:
+        """Whether a row is missing, or older than the record."""
+        request = {
+            "TableName": self._table_name,
+            "Key": _key(head.run_id),
+            "ConsistentRead": True,
+            "ProjectionExpression": "e, r",
+        }
+        row = (await self._service.call("GetItem", request)).get("Item")
+        if not row:
+            return True
+        is_its = "e" in row and bytes(row["e"]["B"]) == pack_text(head.epoch)
+        return is_its and revision_of(row) < revision
 
     async def touch(self, head: Head, revision: int, now: float) -> None:
-        """Note that something happens in a run; a row that was deleted is written again."""
+        """Note that something happens in a run; a row that is missing or behind is written."""
         request = {
             "TableName": self._table_name,
             "Key": _key(head.run_id),
             "UpdateExpression": "SET lastUpdated = :now",
-            "ConditionExpression": "e = :e AND lastUpdated < :now",
-            "ExpressionAttributeValues": {
-                ":e": {"B": pack_text(head.epoch)},
-                ":now": _seconds(now),
-            },
+            "ConditionExpression": "e = :e AND r >= :r AND lastUpdated < :now",
+            "ExpressionAttributeValues": {**_mark(head, revision), ":now": _seconds(now)},
         }
         if not await self._if_allowed("UpdateItem", request):
-            await self._put(head, revision, _ABSENT, {})
+            await self.write(head, revision)
 
-    async def remove(self, run_id: str, epoch: str) -> None:
-        """Forget the row of a run."""
+    async def remove(self, run_id: str, epoch: str) -> bool:
+        """Forget the row of a run; whether there was one."""
         request = {
             "TableName": self._table_name,
             "Key": _key(run_id),
             "ConditionExpression": "e = :e",
             "ExpressionAttributeValues": {":e": {"B": pack_text(epoch)}},
         }
-        await self._if_allowed("DeleteItem", request)
+        return await self._if_allowed("DeleteItem", request)
 
     async def _put(
         self, head: Head, revision: int, condition: str, values: Mapping[str, Value]
@@ -106,7 +120,7 @@ class StatusRows:
 
     # -- finding ----------------------------------------------------------------------------
 
-    async def scan(self, query: Query) -> AsyncIterator[Mapping[str, Any]]:
+    async def scan(self, query: Query) -> AsyncIterator[Row]:
         """All rows of this package that a query is about, in no order; ``after`` is not heeded."""
         conditions, names, values = _conditions(query)
         request: dict[str, Any] = {
@@ -118,13 +132,12 @@ class StatusRows:
             request["ExpressionAttributeNames"] = names
         if values:
             request["ExpressionAttributeValues"] = values
-        while True:
-            answer = await self._service.call("Scan", request)
-            for row in answer.get("Items", []):
+        reads = scans(request, self._segments)
+        places = beginning(reads)
+        while places:
+            rows, places = await next_pages(self._service, reads, places)
+            for row in rows:
                 yield row
-            if "LastEvaluatedKey" not in answer:
-                return
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
 def _conditions(query: Query) -> tuple[list[str], dict[str, str], dict[str, Value]]:

@@ -8,10 +8,12 @@ from flowcraft.adapters.aws.creating import Creator
 from flowcraft.adapters.aws.failures import Resource, Service
 from flowcraft.adapters.aws.item import SEGMENT_FACTS
 from flowcraft.adapters.aws.listing import Listing
+from flowcraft.adapters.aws.mending import Mender
 from flowcraft.adapters.aws.packing import pack_text
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.renewing import renew
 from flowcraft.adapters.aws.rows import StatusRows
+from flowcraft.adapters.aws.suspects import Finder
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.adapters.aws.writing import Writer
 from flowcraft.ports.clock import Clock
@@ -26,6 +28,7 @@ from flowcraft.ports.runs import (
     Renewed,
     Written,
 )
+from flowcraft.ports.suspicion import Suspects, Suspicion
 
 
 class DynamoDbRuns:
@@ -37,7 +40,10 @@ class DynamoDbRuns:
         status_table_name: The table of rows, keyed ``runId``; ``None`` for whoever writes and
             lists none.
         clock: The service's time.
+        scan_segments: How many parts of a table are scanned at a time.
     """
+
+    rows_are_apart = True
 
     def __init__(
         self,
@@ -45,16 +51,21 @@ class DynamoDbRuns:
         context_table_name: str,
         status_table_name: str | None,
         clock: Clock,
+        scan_segments: int = 1,
     ) -> None:
         self._clock = clock
         contexts = Service(transport, Resource("table", context_table_name, "runId"))
         statuses = Service(transport, Resource("table", status_table_name or "", "runId"))
         self._records = Records(contexts, context_table_name)
-        self._rows = StatusRows(statuses, status_table_name or "")
+        self._rows = StatusRows(statuses, status_table_name or "", scan_segments)
         rows = None if status_table_name is None else self._rows
         self._creator = Creator(self._records, self._rows)
         self._writer = Writer(self._records, rows, clock)
-        self._listing = Listing(self._records, self._rows, clock)
+        mender = Mender(self._records, self._rows, clock)
+        self._listing = Listing(self._records, self._rows, mender)
+        self._finder = Finder(
+            self._records, statuses, status_table_name or "", mender, clock, scan_segments
+        )
 
     async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
         """Begin a record with its first facts, unless there is one of this run id or key.
@@ -70,6 +81,7 @@ class DynamoDbRuns:
         facts = None if item is None else await self._records.facts(item, since)
         if item is None or facts is None:
             return None
+        await self._writer.see_to_row(item)
         return Record(item.head, facts, item.live())
 
     async def write(self, change: Change) -> Written:
@@ -87,6 +99,10 @@ class DynamoDbRuns:
             RunNotFound: There is no run any more that the list should go on behind.
         """
         return await self._listing.find(query)
+
+    async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:
+        """A page of the runs that may be stuck."""
+        return await self._finder.page(suspicion, after)
 
     async def remove(self, run_id: str, epoch: str) -> None:
         """Forget a run and everything that belongs to it.

@@ -26,6 +26,9 @@ ROUNDS: Final = 25
 """Attempts at one write before it is given up as contended: each lost one means that somebody
 else's was carried out."""
 
+LATELY_SECONDS: Final = 3_600.0
+"""Rows that were to be written longer ago were compared with their runs since; see ``Depth``."""
+
 _LEASE_BYTES = 40
 
 
@@ -55,12 +58,16 @@ class Writer:
 
         Raises:
             StorageBusy: So many write to the run that it was too late each time.
+            StorageError: A table cannot be used; also where the record was written, but its row
+                was not.
         """
         known = self._records.known(change.run_id, change.epoch)
         is_fresh = known is None or known.item.facts < change.seen
         item = await self._records.item(change.run_id) if known is None or is_fresh else known.item
         if item is None or item.head.epoch != change.epoch:
             return Written(Verdict.GONE)
+        if known is not None and self._is_due(known) and self._rows is not None:
+            await self._pay(self._rows, known)
         if change.claim and change.entries and known and not known.may_claim_along():
             change = replace(change, claim=None)
         new = [
@@ -165,37 +172,86 @@ class Writer:
         found = await self._records.packed(item, change.seen)
         return places_of(found or (), new)
 
+    # -- the row ----------------------------------------------------------------------------
+
+    def _is_due(self, known: Known) -> bool:
+        """Whether the row is owed, and to be tried now."""
+        return known.owed_at is not None and known.owed_at <= self._clock.now()
+
     # -- the answer -------------------------------------------------------------------------
 
     async def _answer(
         self, change: Change, item: RunItem, rule: Ruling, first: int = -1
     ) -> Written:
+        row_written = rule.verdict is Verdict.DONE and rule.row is not None
+        known = self._records.known(change.run_id, change.epoch)
+        if row_written and known is not None:
+            known.owed_at = self._clock.now()  # until it is done, whatever comes in between
         facts = await self._records.facts(item, change.seen)
         if facts is None:
             return Written(Verdict.GONE)
         if rule.verdict is not Verdict.DONE:
             return Written(rule.verdict, facts)
-        row_written = rule.row is not None
         await self._show(item, row_written)
         granted = rule.grant is not None
         lease = None if granted else rule.lease
         return Written(Verdict.DONE, facts, first, granted, lease, row_written)
 
     async def _show(self, item: RunItem, row_written: bool) -> None:
-        """Let the row follow. The record is right without it: whoever lists runs mends it."""
+        """Let the row follow."""
         known = self._records.known(item.head.run_id, item.head.epoch)
         if known is None or self._rows is None:
             return
         now = self._clock.now()
-        try:
-            if row_written:
-                known.touched_at = now
-                await self._rows.write(item.head, item.revision)
-            elif now - known.touched_at >= HEARTBEAT_SECONDS:
-                known.touched_at = now
+        if row_written:
+            await self._pay(self._rows, known)
+        elif now - known.touched_at >= HEARTBEAT_SECONDS:
+            known.touched_at = now
+            try:
                 await self._rows.touch(item.head, item.revision, now)
+            except StorageError as error:
+                logger.warning("The row of run '%s' was not touched: %s", item.head.run_id, error)
+
+    async def _pay(self, rows: StatusRows, known: Known) -> None:
+        """Write a row that is owed.
+
+        The record is right without it. So where it cannot be written for long, work goes on; but
+        trouble that may pass is told to the caller, who asks again, and is told that all is done.
+
+        Raises:
+            StorageError: It was not written, and may be another time.
+        """
+        item, now = known.item, self._clock.now()
+        try:
+            await rows.write(item.head, item.revision)
         except StorageError as error:
+            if error.disposition == "retry" and not error.is_fatal:
+                raise
+            known.touched_at, known.owed_at = now, now + HEARTBEAT_SECONDS
             logger.warning("The row of run '%s' was not written: %s", item.head.run_id, error)
+            return
+        known.touched_at, known.owed_at = now, None
+        known.shown = max(known.shown, item.revision)
+
+    async def see_to_row(self, item: RunItem) -> None:
+        """Let the row follow where somebody else may have died before it did.
+
+        Called when a run is read, so also by whoever gets the message of a worker that is gone.
+        The row is looked at once for each time that others have written it lately.
+        """
+        known = self._records.known(item.head.run_id, item.head.epoch)
+        if known is None or self._rows is None or item.head.row.status in FINAL_STATUSES:
+            return
+        now = self._clock.now()
+        try:
+            if self._is_due(known):
+                await self._pay(self._rows, known)
+            elif item.revision > known.shown and now - item.head.updated_at < LATELY_SECONDS:
+                if await self._rows.is_behind(item.head, item.revision):
+                    await self._rows.write(item.head, item.revision)
+                known.shown = max(known.shown, item.revision)
+        except StorageError as error:
+            logger.warning("The row of run '%s' was not seen to: %s", item.head.run_id, error)
 
 
 def _as_found(change: Change, item: RunItem) -> Ruling:

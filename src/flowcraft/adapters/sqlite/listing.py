@@ -9,6 +9,7 @@ from typing import Any
 from flowcraft.adapters.sqlite.connection import Execute
 from flowcraft.errors import RunNotFound
 from flowcraft.ports.runs import Head, Query, Row
+from flowcraft.ports.suspicion import PAGE_RUNS, Suspects, Suspicion
 
 _COLUMNS = """
     SELECT run_id, epoch, blueprint_id, blueprint_hash,
@@ -30,6 +31,12 @@ _AWAITING_HEADS = f"""
     FROM (SELECT run_id AS awaiting FROM awaited WHERE event = ?)
     CROSS JOIN runs ON runs.run_id = awaiting
 """
+
+# Of the runs that are not over, and of those that have a timer: never all rows of the table.
+_UNTOUCHED = """
+    SELECT run_id FROM runs INDEXED BY runs_by_status WHERE status IN ({}) AND updated_at < ?
+"""
+_OVERDUE = "SELECT run_id FROM runs INDEXED BY runs_by_due WHERE status IN ({}) AND due_at < ?"
 
 _PLACE = "SELECT created_at, run_id FROM runs WHERE run_id = ?"
 _ORDER = "ORDER BY created_at DESC, run_id DESC LIMIT ?"
@@ -58,6 +65,25 @@ def list_runs(execute: Execute, query: Query) -> list[Head]:
     if query.awaits is not None:
         source, values = _AWAITING_HEADS, [query.awaits, *values]
     return [head_of(row) for row in execute(f"{source} {where} {_ORDER}", (*values, query.limit))]
+
+
+def list_suspects(execute: Execute, suspicion: Suspicion, after: str | None) -> Suspects:
+    """A page of the runs that may be stuck."""
+    kinds = ((_UNTOUCHED, suspicion.untouched), (_OVERDUE, suspicion.overdue))
+    asked = [(text.format(_marks(statuses)), statuses) for text, statuses in kinds if statuses]
+    suspected = " UNION ".join(text for text, _ in asked)
+    values = [value for _, statuses in asked for value in (*statuses, suspicion.before)]
+    found = execute(
+        f"{HEADS} WHERE run_id > ? AND run_id IN ({suspected}) ORDER BY run_id LIMIT ?",
+        (after or "", *values, PAGE_RUNS + 1),
+    )
+    heads = [head_of(row) for row in found]
+    page = heads[:PAGE_RUNS]
+    return Suspects(page, page[-1].run_id if len(heads) > PAGE_RUNS else None)
+
+
+def _marks(values: tuple[str, ...]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def head_of(row: tuple[Any, ...]) -> Head:

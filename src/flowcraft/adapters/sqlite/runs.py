@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flowcraft.adapters.sqlite.connection import Database, Execute
-from flowcraft.adapters.sqlite.listing import HEADS, head_of, list_runs, tags_text
+from flowcraft.adapters.sqlite.listing import HEADS, head_of, list_runs, list_suspects, tags_text
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.ports.runs import (
     Change,
@@ -25,6 +25,7 @@ from flowcraft.ports.runs import (
     Verdict,
     Written,
 )
+from flowcraft.ports.suspicion import Suspects, Suspicion
 
 _STATE = """
     SELECT epoch, status, due_at, (SELECT max(number) + 1 FROM facts WHERE run_id = runs.run_id)
@@ -95,6 +96,8 @@ class _State(NamedTuple):
 class SqliteRuns:
     """The records of runs; each method raises a ``StorageError`` if the database cannot be used."""
 
+    rows_are_apart = False
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self._clock = database.clock
@@ -158,6 +161,11 @@ class SqliteRuns:
         """
         with self._database.snapshot as execute:
             return list_runs(execute, query)
+
+    async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:
+        """A page of the runs that may be stuck, by id."""
+        with self._database.snapshot as execute:
+            return list_suspects(execute, suspicion, after)
 
     async def remove(self, run_id: str, epoch: str) -> None:
         """Forget a run and everything that belongs to it."""

@@ -42,6 +42,7 @@ from flowcraft.testing.conformance.stage import (
     Stage,
     check,
 )
+from flowcraft.testing.conformance.suspects import cases as _suspect_cases
 from flowcraft.testing.conformance.writing import cases as _writing_cases
 
 QUEUE_CASES: tuple[Case, ...] = tuple(_queue_cases)
@@ -52,6 +53,7 @@ RUN_CASES: tuple[Case, ...] = (
     *_writing_cases,
     *_lease_cases,
     *_listing_cases,
+    *_suspect_cases,
 )
 """What a ``RunStore`` does."""
 

@@ -64,6 +64,16 @@ class AwsTrouble:
         return AwsError("AccessDeniedException", "simulated", operation=name)
 
 
+STATUS_INDEX: Final[Request] = {
+    "IndexName": "by-status",
+    "KeySchema": [
+        {"AttributeName": "status", "KeyType": "HASH"},
+        {"AttributeName": "lastUpdated", "KeyType": "RANGE"},
+    ],
+    "Projection": {"ProjectionType": "ALL"},
+}
+"""The index that the status table of every other simulated fleet has."""
+
 TROUBLE: Final = AwsTrouble()
 
 
@@ -199,8 +209,6 @@ class AwsBackend:
         doubles: Whether every other message is delivered twice, and not just a few.
     """
 
-    rows_are_apart = True
-
     def __init__(
         self,
         loop: SimulationLoop,
@@ -223,17 +231,23 @@ class AwsBackend:
             VisibilityTimeout=int(visibility_seconds),
             RedrivePolicy=json.dumps(policy),
         )
-        for name, key in ((CONTEXTS, "runId"), (STATUSES, "runId"), (COORDINATION, KEY)):
+        for name, key in ((CONTEXTS, "runId"), (COORDINATION, KEY)):
             self._create_table(name, key)
+        self._create_table(STATUSES, "runId", has_index=chance.fork("index").happens(0.5))
         self.watch = Watch(self.waiting)
 
-    def _create_table(self, name: str, key: str) -> None:
-        request = {
+    def _create_table(self, name: str, key: str, *, has_index: bool = False) -> None:
+        types = {key: "S"} | ({"status": "S", "lastUpdated": "N"} if has_index else {})
+        request: dict[str, Any] = {
             "TableName": name,
             "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
-            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+            "AttributeDefinitions": [
+                {"AttributeName": each, "AttributeType": kind} for each, kind in types.items()
+            ],
             "BillingMode": "PAY_PER_REQUEST",
         }
+        if has_index:
+            request["GlobalSecondaryIndexes"] = [STATUS_INDEX]
         _at_once(self.dynamodb.call("CreateTable", request))
 
     def connect(self, clock: Clock, life: Life | None = None) -> Connection:

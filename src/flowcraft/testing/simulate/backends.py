@@ -124,12 +124,9 @@ class Backend(Protocol):
 
     Attributes:
         watch: What is seen of it.
-        rows_are_apart: Whether rows are written after the records, so that one may be late, until
-            somebody looks for stuck runs.
     """
 
     watch: Watch
-    rows_are_apart: bool
 
     def connect(self, clock: Clock, life: Life | None = None) -> Connection:
         """Ports for a process, whose requests fail as its life has it.
@@ -203,8 +200,6 @@ class MemoryBackend:
         visibility_seconds: How long a message that is being worked on is hidden from others.
         doubles: Whether every message is delivered twice.
     """
-
-    rows_are_apart = False
 
     def __init__(
         self,

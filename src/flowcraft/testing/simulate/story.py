@@ -46,7 +46,6 @@ class Story:
         statuses: How it may end where that depends.
         shard_items: Batches of more items than this are cut into shards.
         check: Looks at each run at its end.
-        finds_by_rows: Whether people find the run by what its row says, which may be late.
     """
 
     name: str
@@ -58,7 +57,6 @@ class Story:
     statuses: tuple[str, ...] = ("completed",)
     shard_items: int = 500
     check: Check | None = None
-    finds_by_rows: bool = False
 
     @cached_property
     def truth(self) -> Truth:

@@ -41,7 +41,6 @@ def story(
     statuses: tuple[str, ...] = ("completed",),
     shard_items: int = 500,
     check: Check | None = None,
-    finds_by_rows: bool = False,
 ) -> Story:
     """A story about a flow whose nodes keep nothing, so that it is built once."""
 
@@ -60,5 +59,4 @@ def story(
         statuses,
         shard_items,
         check,
-        finds_by_rows,
     )

@@ -76,7 +76,7 @@ STORIES = (
     story("answer", asking, people=(answer,), answers={"w": "yes"}),
     story("answers", asking_beside, people=(answer,), answers={"v": "1", "w": "2"}),
     story("answer-below", asking_below, people=(answer,), answers={"q": "yes"}),
-    story("event", named, people=(send_by_name,), answers={"q": "paid"}, finds_by_rows=True),
+    story("event", named, people=(send_by_name,), answers={"q": "paid"}),
     story("sleep", sleeping),
     story("sleep-beside", sleeping_beside),
 )
