@@ -18,7 +18,7 @@ from flowcraft.core.expressions import SafeEvaluator
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.heartbeat import Heartbeat
 from flowcraft.ports.queue import Outgoing
-from flowcraft.ports.runs import Change, Written
+from flowcraft.ports.runs import Change, Claim, Written
 from flowcraft.testing.clock import START
 from tests.unit.durable import LEASE_SECONDS, Gate, Life, Mortal, Process, World, play
 from tests.unit.runs import Ctx, turns
@@ -478,5 +478,29 @@ def test_a_message_that_two_workers_have_is_not_lost_with_one_of_them() -> None:
         await world.process()
         assert (await world.finish(RUN)).outputs == {"a": "at last"}
         assert begun == [0.0, 1.0, LEASE_SECONDS]
+
+    play(story)
+
+
+def test_a_claim_that_is_carried_out_late_keeps_nobody_from_the_node_for_ever() -> None:
+    """A request that was given up gets a lease after all: whoever finds it waits until it ends."""
+
+    async def story(world: World) -> None:
+        flow = create_flow("f").node("a", world.body("a"))
+        client = world.knows(flow).client
+        await client.start_run(flow, run_id=RUN)
+        await client.pause_run(RUN)
+        await world.process()
+        await world.settle()
+        record = await world.ports.runs.read(RUN)
+        assert record is not None
+        ghost = Claim("0/1", "ghost", "gone", LEASE_SECONDS)
+        written = await world.ports.runs.write(
+            Change(RUN, record.head.epoch, record.head.facts, "gone", claim=ghost)
+        )
+        assert written.granted
+        await client.continue_run(RUN)
+        assert (await world.finish(RUN)).outputs == {"a": "a"}
+        assert world.clock.now() < START + 3 * LEASE_SECONDS
 
     play(story)

@@ -243,15 +243,22 @@ class Ledger(RunView):
 
     # -- what is to be done -----------------------------------------------------------------
 
-    def work_of(self, thread: str, since: int = 0) -> list[cmd.Command]:
-        """The commands, of facts from a number on, that a thread has to see to, and nobody has."""
+    def work_of(self, thread: str, since: int, now: float) -> list[cmd.Command]:
+        """The commands, of facts from a number on, that a thread has to see to, and nobody has.
+
+        Where a lease has expired nobody has it; under the thread itself it is taken over.
+        """
         return [
             command
             for work in self.outstanding.values()
             if work.thread == thread and work.number >= since
             for command in work.commands
-            if not (isinstance(command, ATTEMPTS) and place_of(command) in self.leases)
+            if not (isinstance(command, ATTEMPTS) and self._has(place_of(command), thread, now))
         ]
+
+    def _has(self, place: str, thread: str, now: float) -> bool:
+        lease = self.leases.get(place)
+        return lease is not None and (lease.expires_at > now or lease.thread == thread)
 
     def has_work_of(self, thread: str) -> bool:
         """Whether anything is outstanding for a thread, whoever has taken it on."""

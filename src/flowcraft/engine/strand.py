@@ -33,7 +33,7 @@ from flowcraft.engine.places import (
     was_stopped,
 )
 from flowcraft.engine.shards import ShardLedger, obey, tell_at_once
-from flowcraft.engine.telling import log_notes, tell_decision, tell_start
+from flowcraft.engine.telling import tell_facts, tell_start
 from flowcraft.errors import InvalidRunState, StorageError
 from flowcraft.ports.runs import Change, Claim, Holding, Lease, Verdict, Written
 
@@ -72,6 +72,7 @@ class Strand:
         self.attempt: Attempt | None = None
         self._ledger: Ledger | None = None
         self._claimed: Holding | None = None
+        self._in_the_way: Lease | None = None
         self._status_before = RunStatus.RUNNING
         self._looking: set[asyncio.Future[None]] = set()
         self._is_fresh = False
@@ -189,8 +190,10 @@ class Strand:
                 break
             # With nobody in the way too little was known: it may still have to be done.
             is_free = written.lease is None and self.ledger.number > known
-            if not (is_free and self.ledger.attempt_at(claim.place)):
-                # Under another thread is no duty here; there may be others of this thread.
+            is_to_do = self.ledger.attempt_at(claim.place) is not None
+            if not (is_free and is_to_do):
+                if is_to_do and written.lease is not None and not written.lease.over:
+                    self._in_the_way = written.lease
                 return await self._resume()
         self.holding = Holding(claim.place, claim.token)
         current = self.ledger.attempt_at(claim.place)
@@ -222,20 +225,26 @@ class Strand:
             self._carrier.tell_parent_of_rest()  # whoever brought it to rest may not have done so
         mine = [each for each in self.ledger.leases.values() if each.thread == self.thread]
         keep = is_start and self.ledger.number == 1 and not mine
-        commands = self.ledger.work_of(self.thread, self.job.since)
+        commands = self.ledger.work_of(self.thread, self.job.since, self.station.clock.now())
         watch = self.job.watching(self.ledger.number)
         following = await self._carry_out(commands, keep=keep)
-        if following is not None or not mine:
-            if following is None and not keep and any(map(self._may_be_in_hand, commands)):
-                raise PutOff(self.worker.lease_seconds, watch)
+        if following is not None:
             return following
+        if self._in_the_way is not None and self._in_the_way.place in self.ledger.leases:
+            # Whoever has it may be gone, and the message that it was for.
+            mine.append(self.ledger.leases[self._in_the_way.place])
+            watch = replace(watch, place=self._in_the_way.place)
         now = self.station.clock.now()
         for lease in mine:
             # This process may have been kept from prolonging one, and goes on with it.
             if lease.expires_at <= now and not self.worker.holds(lease.token):
                 return await self._take_over(lease)
-        left = min(lease.expires_at for lease in mine) - now
-        raise PutOff(left if left > 0 else self.worker.lease_seconds, watch)
+        if mine:
+            left = min(lease.expires_at for lease in mine) - now
+            raise PutOff(left if left > 0 else self.worker.lease_seconds, watch)
+        if not keep and any(map(self._may_be_in_hand, commands)):
+            raise PutOff(self.worker.lease_seconds, watch)
+        return None
 
     async def _is_up_to_date(self) -> bool:
         """Read what was written since, unless it was read just now; false if the run is gone."""
@@ -250,7 +259,7 @@ class Strand:
         before = shard.state.status
         written = await obey(self.station, shard, self.thread)
         if written:
-            self._tell(written)
+            tell_facts(shard, written)
             if shard.state.status is RunStatus.RUNNING is not before:
                 self._carrier.tell_parent_of_rest()
         return written is not None
@@ -430,7 +439,7 @@ class Strand:
     async def _follow(self, written: Written) -> AttemptCommand | None:
         """Carry out what follows from the fact that was written."""
         ledger = self.ledger
-        commands = self._tell([written.first])
+        commands = tell_facts(ledger, [written.first])
         if commands is None:
             return await self._resume()
         if any(type(each) is cmd.FinishRun for each in commands):
@@ -445,21 +454,6 @@ class Strand:
             self.holding = claimed
             commands = [each for each in commands if each is not in_hand and each != in_hand]
         return await self._carry_out(commands, in_hand)
-
-    def _tell(self, numbers: Sequence[int]) -> list[cmd.Command] | None:
-        """Tell listeners of facts; gives the commands that follow from them, if still known."""
-        commands: list[cmd.Command] = []
-        for number in numbers:
-            found = self.ledger.decision_of(number)
-            if found is None:
-                return None
-            event, decision = found
-            if decision.notes:
-                log_notes(self.ledger, decision.notes)
-            if self.station.bus.active:
-                tell_decision(self.ledger, event, decision)
-            commands.extend(decision.commands)
-        return commands
 
     async def _bring_row_up_to_date(self) -> None:
         """Write the row again where the one that was foreseen is not what came of it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.core import commands as cmd
@@ -18,6 +18,7 @@ from flowcraft.engine.bus import FlowEvent
 
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
+    from flowcraft.engine.ledger import Ledger
     from flowcraft.engine.view import RunView
 
 logger = logging.getLogger("flowcraft.run")
@@ -79,6 +80,22 @@ def tell_start(run: RunView, attempt: Attempt) -> None:
     if isinstance(command, cmd.RunItem):
         details |= {"item": command.item, "name": item_name(command.uses, command.item)}
     emit(run, "node:start", command.key, command.attempt, details)
+
+
+def tell_facts(ledger: Ledger, numbers: Iterable[int]) -> list[cmd.Command] | None:
+    """Tell listeners of facts; gives the commands that follow from them, if still known."""
+    commands: list[cmd.Command] = []
+    for number in numbers:
+        found = ledger.decision_of(number)
+        if found is None:
+            return None
+        event, decision = found
+        if decision.notes:
+            log_notes(ledger, decision.notes)
+        if ledger.host.bus.active:
+            tell_decision(ledger, event, decision)
+        commands.extend(decision.commands)
+    return commands
 
 
 def tell_decision(run: RunView, event: ev.Event, decision: Decision) -> None:
