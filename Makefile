@@ -8,6 +8,8 @@ EMULATORS := .emulators/.installed
 
 # `make test PYTEST_ARGS='tests/unit -x'` runs a part of the tests.
 PYTEST_ARGS ?=
+# How many processes share the tests; with 0 they run in one, so that a debugger can be used.
+TEST_PROCESSES ?= 2
 # `make conformance BACKEND=sqlite`
 BACKEND ?= memory
 # `make bench BENCH_ARGS='--quick'`
@@ -38,7 +40,7 @@ demo-aws: $(STAMP) $(EMULATORS) ## The same on SQS and DynamoDB, by an emulator 
 	@$(PY) -m examples.demo_aws
 
 test: $(STAMP) $(EMULATORS) ## Run all tests, the conformance corpus included
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 conformance: $(STAMP) ## Compare with the recorded corpus alone, case by case (BACKEND=memory)
 	@$(PY) -m tests.conformance.check tests/conformance/cases --backend $(BACKEND)
