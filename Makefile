@@ -21,6 +21,9 @@ SEED ?= 1
 # Directories with Python in them; those that are not there yet are left out.
 CODE := $(foreach dir,src tests benchmarks examples,$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
 
+# The tests start hundreds of processes, which would all compile the same modules.
+export PYTHONDONTWRITEBYTECODE :=
+
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
