@@ -8,6 +8,8 @@ EMULATORS := .emulators/.installed
 
 # `make test PYTEST_ARGS='tests/unit -x'` runs a part of the tests.
 PYTEST_ARGS ?=
+# How many processes share the tests; with 0 they run in one, so that a debugger can be used.
+TEST_PROCESSES ?= 2
 # `make conformance BACKEND=sqlite`
 BACKEND ?= memory
 # `make bench BENCH_ARGS='--quick'`
@@ -18,6 +20,9 @@ SEED ?= 1
 
 # Directories with Python in them; those that are not there yet are left out.
 CODE := $(foreach dir,src tests benchmarks examples,$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
+
+# The tests start hundreds of processes, which would all compile the same modules.
+export PYTHONDONTWRITEBYTECODE :=
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -38,7 +43,7 @@ demo-aws: $(STAMP) $(EMULATORS) ## The same on SQS and DynamoDB, by an emulator 
 	@$(PY) -m examples.demo_aws
 
 test: $(STAMP) $(EMULATORS) ## Run all tests, the conformance corpus included
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 conformance: $(STAMP) ## Compare with the recorded corpus alone, case by case (BACKEND=memory)
 	@$(PY) -m tests.conformance.check tests/conformance/cases --backend $(BACKEND)

@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Generator
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.emulators.fixtures"]
+
+# What goes from the processes with the tests to the one with the results has to be text in
+# UTF-8, and some tests are about half characters, of which there are none.
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Half a character in a test's name is named by its number."""
+    return _sendable(val) if isinstance(val, str) and _HALF.search(val) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """So it is in what a test has logged and how it failed."""
+    return _sendable((yield))
+
+
+def _sendable(value: Any) -> Any:
+    match value:
+        case str():
+            return _HALF.sub(lambda half: f"\\u{ord(half[0]):x}", value)
+        case dict():
+            return {_sendable(key): _sendable(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(map(_sendable, value))
+        case _:
+            return value
+
 
 # The same examples on every machine, and no deadline, since a busy machine is not a bug.
 settings.register_profile(

@@ -111,9 +111,11 @@ class DurableEngine:
                 asked = True
                 with suppress(InvalidRunState):
                     await client.cancel_run(run_id, reason="cancelled by the caller")
-            head = await client._head(run_id)
-            if head.row.status != RunStatus.RUNNING and not self._is_moving():
-                return _outcome(await client.get_run(run_id))
+            # Asked first, since it costs little: the workers want to get at the row, too.
+            if not self._is_moving():
+                head = await client._head(run_id)
+                if head.row.status != RunStatus.RUNNING and not self._is_moving():
+                    return _outcome(await client.get_run(run_id))
             await asyncio.sleep(LOOK_SECONDS)
 
 

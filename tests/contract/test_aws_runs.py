@@ -25,7 +25,7 @@ from flowcraft.ports.runs import RunStore
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.conformance import RUN_CASES, Case, Connect, Ports, check
 from tests.contract.test_agreement import Chance, same
-from tests.emulators.aws import AwsNames, client, create_tables
+from tests.emulators.aws import AwsNames, client, create_table
 from tests.unit.aws_tables import CONTEXTS, STATUSES, fake_tables
 from tests.unit.runs import drive
 
@@ -84,11 +84,13 @@ def fresh_tables(endpoint: str) -> Iterator[AwsNames]:
     """Two tables of one's own on an emulator."""
     names = AwsNames.numbered(10_000 + next(_numbers))
     dynamodb = client("dynamodb", endpoint)
-    create_tables(dynamodb, names)
+    tables = (names.contexts, names.statuses)
+    for table in tables:
+        create_table(dynamodb, table, "runId")
     try:
         yield names
     finally:
-        for table in (names.contexts, names.statuses, names.coordination):
+        for table in tables:
             dynamodb.delete_table(TableName=table)
         dynamodb.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import boto3
@@ -64,6 +65,17 @@ def client(service: str, endpoint: str, *, authorized: bool = True, **settings: 
         authorized: Whether it has credentials.
         **settings: Of `botocore.config.Config`, before those above.
     """
+    return _session(authorized).client(
+        *(service,),
+        endpoint_url=endpoint,
+        region_name=REGION,
+        config=Config(**(SETTINGS | settings)),
+    )
+
+
+@cache
+def _session(authorized: bool) -> boto3.Session:
+    """Kept, since it has read the descriptions of the services, which takes longer than a test."""
     nowhere = (None, None, os.devnull, None)
     session = botocore.session.Session(
         session_vars={
@@ -77,12 +89,7 @@ def client(service: str, endpoint: str, *, authorized: bool = True, **settings: 
     else:
         # No search: not in the environment, and not at the address of a cloud's machines.
         session.register_component("credential_provider", _NoCredentials())
-    return boto3.Session(botocore_session=session).client(
-        *(service,),
-        endpoint_url=endpoint,
-        region_name=REGION,
-        config=Config(**(SETTINGS | settings)),
-    )
+    return boto3.Session(botocore_session=session)
 
 
 class _NoCredentials:
