@@ -1,10 +1,7 @@
 """The fake of DynamoDB and emulators give the same answers, whatever is asked of them.
 
 Where they do not, the fake follows what AWS documents, or what tests against AWS have found; the
-differences are named in `KNOWN`. Tests run against an emulator if its address is given:
-
-- ``FLOWCRAFT_TEST_DYNAMODB`` for ministack,
-- ``FLOWCRAFT_TEST_DYNAMODB_LOCAL`` for AWS's own DynamoDB Local.
+differences are named in `KNOWN`. Tests run against ministack and AWS's own DynamoDB Local.
 
 ``FLOWCRAFT_TEST_SEEDS=200`` looks further than the few seeds that are always tried.
 """
@@ -29,9 +26,7 @@ from tests.unit.runs import drive
 SEEDS = int(os.environ.get("FLOWCRAFT_TEST_SEEDS", "6"))
 STEPS = 60
 
-MINISTACK = "ministack"
-LOCAL = "DynamoDB Local"
-ADDRESSES = {MINISTACK: "FLOWCRAFT_TEST_DYNAMODB", LOCAL: "FLOWCRAFT_TEST_DYNAMODB_LOCAL"}
+MINISTACK, LOCAL = "ministack", "dynamodb_local"
 
 
 @dataclass(frozen=True)
@@ -52,12 +47,8 @@ class Emulator:
 
 @pytest.fixture(params=[MINISTACK, LOCAL])
 def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
-    """An emulator; without an address the test is left out."""
-    variable = ADDRESSES[request.param]
-    address = os.environ.get(variable)
-    if not address:
-        pytest.skip(f"{variable} has no address of {request.param}")
-    transport = HttpDynamoDb(address)
+    """An emulator."""
+    transport = HttpDynamoDb(request.getfixturevalue(request.param))
     try:
         yield Emulator(request.param, transport)
     finally:
