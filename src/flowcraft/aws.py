@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.client import BotoTransport
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
+from flowcraft.adapters.aws.lambda_ import (
+    DEFAULT_MARGIN_SECONDS,
+    LambdaHandler,
+    ReconcilerHandler,
+)
 from flowcraft.adapters.aws.large_messages import LargeMessages
 from flowcraft.adapters.aws.pages import checked_segments
 from flowcraft.adapters.aws.queue import SqsQueue
@@ -38,6 +43,8 @@ __all__ = [
     "SqsAdapter",
     "SqsReconciler",
     "create_sqs_reconciler",
+    "lambda_handler",
+    "reconciler_handler",
 ]
 
 POLL_SECONDS: Final = 20.0
@@ -363,3 +370,38 @@ def create_sqs_reconciler(
         )
     client = adapter._client_through(dynamodb_client, scan_segments)
     return SqsReconciler(client, stalled_threshold_seconds)
+
+
+def lambda_handler(
+    adapter: SqsAdapter, *, margin_seconds: float = DEFAULT_MARGIN_SECONDS
+) -> LambdaHandler:
+    """A function of AWS Lambda that works on the messages of the adapter's queue.
+
+    Give it to an event source mapping of the queue with ``ReportBatchItemFailures``: without that,
+    Lambda deletes messages that have to come again. A run goes on within a call as long as there
+    is time; ``margin_seconds`` before the deadline what follows is sent for another call, and nodes
+    that do not end in half of the margin are handed back, and begin anew. So the function's timeout
+    has to be longer than any node takes, and the margin.
+
+    Args:
+        adapter: Works on the messages. It need not be started, and polls nothing.
+        margin_seconds: How long before the deadline nothing new begins; at most half of the time.
+
+    Raises:
+        ValueError: ``margin_seconds`` is not more than 0, or more than a function can run.
+    """
+    queue_name = adapter._fleet.queue_url.rstrip("/").rsplit("/", 1)[-1]
+    return LambdaHandler(adapter, queue_name, margin_seconds)
+
+
+def reconciler_handler(reconciler: SqsReconciler) -> ReconcilerHandler:
+    """A function of AWS Lambda that a schedule calls: each call looks for stuck runs once.
+
+    Args:
+        reconciler: As :func:`create_sqs_reconciler` gives it.
+    """
+
+    async def look() -> dict[str, Any]:
+        return asdict(await reconciler.run())
+
+    return ReconcilerHandler(look)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from flowcraft.engine.arguments import in_event_loop
 from flowcraft.engine.client import LONGEST_LOOK_SECONDS, FlowClient
+from flowcraft.engine.jobs import UnreadableJob
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.worker import Worker
@@ -19,6 +21,8 @@ from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import Codec
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
+
+logger = logging.getLogger("flowcraft.worker")
 
 
 class Adapter(FlowClient):
@@ -101,6 +105,47 @@ class Adapter(FlowClient):
             self._worker = self._new_worker()
         await self._worker.open()
         return await self._worker.handle_job(job if isinstance(job, str) else json.dumps(job))
+
+    async def handle_jobs(
+        self, jobs: Sequence[str], *, seconds: float, drain_seconds: float = 0.0
+    ) -> list[bool]:
+        """Work on messages that were received elsewhere, for a time, and leave nothing going.
+
+        When the time is over nothing new begins: what follows, and what has not begun, is sent
+        for others. Nodes that run then have ``drain_seconds`` to end; those that do not are
+        handed back, and the next attempt begins anew.
+
+        Args:
+            jobs: The bodies of the messages.
+            seconds: How long they may be worked on.
+            drain_seconds: How long nodes may take to end after that.
+
+        Returns:
+            Of each message whether nothing depends on it any more, as :meth:`handle_job` says. One
+            that cannot be read has to be delivered again, and is logged.
+
+        Raises:
+            StorageError: Queue or stores cannot be used.
+        """
+        if self._worker is None:
+            self._worker = self._new_worker()
+        worker = self._worker
+        await worker.open()
+        if seconds <= 0:
+            worker.drain()
+        tasks = [asyncio.ensure_future(worker.handle_job(job)) for job in jobs]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=max(0.0, seconds))
+        finally:
+            await worker.rest(drain_seconds)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, UnreadableJob):
+                logger.error("A message is left on the queue: %s", outcome)
+            elif isinstance(outcome, BaseException):
+                logger.error("A message comes again", exc_info=outcome)
+        return [outcome is True for outcome in outcomes]
 
     async def stop(self) -> None:
         """Drain: take no more messages, let nodes finish or hand back what does not in time."""

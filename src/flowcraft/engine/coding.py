@@ -148,6 +148,10 @@ class CodedQueue:
         received = await self._queue.receive(limit, wait_seconds)
         return [self._decoded(delivery) for delivery in received]
 
+    async def resolve(self, delivery: Delivery) -> Delivery:
+        """A delivery that was received elsewhere, decoded."""
+        return self._decoded(await self._queue.resolve(delivery))
+
     async def delete(self, handles: Sequence[str]) -> None:
         """Forget deliveries for good."""
         await self._queue.delete(handles)

@@ -194,8 +194,14 @@ class Worker:
 
     async def open(self) -> None:
         """Get ready to work, on messages that are handed in; once is enough."""
-        if self._station is not None:
-            return
+        if self._station is None:
+            await self._open()
+        if self._with_heartbeat and self._heartbeat is None:
+            self._heartbeat = Heartbeat(self._open_ports, self, self.lease_seconds)
+            self._heartbeat.start()
+        WATCH.add(self)
+
+    async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
         ports = await self._stack.enter_async_context(self._open_ports())
         station = Station(
@@ -212,10 +218,6 @@ class Worker:
         self._station = station
         for blueprint in tuple(self._options.blueprints.values()):
             await station.keep(blueprint)
-        if self._with_heartbeat:
-            self._heartbeat = Heartbeat(self._open_ports, self, self.lease_seconds)
-            self._heartbeat.start()
-        WATCH.add(self)
 
     def _is_closing(self) -> bool:
         """Whether what is cancelled now was cancelled with the worker, or with its event loop.
@@ -226,27 +228,42 @@ class Worker:
 
     async def stop(self) -> None:
         """Take no more messages; let nodes finish, or hand back what does not in time."""
+        self.drain()
+        if self._poller is not None:
+            await self._poller
+        ended = asyncio.ensure_future(self._end_rounds())
+        await self._come_to_rest(self._drain_timeout_seconds)
+        await ended
+        if self._station is not None:
+            await self._station.tails.drain()
+        await self._stack.aclose()
+
+    async def rest(self, drain_timeout_seconds: float) -> None:
+        """Finish or hand back what is in hand, and leave nothing going, until :meth:`open`."""
+        self.drain()
+        await self._come_to_rest(drain_timeout_seconds)
+        self._hands = asyncio.Semaphore(self._concurrency)
+        self.draining = False
+
+    def drain(self) -> None:
+        """Begin nothing new: what follows, and what waits for its turn, is sent for others."""
         self.draining = True
         self._free.set()
         for _ in self._strands:
             self._hands.release()  # those that wait for their turn put themselves back
-        if self._poller is not None:
-            await self._poller
-        ended = asyncio.ensure_future(self._end_rounds())
+
+    async def _come_to_rest(self, drain_timeout_seconds: float) -> None:
         if self._strands:
-            await asyncio.wait(tuple(self._strands), timeout=self._drain_timeout_seconds)
+            await asyncio.wait(tuple(self._strands), timeout=drain_timeout_seconds)
         await self._hand_back()
-        await ended
         if self._replacing:
             await asyncio.wait(tuple(self._replacing))
         if self._deleting is not None:
             await self._deleting
-        if self._heartbeat is not None:
-            await asyncio.to_thread(self._heartbeat.stop)
+        heartbeat, self._heartbeat = self._heartbeat, None
+        if heartbeat is not None:
+            await asyncio.to_thread(heartbeat.stop)
         WATCH.remove(self)
-        if self._station is not None:
-            await self._station.tails.drain()
-        await self._stack.aclose()
 
     async def _end_rounds(self) -> None:
         if self._rounds is not None:
@@ -329,15 +346,21 @@ class Worker:
         Raises:
             UnreadableJob: It is no message of this package, or of a newer version.
         """
-        job = read_job(body, self._options.serializer)
-        task = asyncio.ensure_future(self._carry_on(job))
-        self._strands[task] = InHand("", self._clock.now())
+        delivery = await self.station.queue.resolve(Delivery("", "", body, 1))
+        job = self._read(delivery)
+        task = asyncio.ensure_future(self._in_turn(job))
+        self._strands[task] = InHand("", self._clock.now(), job)
         try:
             outcome = await task
         finally:
             self._strands.pop(task, None)
         self.station.measures.handled(outcome, job.blueprint_id)
         return outcome in ("done", "put_off")
+
+    async def _in_turn(self, job: Job) -> JobOutcome:
+        """Carry on with a message once there is a hand for it."""
+        async with self._hands:
+            return await self._carry_on(job)
 
     async def handle(self, delivery: Delivery) -> None:
         """Carry on with what a message stands for; it is deleted last, or left."""
@@ -352,8 +375,7 @@ class Worker:
         if hand is not None:
             hand.job = job
         # More may have been received than there are hands for: they are kept meanwhile.
-        async with self._hands:
-            outcome = await self._carry_on(job)
+        outcome = await self._in_turn(job)
         self.station.measures.handled(outcome, job.blueprint_id)
         if outcome in ("done", "put_off") and (hand is None or hand.handle):
             self._delete_soon(delivery.handle)

@@ -78,6 +78,10 @@ class Queue(Protocol):
         """Receive at most ``limit`` messages, waiting up to ``wait_seconds`` for the first."""
         ...
 
+    async def resolve(self, delivery: Delivery) -> Delivery:
+        """A delivery that was received elsewhere, as :meth:`receive` would give it."""
+        ...
+
     async def delete(self, handles: Sequence[str]) -> None:
         """Forget deliveries for good; one that is gone already is no error."""
 

@@ -73,9 +73,10 @@ class LargeMessages:
     async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
         """Receive messages, with what they refer to."""
         received = await self._queue.receive(limit, wait_seconds)
-        return [await self._resolved(delivery) for delivery in received]
+        return [await self.resolve(delivery) for delivery in received]
 
-    async def _resolved(self, delivery: Delivery) -> Delivery:
+    async def resolve(self, delivery: Delivery) -> Delivery:
+        """A delivery with what it refers to."""
         if not delivery.body.startswith(_BEGINNING):
             return delivery
         try:

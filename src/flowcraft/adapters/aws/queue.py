@@ -305,6 +305,10 @@ class SqsQueue:
 
     # -- deliveries -------------------------------------------------------------------------
 
+    async def resolve(self, delivery: Delivery) -> Delivery:
+        """A delivery that was received elsewhere, as it is."""
+        return delivery
+
     async def delete(self, handles: Sequence[str]) -> None:
         """Forget deliveries for good; one that is gone already is no error.
 

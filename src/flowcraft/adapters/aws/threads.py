@@ -8,6 +8,7 @@ nothing to do for some seconds.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -55,6 +56,7 @@ class Threads:
         # Jobs that need a thread: less those that are done and only have to be told.
         self._needed = 0
         self._when_idle: list[Callable[[], None]] = []
+        _ALL.add(self)
 
     @property
     def unfinished(self) -> int:
@@ -78,7 +80,8 @@ class Threads:
             self._alive += 1
             self._started += 1
             name = f"{self._name}-{self._started}"
-        threading.Thread(target=self._serve, name=name, daemon=True).start()
+            queue = self._queue
+        threading.Thread(target=self._serve, args=(queue,), name=name, daemon=True).start()
 
     def close(self, when_idle: Callable[[], None]) -> None:
         """Let the threads end after the jobs that are in line.
@@ -94,8 +97,19 @@ class Threads:
                 return
         when_idle()
 
-    def _serve(self) -> None:
-        while (job := self._next()) is not None:
+    def rest(self) -> None:
+        """Let the threads end, unless one of them is at work; the next job gets a new one."""
+        with self._lock:
+            if self._unfinished:
+                return
+            # A queue of their own: none of them takes what comes later, or is counted any more.
+            queue, self._queue = self._queue, SimpleQueue()
+            for _ in range(self._alive):
+                queue.put(None)
+            self._alive = 0
+
+    def _serve(self, queue: SimpleQueue[Job | None]) -> None:
+        while (job := self._next(queue)) is not None:
             self._carry_out(job)
             # Not kept while waiting for the next one: it holds on to request and answer.
             del job
@@ -126,17 +140,30 @@ class Threads:
         for call in calls:
             call()
 
-    def _next(self) -> Job | None:
+    def _next(self, queue: SimpleQueue[Job | None]) -> Job | None:
         while True:
             try:
-                job = self._queue.get(timeout=self._idle_seconds)
+                job = queue.get(timeout=self._idle_seconds)
             except Empty:
                 with self._lock:
-                    if not self._queue.empty():
+                    if not queue.empty():
                         continue
-                    self._alive -= 1
+                    self._leave(queue)
                 return None
             if job is None:
                 with self._lock:
-                    self._alive -= 1
+                    self._leave(queue)
             return job
+
+    def _leave(self, queue: SimpleQueue[Job | None]) -> None:
+        if queue is self._queue:
+            self._alive -= 1
+
+
+_ALL: weakref.WeakSet[Threads] = weakref.WeakSet()
+
+
+def rest() -> None:
+    """Let the idle threads of this process end, whosever they are."""
+    for threads in tuple(_ALL):
+        threads.rest()

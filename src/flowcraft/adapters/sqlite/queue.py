@@ -107,6 +107,10 @@ class SqliteQueue:
             await waiting.wait(waiting.place(), min(deadline, look))
             pause = min(pause * _POLL_GROWTH, longest)
 
+    async def resolve(self, delivery: Delivery) -> Delivery:
+        """A delivery that was received elsewhere, as it is."""
+        return delivery
+
     async def delete(self, handles: Sequence[str]) -> None:
         """Forget deliveries for good; one that is gone already is no error."""
         if not handles:

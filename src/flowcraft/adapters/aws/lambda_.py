@@ -1,0 +1,212 @@
+"""Functions of AWS Lambda that work on the messages of a queue.
+
+Lambda receives the messages, calls the function with a batch of them, and deletes those that the
+answer does not name as failed. Between two calls it freezes the process: so a call leaves nothing
+going, no heartbeat and no node, and keeps what may be kept, connections and what is known of runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+from flowcraft.adapters.aws.threads import rest
+from flowcraft.errors import FlowcraftError
+
+T = TypeVar("T")
+
+DEFAULT_MARGIN_SECONDS: Final = 5.0
+"""How long before its deadline a function begins nothing new."""
+
+MOST_MARGIN: Final = 0.5
+"""The share of its time that the margin is at most."""
+
+DRAIN_SHARE: Final = 0.5
+"""The share of the margin in which nodes may still end; the rest is for handing them back."""
+
+SOURCE: Final = "aws:sqs"
+
+
+class Context(Protocol):
+    """What Lambda says of a call."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """How long the function may still take."""
+        ...
+
+
+class Record(NamedTuple):
+    """A message of an event."""
+
+    id: str
+    body: str
+
+
+class Jobs(Protocol):
+    """Who works on messages."""
+
+    async def handle_jobs(
+        self, jobs: Sequence[str], *, seconds: float, drain_seconds: float
+    ) -> list[bool]:
+        """Work on messages; tells which of them may be deleted."""
+        ...
+
+
+class Loop:
+    """An event loop that is kept from call to call, since what was opened in it is."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop."""
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.new_event_loop()
+        return self._loop
+
+    def run(self, work: Awaitable[T]) -> T:
+        """Do some work in it."""
+        return self.loop.run_until_complete(_awaited(work))
+
+    def close(self) -> None:
+        """End it."""
+        if self._loop is not None:
+            self._loop.close()
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+class LambdaHandler:
+    """A function for an event source mapping of a queue; ``flowcraft.aws.lambda_handler`` makes it.
+
+    Args:
+        jobs: Works on the messages.
+        queue_name: The queue that they have to be of.
+        margin_seconds: How long before the deadline nothing new begins.
+    """
+
+    def __init__(
+        self, jobs: Jobs, queue_name: str, margin_seconds: float = DEFAULT_MARGIN_SECONDS
+    ) -> None:
+        if not 0 < margin_seconds < 900:
+            raise ValueError(
+                f"margin_seconds is from 0 to 900, the longest that a function runs, not "
+                f"{margin_seconds!r}."
+            )
+        self._jobs = jobs
+        self._queue_name = queue_name
+        self._margin_seconds = margin_seconds
+        self._loop = Loop()
+
+    def __call__(self, event: Any, context: Context) -> dict[str, Any]:
+        """Work on a batch of messages.
+
+        Returns:
+            ``{"batchItemFailures": [{"itemIdentifier": message id}, …]}``: those that have to be
+            delivered again. The event source mapping needs ``ReportBatchItemFailures``.
+
+        Raises:
+            ValueError: The event is none of SQS, or of another queue. No message is lost: Lambda
+                delivers all of them again.
+            StorageError: Queue or tables cannot be used. The same.
+        """
+        records = records_of(event, self._queue_name)
+        left = context.get_remaining_time_in_millis() / 1000
+        margin = min(self._margin_seconds, left * MOST_MARGIN)
+        try:
+            is_done = self._loop.run(
+                self._jobs.handle_jobs(
+                    [record.body for record in records],
+                    seconds=left - margin,
+                    drain_seconds=margin * DRAIN_SHARE,
+                )
+            )
+        finally:
+            rest()
+        failed = [each.id for each, done in zip(records, is_done, strict=True) if not done]
+        return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in failed]}
+
+    def close(self) -> None:
+        """End the event loop; for tests."""
+        self._loop.close()
+
+
+def records_of(event: Any, queue_name: str) -> list[Record]:
+    """The messages of an event.
+
+    Raises:
+        ValueError: It is no event of SQS, or of another queue.
+    """
+    records = event.get("Records") if isinstance(event, Mapping) else None
+    if not isinstance(records, Sequence) or isinstance(records, str):
+        raise ValueError(
+            "The event has no list 'Records': this function is for the messages of an SQS queue, "
+            "which an event source mapping calls it with."
+        )
+    return [_record(place, each, queue_name) for place, each in enumerate(records)]
+
+
+def _record(place: int, data: Any, queue_name: str) -> Record:
+    where = f"Records[{place}]"
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where} of the event is no object.")
+    source = data.get("eventSource")
+    if source != SOURCE:
+        raise ValueError(f"{where}.eventSource of the event is {source!r}, not '{SOURCE}'.")
+    for name in ("messageId", "body", "eventSourceARN"):
+        if not isinstance(data.get(name), str):
+            raise ValueError(f"{where}.{name} of the event is no text, but {data.get(name)!r}.")
+    other = str(data["eventSourceARN"]).rsplit(":", 1)[-1]
+    if other != queue_name:
+        raise ValueError(
+            f"{where} of the event is of the queue '{other}', and the adapter's is "
+            f"'{queue_name}': what follows would be sent there. Give the adapter the URL of the "
+            "queue that the event source mapping reads."
+        )
+    return Record(str(data["messageId"]), str(data["body"]))
+
+
+class ReconcilerHandler:
+    """A function that a schedule calls; ``flowcraft.aws.reconciler_handler`` makes it.
+
+    Args:
+        look: Looks for stuck runs, and tells what came of it.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        self._look = look
+        self._loop = Loop()
+
+    def __call__(self, _event: Any, context: Context) -> dict[str, Any]:
+        """Look once, whatever the event is; gives how many runs were looked at, stuck and so on.
+
+        Raises:
+            FlowcraftError: The look was not done before the deadline; the next one begins anew.
+            StorageError: A table cannot be used.
+        """
+        left = context.get_remaining_time_in_millis() / 1000
+        margin = min(DEFAULT_MARGIN_SECONDS, left * MOST_MARGIN)
+        try:
+            stats = self._loop.run(self._within(left - margin))
+        finally:
+            rest()
+        return stats
+
+    async def _within(self, seconds: float) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.sleep(0)
+                return await self._look()
+        except TimeoutError as error:
+            raise FlowcraftError(
+                f"Not all runs could be looked at in {seconds:.0f} s. Give the function more time, "
+                "the status table an index, or the adapter more scan_segments."
+            ) from error
+
+    def close(self) -> None:
+        """End the event loop; for tests."""
+        self._loop.close()
