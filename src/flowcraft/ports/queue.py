@@ -78,6 +78,15 @@ class Queue(Protocol):
         """Receive at most ``limit`` messages, waiting up to ``wait_seconds`` for the first."""
         ...
 
+    async def whole(self, body: str) -> str:
+        """The text that was sent, of a body that somebody received from the service itself.
+
+        Raises:
+            StorageError: What the body refers to cannot be read.
+            CodecError: It cannot be decoded.
+        """
+        ...
+
     async def delete(self, handles: Sequence[str]) -> None:
         """Forget deliveries for good; one that is gone already is no error."""
 
