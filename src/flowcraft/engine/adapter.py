@@ -131,14 +131,19 @@ class Adapter(FlowClient):
             self._worker = self._new_worker()
         worker = self._worker
         await worker.open()
-        if seconds <= 0:
-            worker.drain()
-        tasks = [asyncio.ensure_future(worker.handle_job(job)) for job in jobs]
+        hands, is_over = asyncio.Semaphore(worker.concurrency), seconds <= 0
+
+        async def work(job: str) -> bool:
+            async with hands:
+                return await (worker.send_back(job) if is_over else worker.handle_job(job))
+
+        tasks = [asyncio.ensure_future(work(job)) for job in jobs]
         try:
-            if tasks:
-                await asyncio.wait(tasks, timeout=max(0.0, seconds))
+            if tasks and not is_over:
+                await asyncio.wait(tasks, timeout=seconds)
         finally:
-            await worker.rest(drain_seconds)
+            is_over = True
+            await worker.rest(drain_seconds, tasks)
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, UnreadableJob):

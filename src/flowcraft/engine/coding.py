@@ -148,9 +148,9 @@ class CodedQueue:
         received = await self._queue.receive(limit, wait_seconds)
         return [self._decoded(delivery) for delivery in received]
 
-    async def resolve(self, delivery: Delivery) -> Delivery:
-        """A delivery that was received elsewhere, decoded."""
-        return self._decoded(await self._queue.resolve(delivery))
+    async def whole(self, body: str) -> str:
+        """The text that was sent."""
+        return with_event(await self._queue.whole(body), self._decode)
 
     async def delete(self, handles: Sequence[str]) -> None:
         """Forget deliveries for good."""
@@ -164,13 +164,13 @@ class CodedQueue:
         return with_event(body, lambda event: self._coder.encode(event, "What a message brings"))
 
     def _decoded(self, delivery: Delivery) -> Delivery:
-        def decode(event: str) -> str:
-            return self._coder.decode(event, "What the message brings")
-
         try:
-            return replace(delivery, body=with_event(delivery.body, decode))
+            return replace(delivery, body=with_event(delivery.body, self._decode))
         except CodecError as error:
             return replace(delivery, problem=str(error))
+
+    def _decode(self, event: str) -> str:
+        return self._coder.decode(event, "What the message brings")
 
 
 class CodedRuns:

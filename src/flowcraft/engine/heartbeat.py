@@ -91,11 +91,24 @@ class Heartbeat:
                 logger.exception("Leases could not be prolonged; trying again")
 
     async def beat(self, ports: Ports) -> None:
-        """Prolong everything once."""
+        """Prolong everything once: trouble with the queue costs no lease, nor the other way."""
         beats = self._keeper.beats()
-        if not beats:
-            return
-        await ports.queue.extend([beat.handle for beat in beats if beat.handle])
+        results = await asyncio.gather(
+            self._hide(ports, [beat.handle for beat in beats if beat.handle]),
+            self._renew(ports, beats),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _hide(self, ports: Ports, handles: Sequence[str]) -> None:
+        if handles:
+            # A queue that gives no answer must not keep the next beat waiting.
+            async with asyncio.timeout(self._lease_seconds / 3):
+                await ports.queue.extend(handles)
+
+    async def _renew(self, ports: Ports, beats: Sequence[Beat]) -> None:
         leased = [beat for beat in beats if beat.lease is not None]
         held = [beat.lease for beat in leased if beat.lease is not None]
         if not held:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,6 +53,9 @@ HAND_BACK_WAIT_SECONDS = 1.0
 HOLD_SHARE = 0.5
 """After this share of the time that a queue hides a message at most, it is replaced."""
 
+KEPT_SECONDS = 2.0
+"""How long what was received beyond the hands there are waits for one; then others may have it."""
+
 
 @dataclass(slots=True)
 class InHand:
@@ -63,12 +66,14 @@ class InHand:
         received_at: When it was received.
         job: The message, once it was read.
         strand: The work, once it has begun.
+        caller: Who waits for it, if it was handed in.
     """
 
     handle: str
     received_at: float
     job: Job | None = None
     strand: Strand | None = None
+    caller: asyncio.Task[Any] | None = None
 
 
 class Worker:
@@ -130,7 +135,7 @@ class Worker:
         self._options = options
         self._clock = clock
         self._identifiers = identifiers
-        self._concurrency = concurrency
+        self.concurrency = concurrency
         self.lease_seconds = lease_seconds
         self._poll_seconds = poll_seconds
         self._drain_timeout_seconds = drain_timeout_seconds
@@ -142,6 +147,7 @@ class Worker:
         self._with_heartbeat = heartbeat
         self.draining = False
         self._station: Station | None = None
+        self._opening = asyncio.Lock()
         self._strands: dict[asyncio.Task[Any], InHand] = {}
         self._stack = contextlib.AsyncExitStack()
         self._poller: asyncio.Task[None] | None = None
@@ -149,6 +155,7 @@ class Worker:
         self._rounds: Rounds | None = None
         self._free = asyncio.Event()
         self._hands = asyncio.Semaphore(concurrency)
+        self._is_quick = True
         self._reported: set[str] = set()
         self._to_delete: list[str] = []
         self._deleting: asyncio.Task[None] | None = None
@@ -194,12 +201,17 @@ class Worker:
 
     async def open(self) -> None:
         """Get ready to work, on messages that are handed in; once is enough."""
-        if self._station is None:
-            await self._open()
-        if self._with_heartbeat and self._heartbeat is None:
-            self._heartbeat = Heartbeat(self._open_ports, self, self.lease_seconds)
-            self._heartbeat.start()
-        WATCH.add(self)
+        async with self._opening:
+            if self._station is None:
+                try:
+                    await self._open()
+                except BaseException:
+                    await self._stack.aclose()  # whoever tries again opens all of it
+                    raise
+            if self._with_heartbeat and self._heartbeat is None:
+                self._heartbeat = Heartbeat(self._open_ports, self, self.lease_seconds)
+                self._heartbeat.start()
+            WATCH.add(self)
 
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -215,16 +227,19 @@ class Worker:
         station.attach()
         station.is_closing = self._is_closing
         station.be_patient(self.lease_seconds)
-        self._station = station
         for blueprint in tuple(self._options.blueprints.values()):
             await station.keep(blueprint)
+        self._station = station
 
     def _is_closing(self) -> bool:
         """Whether what is cancelled now was cancelled with the worker, or with its event loop.
 
         A loop that ends with work under way cancels all tasks before it runs any of them.
         """
-        return self.draining or (self._poller is not None and self._poller.cancelling() > 0)
+        if self.draining or (self._poller is not None and self._poller.cancelling() > 0):
+            return True
+        callers = (each.caller for each in self._strands.values())
+        return any(caller is not None and caller.cancelling() > 0 for caller in callers)
 
     async def stop(self) -> None:
         """Take no more messages; let nodes finish, or hand back what does not in time."""
@@ -238,11 +253,19 @@ class Worker:
             await self._station.tails.drain()
         await self._stack.aclose()
 
-    async def rest(self, drain_timeout_seconds: float) -> None:
-        """Finish or hand back what is in hand, and leave nothing going, until :meth:`open`."""
+    async def rest(
+        self, drain_timeout_seconds: float, calls: Iterable[asyncio.Task[Any]] = ()
+    ) -> None:
+        """Finish or hand back what is in hand, and leave nothing going, until :meth:`open`.
+
+        Args:
+            drain_timeout_seconds: How long nodes may take to end.
+            calls: Those of :meth:`handle_job` that are under way.
+        """
         self.drain()
         await self._come_to_rest(drain_timeout_seconds)
-        self._hands = asyncio.Semaphore(self._concurrency)
+        await asyncio.gather(*calls, return_exceptions=True)
+        self._hands = asyncio.Semaphore(self.concurrency)
         self.draining = False
 
     def drain(self) -> None:
@@ -255,7 +278,7 @@ class Worker:
     async def _come_to_rest(self, drain_timeout_seconds: float) -> None:
         if self._strands:
             await asyncio.wait(tuple(self._strands), timeout=drain_timeout_seconds)
-        await self._hand_back()
+        await self._hand_back(self._strands)
         if self._replacing:
             await asyncio.wait(tuple(self._replacing))
         if self._deleting is not None:
@@ -269,19 +292,22 @@ class Worker:
         if self._rounds is not None:
             await self._rounds.stop(self._drain_timeout_seconds)
 
-    async def _hand_back(self) -> None:
+    async def _hand_back(self, hands: Mapping[asyncio.Task[Any], InHand]) -> None:
         """Stop what still runs, and let others have it at once."""
         for number in range(HAND_BACK_ROUNDS):
-            if not self._strands:
+            left = {task: hand for task, hand in hands.items() if not task.done()}
+            if not left:
                 return
-            for task, strand in [(task, each.strand) for task, each in self._strands.items()]:
+            for task, strand in [(task, each.strand) for task, each in left.items()]:
                 if strand is not None and strand.attempt is not None:
                     strand.hand_back()
                 elif number or strand is None or strand.holding is None:
                     task.cancel()  # one that has a lease in hand is about to begin, or to end
-            await asyncio.wait(tuple(self._strands), timeout=HAND_BACK_WAIT_SECONDS)
-        if self._strands:
-            names = ", ".join(f"'{attempt.node.id}'" for attempt in self.attempts())
+            await asyncio.wait(tuple(left), timeout=HAND_BACK_WAIT_SECONDS)
+        strands = [hand.strand for task, hand in hands.items() if not task.done()]
+        if strands:
+            attempts = [each.attempt for each in strands if each is not None]
+            names = ", ".join(f"'{each.node.id}'" for each in attempts if each is not None)
             logger.error(
                 "Nodes %s do not let themselves be stopped and are left behind; another worker "
                 "takes over when their leases expire",
@@ -306,13 +332,15 @@ class Worker:
 
     async def _poll(self) -> None:
         while not self.draining:
-            free = self._concurrency - len(self._strands)
+            free = self.concurrency - len(self._strands)
             if free <= 0:
                 self._free.clear()
                 await self._free.wait()
                 continue
             try:
-                limit = max(min(free, PREFETCH), self.station.queue.batch)
+                limit = min(free, PREFETCH)
+                if self._is_quick:
+                    limit = max(limit, self.station.queue.batch)
                 deliveries = await self.station.queue.receive(limit, self._poll_seconds)
             except Exception:
                 logger.exception("The queue could not be read; trying again")
@@ -345,22 +373,32 @@ class Worker:
 
         Raises:
             UnreadableJob: It is no message of this package, or of a newer version.
+            StorageError: Queue or stores cannot be used.
         """
-        delivery = await self.station.queue.resolve(Delivery("", "", body, 1))
-        job = self._read(delivery)
-        task = asyncio.ensure_future(self._in_turn(job))
-        self._strands[task] = InHand("", self._clock.now(), job)
+        job = await self._read_body(body)
+        task = asyncio.ensure_future(self._carry_on(job))
+        hand = InHand("", self._clock.now(), job, caller=asyncio.current_task())
+        self._strands[task] = hand
+        task.add_done_callback(lambda done: self._strands.pop(done, None))
         try:
-            outcome = await task
-        finally:
-            self._strands.pop(task, None)
+            outcome = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Nobody waits any more, which is no failure of the node: others are to have it.
+            await self._hand_back({task: hand})
+            raise
         self.station.measures.handled(outcome, job.blueprint_id)
         return outcome in ("done", "put_off")
 
-    async def _in_turn(self, job: Job) -> JobOutcome:
-        """Carry on with a message once there is a hand for it."""
-        async with self._hands:
-            return await self._carry_on(job)
+    async def send_back(self, body: str) -> bool:
+        """Let others have a message that was received elsewhere; takes what `handle_job` takes."""
+        await self._put_off(await self._read_body(body), 0.0)
+        return True
+
+    async def _read_body(self, body: str) -> Job:
+        try:
+            return read_job(await self.station.queue.whole(body), self._options.serializer)
+        except CodecError as error:
+            raise UnreadableJob(str(error)) from error
 
     async def handle(self, delivery: Delivery) -> None:
         """Carry on with what a message stands for; it is deleted last, or left."""
@@ -374,11 +412,50 @@ class Worker:
         hand = None if task is None else self._strands.get(task)
         if hand is not None:
             hand.job = job
-        # More may have been received than there are hands for: they are kept meanwhile.
         outcome = await self._in_turn(job)
         self.station.measures.handled(outcome, job.blueprint_id)
         if outcome in ("done", "put_off") and (hand is None or hand.handle):
             self._delete_soon(delivery.handle)
+
+    async def _in_turn(self, job: Job) -> JobOutcome:
+        """Carry on with a message once there is a hand for it; put it back if that takes long.
+
+        More may have been received than there are hands for, and other workers may have some.
+        """
+        if not await self._get_hand():
+            self._is_quick = False
+            await self._put_off(job, 0.0)
+            return "put_off"
+        begun_at = self._clock.now()
+        try:
+            return await self._carry_on(job)
+        finally:
+            self._hands.release()
+            seconds = (self._clock.now() - begun_at) * self.station.queue.batch
+            self._is_quick = seconds < KEPT_SECONDS * self.concurrency
+
+    async def _get_hand(self) -> bool:
+        """Wait for a hand, but not for long; whether there is one."""
+        if not self._hands.locked():
+            return await self._hands.acquire()
+        is_late = False
+
+        def give_up() -> None:
+            nonlocal is_late
+            is_late = True
+            getting.cancel()
+
+        getting = asyncio.ensure_future(self._hands.acquire())
+        timer = self._clock.call_at(self._clock.now() + KEPT_SECONDS, give_up)
+        try:
+            return await getting
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not is_late or (task is not None and task.cancelling()):
+                raise
+            return False
+        finally:
+            timer.cancel()
 
     async def _carry_on(self, job: Job) -> JobOutcome:
         task = asyncio.current_task()

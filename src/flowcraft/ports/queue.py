@@ -78,8 +78,13 @@ class Queue(Protocol):
         """Receive at most ``limit`` messages, waiting up to ``wait_seconds`` for the first."""
         ...
 
-    async def resolve(self, delivery: Delivery) -> Delivery:
-        """A delivery that was received elsewhere, as :meth:`receive` would give it."""
+    async def whole(self, body: str) -> str:
+        """The text that was sent, of a body that somebody received from the service itself.
+
+        Raises:
+            StorageError: What the body refers to cannot be read.
+            CodecError: It cannot be decoded.
+        """
         ...
 
     async def delete(self, handles: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
+from flowcraft.errors import StorageCorrupt, StorageError
 from flowcraft.ports.blobs import BlobStore
 from flowcraft.ports.queue import Delivery, Outgoing, Queue
 
@@ -71,22 +72,37 @@ class LargeMessages:
         return replace(message, body=_BEGINNING + json.dumps(key) + "}")
 
     async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
-        """Receive messages, with what they refer to."""
-        received = await self._queue.receive(limit, wait_seconds)
-        return [await self.resolve(delivery) for delivery in received]
+        """Receive messages, with what they refer to.
 
-    async def resolve(self, delivery: Delivery) -> Delivery:
-        """A delivery with what it refers to."""
-        if not delivery.body.startswith(_BEGINNING):
-            return delivery
+        One whose text cannot be read is delivered with its ``problem``: the others are received,
+        and counted as such, and have to be worked on.
+        """
+        received = await self._queue.receive(limit, wait_seconds)
+        return [await self._resolved(delivery) for delivery in received]
+
+    async def _resolved(self, delivery: Delivery) -> Delivery:
         try:
-            key = json.loads(delivery.body)[ADDRESS]
+            body = await self.whole(delivery.body)
+        except StorageError as error:
+            return replace(delivery, problem=str(error))
+        return delivery if body is delivery.body else replace(delivery, body=body)
+
+    async def whole(self, body: str) -> str:
+        """The text that was sent, from the table if it is there.
+
+        Raises:
+            StorageError: It cannot be read, or is not there.
+        """
+        if not body.startswith(_BEGINNING):
+            return body
+        try:
+            key = json.loads(body)[ADDRESS]
         except (ValueError, KeyError, TypeError):
-            return delivery
-        body = await self._blobs.get(str(key))
-        if body is None:
-            return replace(delivery, problem=f"what it refers to, '{key}', is not in the table")
-        return replace(delivery, body=body)
+            return body
+        text = await self._blobs.get(str(key))
+        if text is None:
+            raise StorageCorrupt(f"What it refers to, '{key}', is not in the table.")
+        return text
 
     async def delete(self, handles: Sequence[str]) -> None:
         """Forget deliveries for good."""
