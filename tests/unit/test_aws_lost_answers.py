@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from flowcraft.adapters.aws import records as records_module
 from flowcraft.adapters.aws.creating import LONGEST_RUN_ID_BYTES
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.transport import CONNECTION_FAILED, Answer, AwsError, Request
-from flowcraft.errors import StorageError
-from flowcraft.ports.runs import Entry, Query, Row, Verdict
+from flowcraft.engine.coding import CodedRuns, Coder
+from flowcraft.errors import StorageBusy, StorageError
+from flowcraft.ports.runs import Entry, Held, Query, Row, Verdict
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.clock import START
 from flowcraft.testing.conformance.helpers import claim, create, done, head, holding, log, write
@@ -118,11 +120,45 @@ def test_a_claim_along_whose_answer_was_lost_is_granted_also_where_it_would_be_l
     drive(work())
 
 
+class Salted:
+    """A codec that gives something else each time, as ciphers do."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+
+    def encode(self, text: str) -> str:
+        """The text, behind a number."""
+        return f"{next(self._numbers)}:{text}"
+
+    def decode(self, text: str) -> str:
+        """The text."""
+        return text.partition(":")[2]
+
+
+def test_a_commit_whose_answer_was_lost_is_done_also_with_a_cipher() -> None:
+    """Tried again it is sent as it was, though a codec would give something else by now."""
+
+    async def work() -> None:
+        fleet = await Fleet().open()
+        runs = CodedRuns(fleet.runs, Coder(Salted()))
+        await create(runs)
+        await done(runs, 1, claim=claim())
+        more: dict[str, Any] = {"holding": holding(), "claim": claim("next", "p2")}
+        fleet.table.lose = "UpdateItem"
+        with pytest.raises(StorageError):
+            await write(runs, 1, "a", **more)
+        written = await write(runs, 1, "a", **more)
+        assert (written.verdict, written.first, written.granted) == (Verdict.DONE, 1, True)
+        assert await log(runs) == ["begin", "a"]
+
+    drive(work())
+
+
 # --- beginning -----------------------------------------------------------------------------
 
 
 def test_a_start_that_is_sent_twice_has_a_row() -> None:
-    """boto3 repeats a start whose answer was lost: an earlier run's row is replaced all the same."""
+    """boto3 repeats it, as its answer was lost: an earlier run's row is replaced all the same."""
 
     async def work() -> None:
         fleet = await Fleet().open()
@@ -252,6 +288,33 @@ def test_a_row_stays_owed_while_an_earlier_one_is_written() -> None:
         await done(fleet.runs, 3, "c")
         (row,) = await items(fleet.table.transport, STATUSES)
         assert row["status"] == {"S": "awaiting"}
+
+    drive(work())
+
+
+# --- renewing ------------------------------------------------------------------------------
+
+
+def test_a_lease_that_another_version_named_otherwise_is_not_asked_for_without_end() -> None:
+    """A renewal that is refused again and again, though its lease is there, is given up."""
+
+    async def work() -> None:
+        fleet = await Fleet().open()
+        await create(fleet.runs)
+        await done(fleet.runs, 1, claim=claim(place="place/1"))
+        await fleet.table.transport.call(
+            "UpdateItem",
+            {
+                "TableName": CONTEXTS,
+                "Key": {"runId": {"S": "run"}},
+                "UpdateExpression": "SET l.#old = l.#new REMOVE l.#new",
+                "ExpressionAttributeNames": {"#old": "place/1", "#new": "place/"},
+            },
+        )
+        fleet.table.requests.clear()
+        with pytest.raises(StorageBusy, match="time after time"):
+            await fleet.runs.renew([Held("run", "place/1", "token")], 30.0)
+        assert len(fleet.table.requests) < 50
 
     drive(work())
 
