@@ -273,6 +273,16 @@ def new_item(
 # --- reading -------------------------------------------------------------------------------
 
 
+_DAMAGES: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    StorageCorrupt,
+    TypeError,
+    ValueError,
+)
+
+
 def read_item(item: Mapping[str, Any]) -> RunItem:
     """A run item, read.
 
@@ -289,7 +299,9 @@ def read_item(item: Mapping[str, Any]) -> RunItem:
                 f"{FORMAT}: it was written by a newer version. Update this worker."
             )
         return _read(run_id, item)
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except StorageTooNew:
+        raise
+    except _DAMAGES as error:
         raise StorageCorrupt(
             f"The item of run '{run_id}' is damaged: {error!r}. Restore it from a backup "
             "(point-in-time recovery), or delete the run."
