@@ -174,7 +174,12 @@ def begun_ms(head: Head) -> int:
 
 def is_ours(item: Mapping[str, Any]) -> bool:
     """Whether an item of the table is a run of this package."""
-    return "e" in item and "h" in item and "v" in item
+    return has_epoch(item) and "B" in item.get("h", ()) and "N" in item.get("v", ())
+
+
+def has_epoch(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the status table is of a run of this package, by its type too."""
+    return "B" in row.get("e", ())
 
 
 def another_systems(table_name: str, run_id: str) -> InvalidRunState:
