@@ -15,7 +15,7 @@ from flowcraft.adapters.aws.status_index import AGAIN_SECONDS
 from flowcraft.adapters.aws.transport import Answer, AwsError, Request
 from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue
 from flowcraft.errors import StorageUnavailable
-from flowcraft.ports.runs import Row
+from flowcraft.ports.runs import Query, Row
 from flowcraft.ports.suspicion import Depth, Suspicion
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.aws import FakeDynamoDb
@@ -407,3 +407,26 @@ def test_a_run_that_cannot_be_read_keeps_nobody_from_the_others(
     drive(work())
     assert "Run 'damaged' cannot be read" in caplog.text
     assert "Update this worker" in caplog.text
+
+
+@pytest.mark.parametrize("projection", [ALL, None], ids=["by the index", "by scans"])
+def test_rows_of_another_system_with_our_names_are_left_alone(projection: Request | None) -> None:
+    """A row whose `e`, `h` and so on are something else is no run: neither found nor changed."""
+
+    async def work() -> None:
+        fleet = await Fleet(projection).open()
+        await create(fleet.runs, "ours")
+        names = ("e", "h", "v", "r", "s", "u")
+        theirs = {name: {"S": "theirs"} for name in names}
+        theirs |= {"runId": {"S": "other"}, "status": {"S": "running"}, "lastUpdated": {"N": "1"}}
+        for table in (CONTEXTS, STATUSES):
+            await fleet.fake.call("PutItem", {"TableName": table, "Item": theirs})
+        fleet.clock.advance(LONG + 100)
+        for depth in Depth:
+            found, _ = await fleet.look(depth)
+            assert found == ["ours"]
+        listed = await fleet.connect().find(Query())
+        assert [head.run_id for head in listed] == ["ours"]
+        assert (await fleet.rows())["other"] == theirs
+
+    drive(work())

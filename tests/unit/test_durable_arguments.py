@@ -24,6 +24,7 @@ REFUSED: dict[str, tuple[Verb, type[Exception], str]] = {
     "tags": (lambda c: c.start_run("f", tags={"a": 1}), TypeError, "The tag 'a' is text"),
     "a name of a tag": (lambda c: c.start_run("f", tags={1: "a"}), TypeError, "name of a tag"),
     "tags that are none": (lambda c: c.start_run("f", tags=["a"]), TypeError, "texts by name"),
+    "a tag without a name": (lambda c: c.start_run("f", tags={"": "a"}), ValueError, "empty name"),
     "half a tag": (lambda c: c.start_run("f", tags={"a": "\ud800"}), ValueError, "surrogates"),
     "key": (lambda c: c.start_run("f", idempotency_key={}), TypeError, "idempotency_key is text"),
     "no key": (lambda c: c.start_run("f", idempotency_key=""), ValueError, "leave it out"),

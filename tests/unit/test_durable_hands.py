@@ -19,9 +19,10 @@ from flowcraft.errors import StorageCorrupt, StorageError
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.together import Ports
 from flowcraft.testing import VirtualClock
+from flowcraft.testing.clock import START
 from tests.acceptance.aws_worker_world import AwsWorld
-from tests.unit.durable import Process, World, play
-from tests.unit.runs import Ctx, drive
+from tests.unit.durable import Gate, Process, World, play
+from tests.unit.runs import Ctx, drive, turns
 from tests.unit.test_aws_adapter import Fleet, order
 from tests.unit.test_durable_races import deliver, held
 
@@ -230,3 +231,34 @@ def test_leases_are_prolonged_while_the_queue_has_trouble() -> None:
         assert after.expires_at == before.expires_at + 10
 
     play(story)
+
+
+def test_a_queue_that_does_not_answer_keeps_no_lease_from_being_prolonged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The heartbeat gives up on hiding messages after a third of a lease, and says so once."""
+
+    async def story(world: World) -> None:
+        end = asyncio.Event()
+
+        async def long(ctx: Ctx) -> None:
+            await end.wait()
+
+        flow = create_flow("f").node("a", long)
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        process = await world.idle(lease_seconds=0.03)
+        process.worker._begin((await world.receive())[0])
+        await turns(20)
+        heart = Heartbeat(process._open, process.worker, 0.03)
+        silent = Gate(world.ports.queue, "extend")
+        world.clock.advance(0.02)
+        await heart.beat(world.ports._replace(queue=silent))
+        record = await world.ports.runs.read(RUN)
+        assert record is not None
+        (lease,) = record.leases
+        assert lease.expires_at == START + 0.05
+        end.set()
+        await world.settle()
+
+    play(story)
+    assert "The queue has not answered" in caplog.text

@@ -98,16 +98,19 @@ def checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
 
     Raises:
         TypeError: They are no mapping, or something in it is no text.
-        ValueError: A text holds half a character.
+        ValueError: A text holds half a character, or a name is empty.
     """
     if tags is None:
         return {}
     if not isinstance(tags, Mapping):
         raise TypeError(f"tags are texts by name, not {_shown(tags)}.")
-    return {
+    checked = {
         checked_text("The name of a tag", name): checked_text(f"The tag {name!r}", value)
         for name, value in tags.items()
     }
+    if "" in checked:
+        raise ValueError("A tag has an empty name, which not every store can keep; give it one.")
+    return checked
 
 
 def context_writes(

@@ -9,12 +9,14 @@ a codec still reads what was stored before there was one.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from flowcraft.engine.encoded import MARK
 from flowcraft.engine.jobs import with_event
-from flowcraft.errors import CodecError
+from flowcraft.errors import CodecError, StorageError
 from flowcraft.ports.blobs import BlobStore
 from flowcraft.ports.codec import Codec
 from flowcraft.ports.queue import Delivery, Outgoing, Queue
@@ -33,6 +35,9 @@ from flowcraft.ports.runs import (
 )
 from flowcraft.ports.suspicion import Suspects, Suspicion
 from flowcraft.ports.together import Ports
+
+KEPT_WRITES: Final = 64
+"""Of so many writes that failed, and may be tried again, it is kept what they were encoded to."""
 
 
 def coded(ports: Ports, codec: Codec) -> Ports:
@@ -179,6 +184,7 @@ class CodedRuns:
     def __init__(self, runs: RunStore, coder: Coder) -> None:
         self._runs = runs
         self._coder = coder
+        self._tried: OrderedDict[Change, tuple[Entry, ...]] = OrderedDict()
 
     @property
     def rows_are_apart(self) -> bool:
@@ -199,14 +205,26 @@ class CodedRuns:
 
     async def write(self, change: Change) -> Written:
         """Do a conditional write."""
-        encoded = self._encoded(change.run_id, change.entries)
-        written = await self._runs.write(replace(change, entries=encoded))
+        # A codec may give something else each time; a store recognizes what it was sent before.
+        encoded = self._tried.pop(change, None) or self._encoded(change.run_id, change.entries)
+        try:
+            written = await self._runs.write(replace(change, entries=encoded))
+        except StorageError:
+            self._remember(change, encoded)
+            raise
         if not written.facts:
             return written
         # What was just encoded comes back with the answer, and is known.
         pairs = zip(encoded, change.entries, strict=True)
         known = {new.data: entry.data for new, entry in pairs}
         return replace(written, facts=self._decoded(change.run_id, written.facts, known))
+
+    def _remember(self, change: Change, encoded: tuple[Entry, ...]) -> None:
+        """Keep what a write was encoded to that may be tried again."""
+        if encoded:
+            self._tried[change] = encoded
+            while len(self._tried) > KEPT_WRITES:
+                self._tried.popitem(last=False)
 
     async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:
         """Prolong leases."""

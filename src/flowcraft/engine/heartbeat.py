@@ -105,8 +105,15 @@ class Heartbeat:
     async def _hide(self, ports: Ports, handles: Sequence[str]) -> None:
         if handles:
             # A queue that gives no answer must not keep the next beat waiting.
-            async with asyncio.timeout(self._lease_seconds / 3):
-                await ports.queue.extend(handles)
+            patience = self._lease_seconds / 3
+            try:
+                async with asyncio.timeout(patience):
+                    await ports.queue.extend(handles)
+            except TimeoutError:
+                logger.warning(
+                    "The queue has not answered for %.0f s: messages in hand may come once more",
+                    patience,
+                )
 
     async def _renew(self, ports: Ports, beats: Sequence[Beat]) -> None:
         leased = [beat for beat in beats if beat.lease is not None]

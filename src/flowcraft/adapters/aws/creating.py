@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from flowcraft.adapters.aws.item import SEGMENT_FACTS, RunItem, begun_ms, new_item, start_thread
-from flowcraft.adapters.aws.packing import Packed, pack_fact, pack_facts
+from flowcraft.adapters.aws.packing import Packed, pack_fact, pack_facts, pack_text
 from flowcraft.adapters.aws.parts import SEPARATOR
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.rows import StatusRows
 from flowcraft.adapters.aws.transport import AwsError
-from flowcraft.errors import StorageBusy
+from flowcraft.errors import StorageBusy, StorageFull
 from flowcraft.ports.runs import Created, Entry, Head
 
 _ROUNDS = 10
+
+LONGEST_RUN_ID_BYTES: Final = 1_900
+"""DynamoDB takes keys of 2,048 bytes: those of segments and values have the run id and more."""
+
+LONGEST_KEY_BYTES: Final = 1_500
+"""Idempotency keys that are longer are kept by their hash."""
 
 _TAIL_FACTS: Final = 2
 """A run that begins with more facts than these begins with them settled."""
@@ -37,6 +44,7 @@ class Creator:
 
         The row comes before the item, so that no run is there that nobody finds.
         """
+        _check_id(head.run_id)
         facts = [await self._records.pack(head, entry, thread) for entry in entries]
         segments = len(facts) // SEGMENT_FACTS
         cut = [facts[at * SEGMENT_FACTS :][:SEGMENT_FACTS] for at in range(segments)]
@@ -46,6 +54,9 @@ class Creator:
         item = _item(head, facts, segments)
         there = await (self._put(head, item) if head.key is None else self._put_keyed(head, item))
         if there is not None:
+            if not has_row and there.head.epoch == head.epoch:
+                # boto3 may have repeated the request, or whoever began it died before the row.
+                await self._rows.replace(there.head, there.revision)
             return Created(there.head, is_new=False)
         if not has_row:
             await self._rows.replace(head)
@@ -77,7 +88,7 @@ class Creator:
         """Put the item together with the one that says which run has the key."""
         assert head.key is not None
         key = _key(head.key)
-        expected: str | None = None
+        expected: Mapping[str, Any] | None = None
         for _ in range(_ROUNDS):
             try:
                 await self._records.service.call(
@@ -96,25 +107,30 @@ class Creator:
                 return there
             expected = await self._holder(key)
             if expected is not None:
-                there = await self._records.item(expected)
+                there = await self._records.item(str(expected["run"]["S"]))
                 if there is not None and there.head.key == head.key:
                     return there
                 # The run it had is gone: the key is free.
         raise _contended(head)
 
     def _transaction(
-        self, head: Head, key: str, item: Mapping[str, Any], expected: str | None
+        self, head: Head, key: str, item: Mapping[str, Any], expected: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         table = self._records.table_name
         pointer: dict[str, Any] = {
             "TableName": table,
-            "Item": {"runId": {"S": key}, "run": {"S": head.run_id}},
+            # The epoch, since the same run id may get the same key again.
+            "Item": {"runId": {"S": key}, "run": {"S": head.run_id}, "e": item["e"]},
             "ConditionExpression": "attribute_not_exists(runId)",
         }
         if expected is not None:
-            pointer["ConditionExpression"] = "#run = :run"
+            is_it = "e = :e" if "e" in expected else "attribute_not_exists(e)"
+            values = {":run": expected["run"], ":e": expected.get("e")}
+            pointer["ConditionExpression"] = f"#run = :run AND {is_it}"
             pointer["ExpressionAttributeNames"] = {"#run": "run"}
-            pointer["ExpressionAttributeValues"] = {":run": {"S": expected}}
+            pointer["ExpressionAttributeValues"] = {
+                name: value for name, value in values.items() if value is not None
+            }
         run = {
             "TableName": table,
             "Item": item,
@@ -122,23 +138,25 @@ class Creator:
         }
         return {"TransactItems": [{"Put": pointer}, {"Put": run}]}
 
-    async def _holder(self, key: str) -> str | None:
+    async def _holder(self, key: str) -> Mapping[str, Any] | None:
+        """The item that says which run has a key."""
         request = {
             "TableName": self._records.table_name,
             "Key": {"runId": {"S": key}},
             "ConsistentRead": True,
         }
-        item = (await self._records.service.call("GetItem", request)).get("Item")
-        return None if not item else str(item["run"]["S"])
+        return (await self._records.service.call("GetItem", request)).get("Item") or None
 
-    async def free_key(self, key: str, run_id: str) -> None:
+    async def free_key(self, head: Head) -> None:
         """Let others have the key of a run that is gone."""
+        assert head.key is not None
+        values = {":run": {"S": head.run_id}, ":e": {"B": pack_text(head.epoch)}}
         request = {
             "TableName": self._records.table_name,
-            "Key": {"runId": {"S": _key(key)}},
-            "ConditionExpression": "#run = :run",
+            "Key": {"runId": {"S": _key(head.key)}},
+            "ConditionExpression": "#run = :run AND (attribute_not_exists(e) OR e = :e)",
             "ExpressionAttributeNames": {"#run": "run"},
-            "ExpressionAttributeValues": {":run": {"S": run_id}},
+            "ExpressionAttributeValues": values,
         }
         try:
             await self._records.service.call("DeleteItem", request)
@@ -158,7 +176,22 @@ def _item(head: Head, facts: Sequence[Packed], segments: int) -> dict[str, Any]:
 
 
 def _key(key: str) -> str:
+    data = key.encode()
+    if len(data) > LONGEST_KEY_BYTES:
+        # The separator keeps it apart from keys that are kept as they are, as a text may be.
+        return f"{SEPARATOR}key{SEPARATOR}{SEPARATOR}{hashlib.sha256(data).hexdigest()}"
     return f"{SEPARATOR}key{SEPARATOR}{key}"
+
+
+def _check_id(run_id: str) -> None:
+    size = len(run_id.encode())
+    if size > LONGEST_RUN_ID_BYTES:
+        raise StorageFull(
+            f"The run id '{run_id[:40]}…' has {size:,} bytes, and {LONGEST_RUN_ID_BYTES:,} bytes "
+            "is the most: child runs and batches are named after their run and their node. "
+            "Choose shorter ids, or nest subflows less deep.",
+            is_fatal=True,
+        )
 
 
 def _contended(head: Head) -> StorageBusy:

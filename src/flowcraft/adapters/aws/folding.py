@@ -33,6 +33,10 @@ WRITER_GROWTH_BYTES: Final = 60
 """How much more it grows for each further writer: while a segment is written, and then the item
 that has it, each of them appends two facts."""
 
+MOST: Final = 150
+"""At most so many facts are settled, and so many places forgotten, by one write: its expression
+names each of them, and is limited to 4 KB."""
+
 _PACKED_FACT: Final = 10
 """About how many bytes a settled fact takes."""
 
@@ -74,6 +78,7 @@ def fold(
     count = len(item.tail) - min(max(0, under_way), LAG_FACTS)
     if count < 1:
         return None
+    count = min(count, MOST)
     size = item.size + added
     gain = size_of_all(item.tail[:count]) - count * _PACKED_FACT
     is_worth_it = gain > 0 and _units(size) > _units(size - gain)
@@ -96,7 +101,7 @@ def fold(
         ahead = [tuple(facts[first : first + SEGMENT_FACTS]) for first in whole]
     settled = item.settled + count
     over = tuple(place for place, seen in item.seen_over.items() if seen <= settled)
-    return Fold(settled, packed, segments, tuple(ahead), count, over)
+    return Fold(settled, packed, segments, tuple(ahead), count, over[:MOST])
 
 
 def _units(size: int) -> int:

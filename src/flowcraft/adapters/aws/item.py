@@ -174,7 +174,12 @@ def begun_ms(head: Head) -> int:
 
 def is_ours(item: Mapping[str, Any]) -> bool:
     """Whether an item of the table is a run of this package."""
-    return "e" in item and "h" in item and "v" in item
+    return has_epoch(item) and "B" in item.get("h", ()) and "N" in item.get("v", ())
+
+
+def has_epoch(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the status table is of a run of this package, by its type too."""
+    return "B" in row.get("e", ())
 
 
 def another_systems(table_name: str, run_id: str) -> InvalidRunState:
@@ -273,6 +278,16 @@ def new_item(
 # --- reading -------------------------------------------------------------------------------
 
 
+_DAMAGES: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    StorageCorrupt,
+    TypeError,
+    ValueError,
+)
+
+
 def read_item(item: Mapping[str, Any]) -> RunItem:
     """A run item, read.
 
@@ -289,7 +304,9 @@ def read_item(item: Mapping[str, Any]) -> RunItem:
                 f"{FORMAT}: it was written by a newer version. Update this worker."
             )
         return _read(run_id, item)
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except StorageTooNew:
+        raise
+    except _DAMAGES as error:
         raise StorageCorrupt(
             f"The item of run '{run_id}' is damaged: {error!r}. Restore it from a backup "
             "(point-in-time recovery), or delete the run."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -12,8 +13,10 @@ from flowcraft.adapters.aws.mending import Mender, updated_at
 from flowcraft.adapters.aws.pages import Row
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.rows import StatusRows, place_in_list
-from flowcraft.errors import RunNotFound
+from flowcraft.errors import RunNotFound, StorageError
 from flowcraft.ports.runs import Head, Query
+
+logger = logging.getLogger("flowcraft.aws")
 
 LOOK_AHEAD: Final = 100
 """Items that are read in one go."""
@@ -65,8 +68,17 @@ class Listing:
         ids = [str(row["runId"]["S"]) for row in rows]
         table = self._records.table_name
         items = await get_items(self._records.service, table, "runId", ids)
-        read = {id_: self._records.take(id_, item) for id_, item in items.items() if is_ours(item)}
-        return [(row, read.get(id_)) for row, id_ in zip(rows, ids, strict=True)]
+        found: list[tuple[Row, RunItem | None]] = []
+        for row, id_ in zip(rows, ids, strict=True):
+            data = items.get(id_)
+            try:
+                # Of another system's item there is nothing to read.
+                item = self._records.take(id_, data) if data and is_ours(data) else None
+            except StorageError as error:
+                logger.error("Run '%s' cannot be read, and is not listed: %s", id_, error)
+                continue
+            found.append((row, item))
+        return found
 
     async def _head(self, row: Row, item: RunItem | None) -> Head | None:
         """The run of a row, which is mended where it is behind."""

@@ -10,8 +10,12 @@ from flowcraft.adapters.aws.packing import pack_text
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.adapters.aws.updates import Update
+from flowcraft.errors import StorageBusy
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.runs import Held, Renewed
+
+ROUNDS: Final = 25
+"""Requests until it is given up: each one is to find fewer leases that are still held."""
 
 TOGETHER: Final = 20
 """Leases in one request: an expression is limited to 4 KB."""
@@ -47,7 +51,7 @@ async def _renew(
     item = known.item if known is not None else await records.item(run_id)
     found: dict[Held, Renewed] = {}
     left = list(leases)
-    while left:
+    for _ in range(ROUNDS):
         if item is None:
             return found | dict.fromkeys(left, Renewed(held=False, stopping=False))
         item, is_done = await _prolong(records, clock, item, left, seconds)
@@ -59,7 +63,12 @@ async def _renew(
         lost = [held for held in left if not _holds(item, held)]
         found |= dict.fromkeys(lost, Renewed(held=False, stopping=stopping))
         left = [held for held in left if held not in found]
-    return found
+        if not left:
+            return found
+    raise StorageBusy(
+        f"The leases of run '{run_id}' could not be prolonged: {ROUNDS} requests were refused, "
+        "time after time, though it has them. Does a worker of another version use the table?"
+    )
 
 
 async def _prolong(

@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from flowcraft.adapters.aws.item import Value, another_systems, number
+from flowcraft.adapters.aws.item import Value, another_systems, has_epoch, number
 from flowcraft.adapters.aws.packing import pack_text
 from flowcraft.adapters.aws.pages import Row, beginning, next_pages, scans
 from flowcraft.adapters.aws.transport import AwsError, Transport
@@ -72,7 +72,7 @@ class StatusRows:
         row = (await self._service.call("GetItem", request)).get("Item")
         if not row:
             return True
-        is_its = "e" in row and bytes(row["e"]["B"]) == pack_text(head.epoch)
+        is_its = has_epoch(row) and bytes(row["e"]["B"]) == pack_text(head.epoch)
         return is_its and revision_of(row) < revision
 
     async def touch(self, head: Head, revision: int, now: float) -> None:
@@ -137,7 +137,8 @@ class StatusRows:
         while places:
             rows, places = await next_pages(self._service, reads, places)
             for row in rows:
-                yield row
+                if has_epoch(row):
+                    yield row
 
 
 def _conditions(query: Query) -> tuple[list[str], dict[str, str], dict[str, Value]]:

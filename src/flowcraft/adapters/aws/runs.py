@@ -114,17 +114,17 @@ class DynamoDbRuns:
             return
         # What belongs to it can be told only as long as the item is there.
         facts = await self._records.packed(item, 0) or ()
-        references = [fact.data for _, fact in facts if fact.is_away]
-        if not await self._delete(run_id, epoch):
-            return
+        # Facts that are equal refer to the same.
+        references = {fact.data: None for _, fact in facts if fact.is_away}
+        await self._delete(run_id, epoch)
         if item.head.key is not None:
-            await self._creator.free_key(item.head.key, run_id)
+            await self._creator.free_key(item.head)
         await self._rows.remove(run_id, epoch)
         # A segment may have been written whose write of the item never came.
         segments = max(item.segments, item.facts // SEGMENT_FACTS)
         await self._records.parts.delete(item.head, segments, references)
 
-    async def _delete(self, run_id: str, epoch: str) -> bool:
+    async def _delete(self, run_id: str, epoch: str) -> None:
         request = {
             "TableName": self._records.table_name,
             "Key": {"runId": {"S": run_id}},
@@ -134,8 +134,7 @@ class DynamoDbRuns:
         try:
             await self._records.service.call("DeleteItem", request)
         except AwsError as error:
+            # It is gone: boto3 may have repeated the request. What belongs to it goes, too.
             if not error.is_refused_condition:
                 raise
-            return False
         self._records.forget(run_id)
-        return True

@@ -15,6 +15,7 @@ from typing import Any, Final
 from flowcraft.adapters.aws.bulk import GET_KEYS, get_items
 from flowcraft.adapters.aws.item import (
     Value,
+    has_epoch,
     is_ours,
     number,
     status_code,
@@ -93,7 +94,7 @@ class Finder:
             self._index.give_up(error)
             index = None
             rows, places = await self._rows(suspicion, None, None)
-        of_runs = {str(row["runId"]["S"]): row for row in rows if "e" in row}
+        of_runs = {str(row["runId"]["S"]): row for row in rows if has_epoch(row)}
         found = await self._look_at(suspicion, of_runs)
         return found._replace(after=written(places, by=index) if places else None)
 
@@ -146,7 +147,8 @@ class Finder:
         }
         reads = scans(request, self._segments)
         places = beginning(reads) if after is None else read_places(after)[0]
-        items, places = await next_pages(self._records.service, reads, places)
+        found_items, places = await next_pages(self._records.service, reads, places)
+        items = [item for item in found_items if has_epoch(item)]
         rows = await self._rows_of(items)
         doubtful = {
             run_id: rows.get(run_id)
@@ -199,7 +201,7 @@ def _may_pass(error: StorageError) -> bool:
 
 def _is_doubtful(suspicion: Suspicion, item: Row, row: Row | None) -> bool:
     """Whether a run is to be looked at, by parts of its item and of its row."""
-    if row is None or "e" not in row:
+    if row is None or not has_epoch(row):
         return row is None  # one of another system's stays as it is
     if row["e"] != item["e"] or revision_of(row) < revision_of(item):
         return True

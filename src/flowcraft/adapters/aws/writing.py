@@ -68,6 +68,7 @@ class Writer:
             return Written(Verdict.GONE)
         if known is not None and self._is_due(known) and self._rows is not None:
             await self._pay(self._rows, known)
+        asked = change
         if change.claim and change.entries and known and not known.may_claim_along():
             change = replace(change, claim=None)
         new = [
@@ -80,6 +81,11 @@ class Writer:
             has_ids = any(entry.id is not None for entry in change.entries)
             ids = await self._records.ids(item) if has_ids else ()
             rule = ruling(change, item, ids, now, is_fresh=is_fresh)
+            if rule.verdict is not Verdict.DONE and not has_ids:
+                # It may be refused for what it has done itself.
+                first_before = await self._done_before(change, item, new)
+                if first_before is not None:
+                    return await self._answer(asked, item, _as_found(asked, item), first_before)
             if rule.verdict is not Verdict.DONE or is_nothing(change, rule):
                 return await self._answer(change, item, rule)
             after, is_done = await self._try(change, item, rule, new, now)
@@ -93,7 +99,7 @@ class Writer:
             item, is_fresh = after, True
             first_before = await self._done_before(change, item, new)
             if first_before is not None:
-                return await self._answer(change, item, _as_found(change, item), first_before)
+                return await self._answer(asked, item, _as_found(asked, item), first_before)
         raise StorageBusy(
             f"Run '{change.run_id}' is written by many at once: {ROUNDS} attempts came too late."
         )
@@ -226,11 +232,14 @@ class Writer:
             await rows.write(item.head, item.revision)
         except StorageError as error:
             if error.disposition == "retry" and not error.is_fatal:
+                known.owed_at = now
                 raise
             known.touched_at, known.owed_at = now, now + HEARTBEAT_SECONDS
             logger.warning("The row of run '%s' was not written: %s", item.head.run_id, error)
             return
-        known.touched_at, known.owed_at = now, None
+        known.touched_at = now
+        if known.item.revision <= item.revision:
+            known.owed_at = None  # otherwise another one is owed meanwhile
         known.shown = max(known.shown, item.revision)
 
     async def see_to_row(self, item: RunItem) -> None:

@@ -75,6 +75,14 @@ async def the_timeouts_are_told(stage: Stage) -> None:
         raise AssertionError("visibility_seconds and max_delay_seconds are numbers from 0 on")
 
 
+@cases
+async def a_body_that_was_received_elsewhere_is_made_whole(stage: Stage) -> None:
+    """What a queue delivers is whole already: as a body it stays as it is."""
+    await send(stage.queue, "a text")
+    (delivery,) = await stage.queue.receive(1, 0)
+    equal(await stage.queue.whole(delivery.body), "a text", "the body")
+
+
 # --- waiting -------------------------------------------------------------------------------
 
 
