@@ -114,3 +114,30 @@ def test_there_is_a_thread_at_least() -> None:
     """A size of nothing is refused: every call would wait for ever."""
     with pytest.raises(ValueError, match="At least one thread"):
         Threads(0, "none")
+
+
+def test_threads_that_rest_end_and_others_take_their_place() -> None:
+    """At rest no thread is left; a job in hand keeps it from ending, and a later one gets a new."""
+    threads = Threads(2, "resting", idle_seconds=60.0)
+    begun, go_on = threading.Event(), threading.Event()
+    answers: SimpleQueue[Any] = SimpleQueue()
+
+    def wait() -> str:
+        begun.set()
+        go_on.wait(5.0)
+        return "done"
+
+    threads.start(Job(wait, lambda answer, _: answers.put(answer)))
+    begun.wait(5.0)
+    threads.rest()
+    assert threads.alive == 1
+    go_on.set()
+    assert answers.get(timeout=5.0) == "done"
+    resting = [each for each in threading.enumerate() if each.name.startswith("resting")]
+    while threads.alive:  # the job is told before it is counted as finished
+        threads.rest()
+    for thread in resting:
+        thread.join(5.0)
+    assert (threads.alive, [each.is_alive() for each in resting]) == (0, [False])
+    threads.start(Job(lambda: "again", lambda answer, _: answers.put(answer)))
+    assert answers.get(timeout=5.0) == "again"

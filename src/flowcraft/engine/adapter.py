@@ -15,6 +15,7 @@ from flowcraft.engine.client import LONGEST_LOOK_SECONDS, FlowClient
 from flowcraft.engine.jobs import UnreadableJob
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.shards import SHARD_ITEMS
+from flowcraft.engine.threads import rest
 from flowcraft.engine.worker import Worker
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
@@ -144,6 +145,7 @@ class Adapter(FlowClient):
         finally:
             is_over = True
             await worker.rest(drain_seconds, tasks)
+            rest()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, UnreadableJob):

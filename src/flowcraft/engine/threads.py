@@ -39,7 +39,7 @@ class ThreadPool:
 
     def forget(self) -> None:
         """Start anew, without threads: a process that was forked has none of its parent's."""
-        self._queue: SimpleQueue[Work] = SimpleQueue()
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._lock = threading.Lock()
         # Threads that are waiting for work, or will be next, and that nobody has counted on.
         self._idle = 0
@@ -58,6 +58,13 @@ class ThreadPool:
             self._queue.put(work)
         else:
             threading.Thread(target=self._serve, args=(work,), name=name, daemon=True).start()
+
+    def rest(self) -> None:
+        """Let the threads that wait for work end now."""
+        with self._lock:
+            for _ in range(self._idle):
+                self._queue.put(None)
+            self._idle = 0
 
     def done(self) -> None:
         """The calling thread can be counted on for the next piece of work."""
@@ -84,6 +91,13 @@ class ThreadPool:
 
 
 _SHARED = ThreadPool()
+
+
+def rest() -> None:
+    """Let the threads of this process that wait for work end."""
+    _SHARED.rest()
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_SHARED.forget)
 
