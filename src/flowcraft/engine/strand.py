@@ -230,6 +230,10 @@ class Strand:
         following = await self._carry_out(commands, keep=keep)
         if following is not None:
             return following
+        if self.ledger.work_of(self.thread, watch.since, self.station.clock.now()):
+            # The other delivery wrote more meanwhile.
+            self.job = replace(self.job, since=watch.since)
+            return await self._resume()
         if self._in_the_way is not None and self._in_the_way.place in self.ledger.leases:
             # Whoever has it may be gone, and the message that it was for.
             mine.append(self.ledger.leases[self._in_the_way.place])

@@ -50,6 +50,9 @@ HAND_BACK_ROUNDS = 5
 HAND_BACK_WAIT_SECONDS = 1.0
 """How often, and for how long, a worker that ends waits for nodes that it has stopped."""
 
+PUT_BACK_SECONDS = 1.0
+"""How long a worker that ends takes to put back what its last poll brought."""
+
 HOLD_SHARE = 0.5
 """After this share of the time that a queue hides a message at most, it is replaced."""
 
@@ -244,10 +247,13 @@ class Worker:
     async def stop(self) -> None:
         """Take no more messages; let nodes finish, or hand back what does not in time."""
         self.drain()
+        ended = asyncio.ensure_future(self._end_rounds())
+        # The last poll takes its time; so do nodes.
+        nodes = asyncio.ensure_future(self._wait_for_nodes(self._drain_timeout_seconds))
         if self._poller is not None:
             await self._poller
-        ended = asyncio.ensure_future(self._end_rounds())
-        await self._come_to_rest(self._drain_timeout_seconds)
+        await nodes
+        await self._come_to_rest(PUT_BACK_SECONDS)
         await ended
         if self._station is not None:
             await self._station.tails.drain()
@@ -275,9 +281,12 @@ class Worker:
         for _ in self._strands:
             self._hands.release()  # those that wait for their turn put themselves back
 
-    async def _come_to_rest(self, drain_timeout_seconds: float) -> None:
+    async def _wait_for_nodes(self, seconds: float) -> None:
         if self._strands:
-            await asyncio.wait(tuple(self._strands), timeout=drain_timeout_seconds)
+            await asyncio.wait(tuple(self._strands), timeout=seconds)
+
+    async def _come_to_rest(self, drain_timeout_seconds: float) -> None:
+        await self._wait_for_nodes(drain_timeout_seconds)
         await self._hand_back(self._strands)
         if self._replacing:
             await asyncio.wait(tuple(self._replacing))
