@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from flowcraft import FlowRuntime, RetryPolicy, create_flow
 from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter, lambda_handler
 from tests.emulators.aws import AwsNames, client, create_queue, create_tables
+from tests.unit.test_aws_lambda import left_going
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 MILLISECONDS = 30_000
@@ -72,15 +72,6 @@ class Mapping:
             "eventSourceARN": self._arn,
             "awsRegion": REGION,
         }
-
-
-def left_going() -> list[str]:
-    """Threads of this package that do not end; the one that watches loops has none to watch."""
-    threads = [each for each in threading.enumerate() if each.name.startswith("flowcraft-")]
-    for thread in threads:
-        if thread.name != "flowcraft-watch":
-            thread.join(5.0)
-    return [each.name for each in threads if each.is_alive() and each.name != "flowcraft-watch"]
 
 
 @pytest.mark.slow
