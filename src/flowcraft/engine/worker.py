@@ -16,6 +16,7 @@ from flowcraft.core import commands as cmd
 from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.plan import Plan
 from flowcraft.engine.attempt import Attempt
+from flowcraft.engine.hands import Hands
 from flowcraft.engine.heartbeat import Beat, Heartbeat
 from flowcraft.engine.jobs import Job, Leave, PutOff, UnreadableJob, read_job
 from flowcraft.engine.ledger import Gap
@@ -55,9 +56,6 @@ PUT_BACK_SECONDS = 1.0
 
 HOLD_SHARE = 0.5
 """After this share of the time that a queue hides a message at most, it is replaced."""
-
-KEPT_SECONDS = 2.0
-"""How long what was received beyond the hands there are waits for one; then others may have it."""
 
 
 @dataclass(slots=True)
@@ -157,8 +155,7 @@ class Worker:
         self._heartbeat: Heartbeat | None = None
         self._rounds: Rounds | None = None
         self._free = asyncio.Event()
-        self._hands = asyncio.Semaphore(concurrency)
-        self._is_quick = True
+        self._hands = Hands(concurrency, clock)
         self._reported: set[str] = set()
         self._to_delete: list[str] = []
         self._deleting: asyncio.Task[None] | None = None
@@ -271,15 +268,14 @@ class Worker:
         self.drain()
         await self._come_to_rest(drain_timeout_seconds)
         await asyncio.gather(*calls, return_exceptions=True)
-        self._hands = asyncio.Semaphore(self.concurrency)
+        self._hands = Hands(self.concurrency, self._clock)
         self.draining = False
 
     def drain(self) -> None:
         """Begin nothing new: what follows, and what waits for its turn, is sent for others."""
         self.draining = True
         self._free.set()
-        for _ in self._strands:
-            self._hands.release()  # those that wait for their turn put themselves back
+        self._hands.give_to_all(len(self._strands))
 
     async def _wait_for_nodes(self, seconds: float) -> None:
         if self._strands:
@@ -348,7 +344,7 @@ class Worker:
                 continue
             try:
                 limit = min(free, PREFETCH)
-                if self._is_quick:
+                if self._hands.are_quick:
                     limit = max(limit, self.station.queue.batch)
                 deliveries = await self.station.queue.receive(limit, self._poll_seconds)
             except Exception:
@@ -431,40 +427,15 @@ class Worker:
 
         More may have been received than there are hands for, and other workers may have some.
         """
-        if not await self._get_hand():
-            self._is_quick = False
+        hands = self._hands
+        if not await hands.take():
             await self._put_off(job, 0.0)
             return "put_off"
         begun_at = self._clock.now()
         try:
             return await self._carry_on(job)
         finally:
-            self._hands.release()
-            seconds = (self._clock.now() - begun_at) * self.station.queue.batch
-            self._is_quick = seconds < KEPT_SECONDS * self.concurrency
-
-    async def _get_hand(self) -> bool:
-        """Wait for a hand, but not for long; whether there is one."""
-        if not self._hands.locked():
-            return await self._hands.acquire()
-        is_late = False
-
-        def give_up() -> None:
-            nonlocal is_late
-            is_late = True
-            getting.cancel()
-
-        getting = asyncio.ensure_future(self._hands.acquire())
-        timer = self._clock.call_at(self._clock.now() + KEPT_SECONDS, give_up)
-        try:
-            return await getting
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not is_late or (task is not None and task.cancelling()):
-                raise
-            return False
-        finally:
-            timer.cancel()
+            hands.give_back(self._clock.now() - begun_at, self.station.queue.batch)
 
     async def _carry_on(self, job: Job) -> JobOutcome:
         task = asyncio.current_task()
