@@ -68,7 +68,7 @@ def test_the_contract_is_kept(
     if parameters["dynamodb_endpoint"] == "dynamodb_local" and case.__name__ in EMPTY_TEXTS:
         pytest.skip("DynamoDB Local is too old for empty texts")
     aws.create_table(dynamodb, aws_names.contexts, "runId")
-    aws.create_table(dynamodb, aws_names.coordination, "coordinationKey")
+    aws.create_table(dynamodb, aws_names.coordination, "coordinationKey", expires=False)
 
     @asynccontextmanager
     async def open_storage(clock: VirtualClock) -> AsyncIterator[Connect]:

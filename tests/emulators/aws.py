@@ -110,7 +110,9 @@ def create_tables(dynamodb: Any, names: AwsNames, *, status_index: bool = False)
     create_table(dynamodb, names.coordination, "coordinationKey")
 
 
-def create_table(dynamodb: Any, name: str, key: str, *, index: bool = False) -> None:
+def create_table(
+    dynamodb: Any, name: str, key: str, *, index: bool = False, expires: bool = True
+) -> None:
     """Create one table, billed on demand, and wait until it can be used.
 
     Args:
@@ -118,6 +120,8 @@ def create_table(dynamodb: Any, name: str, key: str, *, index: bool = False) -> 
         name: How it is called.
         key: The attribute that is its key, text.
         index: Whether it has the index of the status table.
+        expires: Whether items are removed some time after their `ttl`: by the time of the machine,
+            so not where a test has a time of its own.
     """
     attributes = {key: "S"} | ({"status": "S", "lastUpdated": "N"} if index else {})
     indexes = {
@@ -142,9 +146,10 @@ def create_table(dynamodb: Any, name: str, key: str, *, index: bool = False) -> 
     state = dynamodb.describe_table(TableName=name)["Table"]["TableStatus"]
     if state != "ACTIVE":
         dynamodb.get_waiter("table_exists").wait(TableName=name)
-    dynamodb.update_time_to_live(
-        TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"}
-    )
+    if expires:
+        dynamodb.update_time_to_live(
+            TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"}
+        )
 
 
 def create_queue(
