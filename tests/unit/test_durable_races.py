@@ -504,3 +504,48 @@ def test_a_claim_that_is_carried_out_late_keeps_nobody_from_the_node_for_ever() 
         assert world.clock.now() < START + 3 * LEASE_SECONDS
 
     play(story)
+
+
+class Slow:
+    """Runs that are read in time, and whose answers come late."""
+
+    def __init__(self, runs: Any) -> None:
+        self._runs = runs
+        self.comes = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runs, name)
+
+    async def read(self, *arguments: Any) -> Any:
+        answer = await self._runs.read(*arguments)
+        await self.comes.wait()
+        return answer
+
+
+def test_who_read_a_run_long_ago_does_not_delete_what_another_left() -> None:
+    """Of a start's deliveries the first hears of the run when the second is through, and dead."""
+
+    async def story(world: World) -> None:
+        flow = create_flow("f").node("a", world.body("a")).sleep("s", "5m").edge("a", "s")
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        one, two = await world.idle(), await world.idle()
+        slow = one.worker.station.runs = Slow(world.ports.runs)
+        (delivery,) = await world.receive()
+        # As on SQS, where the message is gone whichever delivery of it is deleted.
+        one.worker._begin(replace(delivery, handle="1/2"))
+        await turns(20)
+        world.clock.advance(LEASE_SECONDS + 5)
+        two.life.last, two.life.name = 1, "send"
+        two.life.calls.clear()
+        (again,) = await world.receive()
+        assert again.handle == "1/2"
+        two.worker._begin(again)
+        await turns(20)
+        assert two.life.dead
+        slow.comes.set()
+        await turns(20)
+        await world.process()
+        assert (await world.finish(RUN)).status == "completed"
+        assert world.bodies == {"run:a": 1}
+
+    play(story)

@@ -246,7 +246,7 @@ class Strand:
         if mine:
             left = min(lease.expires_at for lease in mine) - now
             raise PutOff(left if left > 0 else self.worker.lease_seconds, watch)
-        if not keep and any(map(self._may_be_in_hand, commands)):
+        if any(map(self._may_be_in_hand, commands)):
             raise PutOff(self.worker.lease_seconds, watch)
         return None
 
