@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from flowcraft.adapters.aws import folding
 from flowcraft.adapters.aws.item import new_item, place_name, read_item
 from flowcraft.adapters.aws.packing import pack_text, unpack_text
+from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.sizes import value_size
 from flowcraft.engine.parent import Parent
 from flowcraft.errors import StorageCorrupt
 from flowcraft.ports.runs import Head, Row
+from flowcraft.testing import VirtualClock
+from flowcraft.testing.conformance.helpers import create, done
+from tests.unit.aws_tables import CONTEXTS, STATUSES, Watched, fake_tables
+from tests.unit.runs import drive, turns
 
 HASH = hashlib.sha256(b"blueprint").hexdigest()
 EPOCH = str(uuid.UUID(int=0xABCDEF << 100))
@@ -86,3 +94,39 @@ PLACES = {"3/1": "3/", "1#20/1": "1#20/", "3/2": "3/2", "3/11": "3/11", "p": "p"
 def test_places_are_named_in_few_bytes(place: str, name: str) -> None:
     """Of first attempts the number is left out."""
     assert place_name(place) == name
+
+
+def test_a_segment_is_stored_once_however_long_that_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While segments are being stored other writes go on, settle facts, and store none again."""
+    monkeypatch.setattr(folding, "GROWTH_BYTES", 5_000)
+
+    async def work() -> None:
+        clock = VirtualClock()
+        service = Watched(await fake_tables(clock))
+        runs = DynamoDbRuns(service, CONTEXTS, STATUSES, clock)
+        await create(runs)
+        may_go_on, stored = asyncio.Event(), list[str]()
+
+        async def hold_up(operation: str, request: Mapping[str, Any]) -> None:
+            if operation == "PutItem" and "\x1fs\x1f" in request["Item"]["runId"]["S"]:
+                stored.append(request["Item"]["runId"]["S"])
+                await may_go_on.wait()
+
+        service.before = hold_up
+        writers = []
+        for number in range(1, 120):
+            writers.append(asyncio.ensure_future(done(runs, number, f"fact {number}")))
+            await turns(20)
+        assert stored
+        may_go_on.set()
+        await asyncio.gather(*writers)
+        for number in range(120, 140):
+            await done(runs, number, f"fact {number}")
+        assert len(stored) == len(set(stored))
+        record = await DynamoDbRuns(service, CONTEXTS, STATUSES, clock).read("run")
+        assert record is not None
+        assert [fact.data for fact in record.facts[1:]] == [f"fact {n}" for n in range(1, 140)]
+
+    drive(work())

@@ -262,3 +262,27 @@ def test_a_queue_that_does_not_answer_keeps_no_lease_from_being_prolonged(
 
     play(story)
     assert "The queue has not answered" in caplog.text
+
+
+def test_what_the_last_poll_of_a_worker_brings_is_put_back_at_once() -> None:
+    """A worker that is to stop, its hands full, keeps no message waiting for one of them."""
+
+    async def story(world: World) -> None:
+        end = asyncio.Event()
+        flow = create_flow("f").node("a", held(world, end))
+        await world.knows(flow).client.start_run(flow, run_id="one")
+        await world.client.start_run(flow, run_id="two")
+        process = await world.idle(concurrency=1)
+        first, second = await world.receive()
+        process.worker._begin(first)
+        await turns(20)
+        process.worker.drain()
+        process.worker._begin(second)
+        await turns(20)
+        assert [each.job.run_id for each in process.worker._strands.values() if each.job] == ["one"]
+        (again,) = await world.receive()
+        assert '"runId":"two"' in again.body
+        end.set()
+        await world.settle()
+
+    play(story)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -547,5 +548,56 @@ def test_who_read_a_run_long_ago_does_not_delete_what_another_left() -> None:
         await world.process()
         assert (await world.finish(RUN)).status == "completed"
         assert world.bodies == {"run:a": 1}
+
+    play(story)
+
+
+class GateAt(Gate):
+    """Holds up one call of a method, by its number from 1."""
+
+    def __init__(self, port: Any, name: str, number: int) -> None:
+        super().__init__(port, name)
+        self._left = number
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name:
+            self._left -= 1
+            if self._left:
+                return getattr(self._port, name)
+        return super().__getattr__(name)
+
+
+def test_who_finds_a_run_stopped_by_another_sees_to_what_that_led_to() -> None:
+    """A delivery writes the last fact of a child and dies; the other one tells the parent."""
+
+    async def story(world: World) -> None:
+        child = create_flow("child").node("x", world.body("x"))
+        flow = create_flow("f").subflow("c", child)
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        starter, one, two = [await world.idle() for _ in range(3)]
+        await deliver(starter, world)  # the child's start is sent, and waits
+        (queued,) = await world.receive()
+        child_id = json.loads(queued.body)["runId"]
+        await world.client.cancel_run(child_id)
+        (delivery,) = [each for each in await world.receive() if "CancelRequested" in each.body]
+        writes = GateAt(world.ports.runs, "write", 1)
+        one.worker.station.runs = writes
+        one.life.last, one.life.name = 1, "send"
+        one.life.calls.clear()
+        one.worker._begin(delivery)
+        await turns(20)
+        reads = GateAt(world.ports.runs, "read", 3)
+        two.worker.station.runs = reads
+        two.worker._begin(delivery)
+        await turns(20)
+        assert writes.waiting.is_set()
+        assert reads.waiting.is_set()
+        writes.open.set()
+        await turns(20)
+        assert one.life.dead
+        reads.open.set()
+        await turns(20)
+        await world.process()
+        assert (await world.finish(RUN)).status == "failed"
 
     play(story)

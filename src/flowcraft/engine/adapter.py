@@ -108,7 +108,12 @@ class Adapter(FlowClient):
         return await self._worker.handle_job(job if isinstance(job, str) else json.dumps(job))
 
     async def handle_jobs(
-        self, jobs: Sequence[str], *, seconds: float, drain_seconds: float = 0.0
+        self,
+        jobs: Sequence[str],
+        *,
+        seconds: float,
+        drain_seconds: float = 0.0,
+        hand_back_seconds: float = 5.0,
     ) -> list[bool]:
         """Work on messages that were received elsewhere, for a time, and leave nothing going.
 
@@ -120,10 +125,12 @@ class Adapter(FlowClient):
             jobs: The bodies of the messages.
             seconds: How long they may be worked on.
             drain_seconds: How long nodes may take to end after that.
+            hand_back_seconds: How long those may take to stop that have not ended then.
 
         Returns:
             Of each message whether nothing depends on it any more, as :meth:`handle_job` says. One
-            that cannot be read has to be delivered again, and is logged.
+            that cannot be read, or whose node does not let itself be stopped, has to be delivered
+            again, and is logged.
 
         Raises:
             StorageError: Queue or stores cannot be used.
@@ -144,15 +151,17 @@ class Adapter(FlowClient):
                 await asyncio.wait(tasks, timeout=seconds)
         finally:
             is_over = True
-            await worker.rest(drain_seconds, tasks)
+            await worker.rest(drain_seconds, hand_back_seconds, tasks)
             rest()
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(task for task in tasks if task.done()), return_exceptions=True
+        )
         for outcome in outcomes:
             if isinstance(outcome, UnreadableJob):
                 logger.error("A message is left on the queue: %s", outcome)
             elif isinstance(outcome, BaseException):
                 logger.error("A message comes again", exc_info=outcome)
-        return [outcome is True for outcome in outcomes]
+        return [_is_done(task) for task in tasks]
 
     async def stop(self) -> None:
         """Drain: take no more messages, let nodes finish or hand back what does not in time."""
@@ -197,3 +206,8 @@ class Adapter(FlowClient):
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+
+def _is_done(call: asyncio.Task[bool]) -> bool:
+    """Whether a call has ended, and nothing depends on its message any more."""
+    return call.done() and not call.cancelled() and call.exception() is None and call.result()

@@ -206,7 +206,8 @@ class CodedRuns:
     async def write(self, change: Change) -> Written:
         """Do a conditional write."""
         # A codec may give something else each time; a store recognizes what it was sent before.
-        encoded = self._tried.pop(change, None) or self._encoded(change.run_id, change.entries)
+        before = self._tried.pop(change, None) if self._tried else None
+        encoded = before or self._encoded(change.run_id, change.entries)
         try:
             written = await self._runs.write(replace(change, entries=encoded))
         except StorageError:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -257,17 +257,23 @@ class Worker:
         await self._stack.aclose()
 
     async def rest(
-        self, drain_timeout_seconds: float, calls: Iterable[asyncio.Task[Any]] = ()
+        self,
+        drain_timeout_seconds: float,
+        hand_back_seconds: float,
+        calls: Collection[asyncio.Task[Any]] = (),
     ) -> None:
         """Finish or hand back what is in hand, and leave nothing going, until :meth:`open`.
 
         Args:
             drain_timeout_seconds: How long nodes may take to end.
+            hand_back_seconds: How long those may take that are stopped then.
             calls: Those of :meth:`handle_job` that are under way.
         """
         self.drain()
-        await self._come_to_rest(drain_timeout_seconds)
-        await asyncio.gather(*calls, return_exceptions=True)
+        pause = hand_back_seconds / (HAND_BACK_ROUNDS + 1)
+        await self._come_to_rest(drain_timeout_seconds, pause)
+        if calls:
+            await asyncio.wait(calls, timeout=pause)
         self._hands = Hands(self.concurrency, self._clock)
         self.draining = False
 
@@ -281,9 +287,11 @@ class Worker:
         if self._strands:
             await asyncio.wait(tuple(self._strands), timeout=seconds)
 
-    async def _come_to_rest(self, drain_timeout_seconds: float) -> None:
+    async def _come_to_rest(
+        self, drain_timeout_seconds: float, pause_seconds: float = HAND_BACK_WAIT_SECONDS
+    ) -> None:
         await self._wait_for_nodes(drain_timeout_seconds)
-        await self._hand_back(self._strands)
+        await self._hand_back(self._strands, pause_seconds)
         if self._replacing:
             await asyncio.wait(tuple(self._replacing))
         if self._deleting is not None:
@@ -297,7 +305,11 @@ class Worker:
         if self._rounds is not None:
             await self._rounds.stop(self._drain_timeout_seconds)
 
-    async def _hand_back(self, hands: Mapping[asyncio.Task[Any], InHand]) -> None:
+    async def _hand_back(
+        self,
+        hands: Mapping[asyncio.Task[Any], InHand],
+        pause_seconds: float = HAND_BACK_WAIT_SECONDS,
+    ) -> None:
         """Stop what still runs, and let others have it at once."""
         for number in range(HAND_BACK_ROUNDS):
             left = {task: hand for task, hand in hands.items() if not task.done()}
@@ -308,7 +320,7 @@ class Worker:
                     strand.hand_back()
                 elif number or strand is None or strand.holding is None:
                     task.cancel()  # one that has a lease in hand is about to begin, or to end
-            await asyncio.wait(tuple(left), timeout=HAND_BACK_WAIT_SECONDS)
+            await asyncio.wait(tuple(left), timeout=pause_seconds)
         strands = [hand.strand for task, hand in hands.items() if not task.done()]
         if strands:
             attempts = [each.attempt for each in strands if each is not None]

@@ -23,7 +23,10 @@ MOST_MARGIN: Final = 0.5
 """The share of its time that the margin is at most."""
 
 DRAIN_SHARE: Final = 0.5
-"""The share of the margin in which nodes may still end; the rest is for handing them back."""
+"""The share of the margin in which nodes may still end."""
+
+HAND_BACK_SHARE: Final = 0.4
+"""The share in which those that do not are stopped and handed back; the answer has the rest."""
 
 SOURCE: Final = "aws:sqs"
 
@@ -47,7 +50,12 @@ class Jobs(Protocol):
     """Who works on messages."""
 
     async def handle_jobs(
-        self, jobs: Sequence[str], *, seconds: float, drain_seconds: float
+        self,
+        jobs: Sequence[str],
+        *,
+        seconds: float,
+        drain_seconds: float,
+        hand_back_seconds: float,
     ) -> list[bool]:
         """Work on messages; tells which of them may be deleted."""
         ...
@@ -123,6 +131,7 @@ class LambdaHandler:
                     [record.body for record in records],
                     seconds=left - margin,
                     drain_seconds=margin * DRAIN_SHARE,
+                    hand_back_seconds=margin * HAND_BACK_SHARE,
                 )
             )
         finally:

@@ -35,6 +35,7 @@ class Known:
             it need not be.
         writers: How many held leases at a time lately.
         stored: How many segments are known to be stored; the item may not refer to all of them.
+        is_storing: Whether further ones are just being stored.
     """
 
     def __init__(self, item: RunItem) -> None:
@@ -45,6 +46,7 @@ class Known:
         self.owed_at: float | None = None
         self.writers = 1
         self.stored = item.segments
+        self.is_storing = False
         self._late_claims = 0
         self._claims_apart = 0
         self._ids: set[str] = set()

@@ -115,24 +115,28 @@ class Writer:
         update = request(self._records.table_name, change, item, rule, entries, folding, now)
         if folding is None or known is None:
             return await self._update(change, update)
-        ahead = asyncio.create_task(self._store_ahead(known, item, folding))
+        ahead: asyncio.Task[None] | None = None
+        if folding.ahead and not known.is_storing:
+            ahead = asyncio.create_task(self._store_ahead(known, item, folding))
         try:
             return await self._update(change, update)
         finally:
             known.is_folding = False
-            await ahead
+            if ahead is not None:
+                await ahead
 
     async def _store_ahead(self, known: Known, item: RunItem, folding: Fold) -> None:
         """Store segments that are to replace settled facts later; nothing depends on them yet."""
-        if not folding.ahead:
-            return
         first = item.segments + folding.segments
+        known.is_storing = True
         try:
             await self._records.parts.put_segments(item.head, first, folding.ahead)
         except StorageError as error:
             logger.debug("Segments of run '%s' were not stored: %s", item.head.run_id, error)
         else:
             known.stored = max(known.stored, first + len(folding.ahead))
+        finally:
+            known.is_storing = False
 
     async def _update(self, change: Change, update: dict[str, object]) -> _Tried:
         try:
