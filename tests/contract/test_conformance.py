@@ -12,6 +12,7 @@ import pytest
 
 from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue, MemoryRuns
 from flowcraft.ports.clock import Clock
+from flowcraft.ports.coordination import Swapped
 from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import (
     Change,
@@ -317,6 +318,43 @@ class ProlongsFromTheEnd(MemoryCoordination):
         return await super().extend_ttl(key, value, left + ttl_seconds)
 
 
+class ExchangesForAnybody(MemoryCoordination):
+    """The text that is to be exchanged is not compared."""
+
+    async def swap(
+        self, key: str, expected: str | None, value: str | None, *, ttl_seconds: float | None = None
+    ) -> Swapped:
+        there = await self.get(key)
+        known = there if isinstance(there, str) else expected
+        return await super().swap(key, known, value, ttl_seconds=ttl_seconds)
+
+
+class KeepsTheTime(MemoryCoordination):
+    """A text that is exchanged lives for as long as the one before."""
+
+    async def swap(
+        self, key: str, expected: str | None, value: str | None, *, ttl_seconds: float | None = None
+    ) -> Swapped:
+        before = self._items.get(key)
+        swapped = await super().swap(key, expected, value, ttl_seconds=ttl_seconds)
+        if swapped.done and before and key in self._items:
+            self._items[key] = (self._items[key][0], before[1])
+        return swapped
+
+
+class TakesCountersForTexts(MemoryCoordination):
+    """The number of a counter is a text like any other."""
+
+    async def swap(
+        self, key: str, expected: str | None, value: str | None, *, ttl_seconds: float | None = None
+    ) -> Swapped:
+        there = await self.get(key)
+        if there is not None and str(there) == expected:
+            await self.delete(key)
+            expected = None
+        return await super().swap(key, expected, value, ttl_seconds=ttl_seconds)
+
+
 class DeletesForAnybody(MemoryCoordination):
     """The text that is to be deleted is not compared."""
 
@@ -459,6 +497,9 @@ def test_a_broken_store_of_texts_is_found(blobs: type[MemoryBlobs], case: str) -
         (RevivesTheExpired, "an_owner_that_is_late_has_lost_it"),
         (ProlongsFromTheEnd, "an_owner_prolongs_its_text"),
         (DeletesForAnybody, "a_deleted_text_frees_its_key"),
+        (ExchangesForAnybody, "nobody_exchanges_what_it_does_not_know"),
+        (KeepsTheTime, "what_was_exchanged_expires"),
+        (TakesCountersForTexts, "a_counter_is_not_exchanged"),
         (LosesCounts, "a_count_loses_nothing"),
         (KeepsTheFirstTime, "counting_sets_the_time"),
         (CountsTexts, "texts_and_counters_do_not_mix"),

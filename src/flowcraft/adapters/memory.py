@@ -18,6 +18,7 @@ from flowcraft.adapters.waiting import Waiting
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.errors import RunNotFound
 from flowcraft.ports.clock import Clock
+from flowcraft.ports.coordination import Swapped
 from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import (
     Change,
@@ -129,6 +130,21 @@ class MemoryCoordination:
         """The text, or the number of a counter; ``None`` where there is nothing."""
         with self._lock:
             return self._get(key)
+
+    async def swap(
+        self, key: str, expected: str | None, value: str | None, *, ttl_seconds: float | None = None
+    ) -> Swapped:
+        """Exchange a text for another, if it is the one that the caller knows."""
+        with self._lock:
+            self._clear()
+            there = self._get(key)
+            if there != expected:
+                return Swapped(False, there)
+            self._items.pop(key, None)
+            if value is not None:
+                lasts = math.inf if ttl_seconds is None else ttl_seconds
+                self._items[key] = (value, self._clock.now() + lasts)
+            return Swapped(True, value)
 
     def _get(self, key: str) -> str | int | None:
         value, expires_at = self._items.get(key, (None, -math.inf))

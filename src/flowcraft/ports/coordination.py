@@ -6,7 +6,19 @@ a little later. So it may live in a place of its own.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Swapped(NamedTuple):
+    """What became of a text that was to be exchanged for another.
+
+    Attributes:
+        done: Whether it was.
+        value: What is there now: text, number of a counter, or ``None`` for nothing.
+    """
+
+    done: bool
+    value: str | int | None
 
 
 class CoordinationStore(Protocol):
@@ -48,3 +60,23 @@ class CoordinationStore(Protocol):
 
     async def get(self, key: str) -> str | int | None:
         """The text, or the number of a counter; ``None`` where there is nothing."""
+
+    async def swap(
+        self, key: str, expected: str | None, value: str | None, *, ttl_seconds: float | None = None
+    ) -> Swapped:
+        """Exchange a text for another, if it is the one that the caller knows.
+
+        What several processes change together is kept as one text: each works out the next one
+        from the one it knows, and begins anew with the one that it is told of otherwise. Where a
+        text may come back, put something into it that never does.
+
+        Args:
+            key: The key.
+            expected: The text that has to be there; ``None``: neither text nor counter.
+            value: The text to put in its place; ``None`` to forget the key.
+            ttl_seconds: How long from now on the new text lives; ``None`` is for ever.
+
+        Returns:
+            Whether it was exchanged, and what is there now.
+        """
+        ...

@@ -19,6 +19,7 @@ from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.errors import StorageBusy
 from flowcraft.ports.clock import Clock, Identifiers
+from flowcraft.ports.coordination import Swapped
 
 KEY: Final = "coordinationKey"
 TRIES: Final = 10
@@ -30,6 +31,7 @@ _LIVES: Final = "(attribute_not_exists(expiresAt) OR expiresAt > :now)"
 _IS_FREE: Final = f"attribute_not_exists({KEY}) OR expiresAt <= :now"
 _COUNTS: Final = f"attribute_not_exists({KEY}) OR (attribute_type(#value, :number) AND {_LIVES})"
 _IS_OURS: Final = f"#value = :value AND {_LIVES}"
+_TELL: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 Item = dict[str, Any]
 
@@ -37,7 +39,8 @@ Item = dict[str, Any]
 class DynamoDbCoordinationStore:
     """Texts and counters that expire, in a DynamoDB table.
 
-    Every call is one conditional request; only a counter that has expired takes two. Time is that
+    Every call is one conditional request; only a counter that has expired takes two, and now and
+    then :meth:`swap`. Time is that
     of AWS, so that the clocks of the workers need not agree. Each method raises a
     ``StorageError`` if the table cannot be used.
 
@@ -123,26 +126,49 @@ class DynamoDbCoordinationStore:
         return await self._set(key, {"S": value}, self._clock.now(), ttl_seconds)
 
     async def _set(self, key: str, value: Item, now: float, ttl_seconds: float | None) -> bool:
+        return (await self._put(key, value, now, ttl_seconds, _free(now))).done
+
+    async def swap(
+        self, key: str, expected: str | None, value: str | None, *, ttl_seconds: float | None = None
+    ) -> Swapped:
+        """Exchange a text for another, if it is the one that the caller knows.
+
+        One request; a second one where there is nothing, and should be. If the answer to the
+        request that forgets a key was lost, it may be told that there was nothing.
+        """
+        now = self._clock.now()
+        condition = _free(now) if expected is None else _ours(expected, now)
+        if value is not None:
+            return await self._put(key, {"S": value}, now, ttl_seconds, condition)
+        if expected is None:
+            there = await self.get(key)
+            return Swapped(there is None, there)
+        try:
+            await self._service.call("DeleteItem", self._item(key) | condition | _TELL)
+        except AwsError as error:
+            return Swapped(False, await self._there(key, error, now))
+        return Swapped(True, None)
+
+    async def _put(
+        self, key: str, value: Item, now: float, ttl_seconds: float | None, condition: Item
+    ) -> Swapped:
         request = {"S": f"{self._own}/{next(self._numbers)}"}
         item = {KEY: {"S": key}, "value": value, "request": request}
         if ttl_seconds is not None:
             times = _times(now + ttl_seconds)
             item |= {"expiresAt": times[":expires"], "ttl": times[":ttl"]}
+        put = {"TableName": self._table_name, "Item": item, **condition, **_TELL}
         try:
-            await self._service.call(
-                "PutItem",
-                {
-                    "TableName": self._table_name,
-                    "Item": item,
-                    "ConditionExpression": _IS_FREE,
-                    "ExpressionAttributeValues": _now(now),
-                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                },
-            )
+            await self._service.call("PutItem", put)
         except AwsError as error:
             # boto3 repeats a request whose answer was lost: then it is refused by its own effect.
-            return bool(error.answer.get("Item", {}).get("request") == request)
-        return True
+            if error.answer.get("Item", {}).get("request") != request:
+                return Swapped(False, await self._there(key, error, now))
+        return Swapped(True, _value_of(item))
+
+    async def _there(self, key: str, refusal: AwsError, now: float) -> str | int | None:
+        item = refusal.answer.get("Item") or await self._read(key)
+        return None if item is None or _has_expired(item, now) else _value_of(item)
 
     async def extend_ttl(self, key: str, value: str, ttl_seconds: float) -> bool:
         """Let a text live for so long from now on, if it is this one; whether it was."""
@@ -170,21 +196,13 @@ class DynamoDbCoordinationStore:
             "ExpressionAttributeValues": _now(self._clock.now()),
         }
         if value is not None:
-            request["ConditionExpression"] = _IS_OURS
-            request["ExpressionAttributeNames"] = {"#value": "value"}
-            request["ExpressionAttributeValues"][":value"] = {"S": value}
+            request |= _ours(value, self._clock.now())
         return await self._is_done("DeleteItem", request)
 
     async def get(self, key: str) -> str | int | None:
         """The text, or the number of a counter; ``None`` where there is nothing."""
         item = await self._read(key)
-        if item is None or _has_expired(item, self._clock.now()):
-            return None
-        value = item.get("value", {})
-        if "N" in value:
-            return int(value["N"])
-        text: str | None = value.get("S")
-        return text
+        return None if item is None or _has_expired(item, self._clock.now()) else _value_of(item)
 
     async def _read(self, key: str) -> Item | None:
         answer = await self._service.call("GetItem", {**self._item(key), "ConsistentRead": True})
@@ -211,6 +229,28 @@ def _transport(client: Any) -> Transport:
     from flowcraft.adapters.aws.client import BotoTransport  # noqa: PLC0415
 
     return BotoTransport(client)
+
+
+def _free(now: float) -> Item:
+    """Requires that there is nothing."""
+    return {"ConditionExpression": _IS_FREE, "ExpressionAttributeValues": _now(now)}
+
+
+def _ours(text: str, now: float) -> Item:
+    """Requires that a text is there."""
+    return {
+        "ConditionExpression": _IS_OURS,
+        "ExpressionAttributeNames": {"#value": "value"},
+        "ExpressionAttributeValues": {":value": {"S": text}, **_now(now)},
+    }
+
+
+def _value_of(item: Mapping[str, Any]) -> str | int | None:
+    value = item.get("value", {})
+    if "N" in value:
+        return int(value["N"])
+    text: str | None = value.get("S")
+    return text
 
 
 def _now(now: float) -> Item:

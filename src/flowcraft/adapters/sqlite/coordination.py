@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowcraft.adapters.sqlite.connection import Database, Execute
+from flowcraft.ports.coordination import Swapped
 
 CLEARED_AT_ONCE = 100
 """Expired items that one call removes beside what it is for."""
@@ -86,6 +87,22 @@ class SqliteCoordination:
         with self._database.snapshot as execute:
             row = execute(_GET, (key, self._clock.now())).fetchone()
         return None if row is None else row[0]
+
+    async def swap(
+        self, key: str, expected: str | None, value: str | None, *, ttl_seconds: float | None = None
+    ) -> Swapped:
+        """Exchange a text for another, if it is the one that the caller knows."""
+        with self._database.transaction as execute:
+            now = self._clock.now()
+            _make_room(execute, key, now)
+            row = execute(_GET, (key, now)).fetchone()
+            there = None if row is None else row[0]
+            if there != expected:
+                return Swapped(False, there)
+            execute(_DELETE, (key, expected, now))
+            if value is not None:
+                execute(_SET, (key, value, _expiry(now, ttl_seconds)))
+            return Swapped(True, value)
 
 
 def _make_room(execute: Execute, key: str, now: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from flowcraft.ports.coordination import CoordinationStore
 from flowcraft.testing.conformance.stage import Cases, Stage, equal
 
 T = TypeVar("T")
@@ -192,6 +193,79 @@ async def texts_and_counters_do_not_mix(stage: Stage) -> None:
     equal(await store.extend_ttl("counter", "1", SECONDS), False, "whether a counter has an owner")
     equal(await store.delete("counter", "1"), False, "whether it was deleted as a text")
     equal(await store.delete("counter"), True, "whether it was deleted")
+
+
+@cases
+async def a_text_is_exchanged(stage: Stage) -> None:
+    """Who knows the text that is there puts another in its place; with nothing known it is new."""
+    store, other = stage.coordination, (await stage.another()).coordination
+    equal(await store.swap("key", None, "first"), (True, "first"), "what became of a new one")
+    equal(await other.swap("key", "first", "second"), (True, "second"), "what became of the next")
+    equal(await store.get("key"), "second", "the text")
+    equal(await store.swap("key", "second", None), (True, None), "what became of it at last")
+    equal(await other.get("key"), None, "the text that was forgotten")
+
+
+@cases
+async def nobody_exchanges_what_it_does_not_know(stage: Stage) -> None:
+    """Who knows another text, or none, changes nothing, and is told what is there."""
+    store, other = stage.coordination, (await stage.another()).coordination
+    await store.swap("key", None, "text")
+    for expected in (None, "another", "TEXT"):
+        for value in ("new", None):
+            told = await other.swap("key", expected, value)
+            equal(told, (False, "text"), f"the answer to {expected!r} and {value!r}")
+    equal(await store.swap("none", "text", "new"), (False, None), "the answer where nothing is")
+    equal(await store.swap("none", "text", None), (False, None), "the same for forgetting it")
+    equal(await store.swap("none", None, None), (True, None), "the answer to nothing for nothing")
+    equal(await store.get("key"), "text", "the text")
+
+
+@cases
+async def a_counter_is_not_exchanged(stage: Stage) -> None:
+    """A counter is neither a text nor nothing, whatever its number is."""
+    store = stage.coordination
+    await store.increment("counter", 7)
+    equal(await store.swap("counter", "7", "8"), (False, 7), "the answer with its number")
+    equal(await store.swap("counter", None, "8"), (False, 7), "the answer without a text")
+    equal(await store.increment("counter"), 8, "the number")
+
+
+@cases
+async def what_was_exchanged_expires(stage: Stage) -> None:
+    """Each new text lives for as long as was said with it; one that has expired is not there."""
+    store, other = stage.coordination, (await stage.another()).coordination
+    await store.swap("key", None, "first", ttl_seconds=SECONDS)
+    stage.clock.advance(SECONDS - 1)
+    await store.swap("key", "first", "second", ttl_seconds=SECONDS)
+    stage.clock.advance(SECONDS - 1)
+    equal(await other.get("key"), "second", "the text before its time is over")
+    stage.clock.advance(1)
+    equal(await other.swap("key", "second", "third"), (False, None), "the answer after it")
+    equal(await other.swap("key", None, "fourth"), (True, "fourth"), "the answer to a new one")
+    stage.clock.advance(10 * SECONDS)
+    equal(await store.get("key"), "fourth", "a text without a time")
+
+
+@cases
+async def exchanges_lose_nothing(stage: Stage) -> None:
+    """Of clients that change a text at the same time each adds to what the others made of it."""
+    clients = [stage.coordination, (await stage.another()).coordination] * (PARALLEL // 2)
+
+    async def add(client: CoordinationStore, name: str) -> None:
+        known: str | int | None = None
+        while True:
+            assert known is None or isinstance(known, str)
+            text = name if known is None else f"{known},{name}"
+            swapped = await client.swap("names", known, text)
+            if swapped.done:
+                return
+            known = swapped.value
+
+    names = [f"{number:02}" for number in range(len(clients))]
+    await stage.outcome(_all([add(*each) for each in zip(clients, names, strict=True)]))
+    there = await stage.coordination.get("names")
+    equal(sorted(str(there).split(",")), names, "the names")
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
