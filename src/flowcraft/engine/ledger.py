@@ -28,7 +28,7 @@ from flowcraft.engine.places import (
 from flowcraft.engine.tape import Recording, Tape
 from flowcraft.engine.view import Host, RunView
 from flowcraft.errors import InvalidRunState
-from flowcraft.ports.runs import Change, Entry, Fact, Head, Lease, Row
+from flowcraft.ports.runs import Change, Entry, Fact, Head, Lease, Record, Row
 
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
@@ -92,12 +92,30 @@ class Ledger(RunView):
         self.leases: dict[str, Lease] = {}
         self.row: Row | None = None
         self.tape = tape
+        self._looked = (0, 0)
         self._recent: dict[int, tuple[ev.Event, Decision]] = {}
         self._foreseen: tuple[Foreseen, str] | None = None
         # The same by the place of attempts, and when what is outstanding is due.
         self._places: dict[str, AttemptCommand] = {}
         self._dues: dict[Subject, float] = {}
         self._awaited = Awaited()
+
+    def look(self, asked: int, record: Record) -> None:
+        """See who has what, and what the row says, unless a later answer told that already.
+
+        Several strands of a process may read at the same time. Who asks has to see how it was then
+        or later; an answer that is on its way for long tells how it was before.
+
+        Args:
+            asked: Tells in which order reads began.
+            record: What was read; its facts are known by now.
+        """
+        looked = (record.head.facts, asked)
+        if looked < self._looked:
+            return
+        self._looked = looked
+        self.leases = {lease.place: lease for lease in record.leases}
+        self.row = record.head.row
 
     # -- attempts --------------------------------------------------------------------------
 

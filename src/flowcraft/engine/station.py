@@ -81,6 +81,7 @@ class Station:
         self.threads = DaemonThreads()
         self.is_closing: Callable[[], bool] = bool  # it is not
         self.known = options.registry
+        self._asked = 0
         self._open: OrderedDict[str, Ledger] = OrderedDict()
         self._plans: dict[str, tuple[Plan, Tape]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -170,6 +171,7 @@ class Station:
 
     async def read(self, run_id: str, epoch: str | None = None) -> Ledger | None:
         """A run as it is stored now, for oneself; ``None`` if there is none."""
+        asked = self.asked()
         record = await self.runs.read(run_id)
         if record is None or epoch not in (None, record.head.epoch):
             return None
@@ -183,8 +185,7 @@ class Station:
             raise _damaged(run_id, f"Fact {ledger.number} is missing.") from gap
         if not record.facts:
             raise _damaged(run_id, "It has no facts at all.")
-        ledger.leases = {lease.place: lease for lease in record.leases}
-        ledger.row = record.head.row
+        ledger.look(asked, record)
         return ledger
 
     async def _ledger(self, head: Head) -> Ledger | None:
@@ -199,14 +200,19 @@ class Station:
 
     async def refresh(self, ledger: Ledger) -> bool:
         """Read what was written since; false if the run is gone."""
+        asked = self.asked()
         record = await self.runs.read(ledger.run_id, ledger.number)
         if record is None or record.head.epoch != ledger.epoch:
             self.forget(ledger)
             return False
         ledger.catch_up(record.facts)
-        ledger.leases = {lease.place: lease for lease in record.leases}
-        ledger.row = record.head.row
+        ledger.look(asked, record)
         return True
+
+    def asked(self) -> int:
+        """The number of a read that begins now, for :meth:`Ledger.look`."""
+        self._asked += 1
+        return self._asked
 
     def forget(self, ledger: Ledger) -> None:
         """Keep a run open no longer."""
