@@ -105,3 +105,9 @@ JOBS ?= 1
 simulate: $(STAMP) ## Simulate workflows while everything goes wrong (RUNS=5000 SEED=1 GRAPH= BACKEND=memory)
 	@$(PY) -m flowcraft.testing.simulate --runs $(RUNS) --seed $(SEED) --backend $(BACKEND) --jobs $(JOBS) \
 	  $(GRAPH:%=--graph %) $(FAULT:%=--fault %)
+
+# `make soak RUNS=10000 DAYS=7 SEED=7 BACKEND=aws`
+DAYS ?= 7
+.PHONY: soak
+soak: $(STAMP) ## Let a fleet work for days of virtual time (RUNS=5000 DAYS=7 SEED=1 BACKEND=memory)
+	@$(PY) -m flowcraft.testing.simulate.soak --runs $(RUNS) --days $(DAYS) --seed $(SEED) --backend $(BACKEND)

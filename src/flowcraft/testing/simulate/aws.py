@@ -287,6 +287,10 @@ class AwsBackend:
         """How many messages have come to the dead-letter queue."""
         return len(self.sqs.messages(self.dead_url))
 
+    def stored(self) -> dict[str, int]:
+        """How many items there are, by table."""
+        return {name: len(self.dynamodb.items(name)) for name in (CONTEXTS, STATUSES, COORDINATION)}
+
 
 KEY: Final = "coordinationKey"
 

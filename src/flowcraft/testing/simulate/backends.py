@@ -146,6 +146,10 @@ class Backend(Protocol):
         """How many messages have come to the dead-letter queue, where there is one."""
         ...
 
+    def stored(self) -> dict[str, int]:
+        """How many items there are, by table."""
+        ...
+
 
 NewBackend = Callable[..., Backend]
 
@@ -211,12 +215,14 @@ class MemoryBackend:
     ) -> None:
         clock = SimulationClock(loop)
         self._queue = MemoryQueue(clock, visibility_seconds=visibility_seconds)
+        self._runs, self._blobs = MemoryRuns(clock), MemoryBlobs()
+        self._coordination = MemoryCoordination(clock)
         self.watch = Watch(self.waiting)
         self._ports = Ports(
             WatchedQueue(Disorder(self._queue, chance, doubles), self.watch),
-            WatchedRuns(MemoryRuns(clock), self.watch),
-            MemoryBlobs(),
-            MemoryCoordination(clock),
+            WatchedRuns(self._runs, self.watch),
+            self._blobs,
+            self._coordination,
         )
 
     def connect(self, clock: Clock, life: Life | None = None) -> Connection:
@@ -234,6 +240,14 @@ class MemoryBackend:
     def buried(self) -> int:
         """There is no dead-letter queue."""
         return 0
+
+    def stored(self) -> dict[str, int]:
+        """How many items there are, by store."""
+        return {
+            "runs": len(self._runs._runs),
+            "blobs": len(self._blobs._texts),
+            "coordination": len(self._coordination._items),
+        }
 
 
 def _opens(ports: Ports) -> OpenPorts:

@@ -1,0 +1,331 @@
+"""Days of a fleet: runs that arrive, people who answer, workers that die and are replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.engine.stored import StoredRun
+from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.testing.simulate.backends import NewBackend
+from flowcraft.testing.simulate.chance import Chance
+from flowcraft.testing.simulate.clock import SimulationClock
+from flowcraft.testing.simulate.loop import world_context
+from flowcraft.testing.simulate.processes import Person, WorkerProcess
+from flowcraft.testing.simulate.scenario import Scenario
+from flowcraft.testing.simulate.soak.traffic import (
+    ANSWER_HOURS,
+    ORDER,
+    TRADES,
+    VERSIONS,
+    Trade,
+    runtime_of,
+)
+from flowcraft.testing.simulate.story import Story, Told
+from flowcraft.testing.simulate.world import World
+
+MINUTE: Final = 60.0
+HOUR: Final = 3600.0
+DAY: Final = 24 * HOUR
+WORKERS: Final = 3
+SKEW_SECONDS: Final = 120.0
+"""Clocks of processes are off by up to as much."""
+
+NOISE: Final = 0.002
+LIFE_HOURS: Final = 4.0
+"""A worker dies after so long, on the average."""
+
+STALL_HOURS: Final = 12.0
+"""One is stopped every so often, and goes on when others have taken over."""
+
+LONGEST_STALL_SECONDS: Final = 300.0
+GRACE_HOURS: Final = 2.0
+"""So much longer than without trouble a run may take."""
+
+LOOK_SECONDS: Final = 1800.0
+CANCELLED, PAUSED = 0.04, 0.04
+"""How many runs somebody cancels, and stops for a while."""
+
+
+@dataclass
+class Report:
+    """What came of a soak.
+
+    Attributes:
+        runs: How many runs were started.
+        days: How many days they were started in.
+        ended: How they ended, by status.
+        problems: What must not be.
+        deaths: How many workers died.
+        deploys: How often all workers were replaced by those of another version.
+        most_live: How many runs were live at a time, at most.
+        stored: What was stored, each hour: live runs, and items by table.
+        requests: How many requests workers and people made.
+    """
+
+    runs: int
+    days: float
+    ended: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    deaths: int = 0
+    deploys: int = 0
+    most_live: int = 0
+    stored: list[tuple[int, Mapping[str, int]]] = field(default_factory=list)
+    requests: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether all was as it has to be."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        ends = ", ".join(f"{count} {status}" for status, count in sorted(self.ended.items()))
+        return (
+            f"{self.runs} runs in {self.days:g} days: {ends}; {len(self.problems)} problems, "
+            f"{self.deaths} workers died, {self.deploys} deploys, "
+            f"at most {self.most_live} live runs, {self.requests} requests"
+        )
+
+
+def soak(runs: int, days: float, seed: int, new_backend: NewBackend) -> Report:
+    """Let a fleet work for days of virtual time.
+
+    Args:
+        runs: How many runs arrive.
+        days: In how many days. It goes on until the last one has had the time it needs.
+        seed: Decides everything that is left to chance.
+        new_backend: Makes the place for runs and messages.
+
+    Returns:
+        What came of it.
+    """
+    fleet = Fleet(runs, days, seed, new_backend)
+    try:
+        return fleet.loop.run(fleet.live_long())
+    finally:
+        fleet.bury()
+
+
+class Fleet(World):
+    """A world with many runs.
+
+    Args:
+        runs: How many runs arrive.
+        days: In how many days.
+        seed: Decides everything that is left to chance.
+        new_backend: Makes the place for runs and messages.
+    """
+
+    def __init__(self, runs: int, days: float, seed: int, new_backend: NewBackend) -> None:
+        scenario = Scenario(
+            "soak", seed, workers=WORKERS, noise=NOISE, skew_seconds=SKEW_SECONDS, reconciler=True
+        )
+        super().__init__(_told(VERSIONS[0]), scenario, new_backend)
+        self.report = Report(runs, days)
+        self.version = VERSIONS[0]
+        self._ends_at = self.loop.time() + days * DAY
+        self._live_runs = 0
+
+    # -- all of it --------------------------------------------------------------------------
+
+    async def live_long(self) -> Report:
+        """Let everything happen until it is over."""
+        async with self.backend.connect(SimulationClock(self.loop)).open_ports() as self.ports:
+            for _ in range(WORKERS):
+                self.start_worker()
+            fates = [self._kill(), self._stall(), self._deploys(), self._take_stock()]
+            tasks = [self.loop.create_task(fate, context=world_context()) for fate in fates]
+            await self._arrive()
+            while self.unfinished:
+                await asyncio.sleep(LOOK_SECONDS)
+            for task in tasks:
+                task.cancel()
+            await self._empty()
+        self.report.requests = sum(life.requests for life in self.lives)
+        self.report.problems += self.loop.problems
+        return self.report
+
+    async def _arrive(self) -> None:
+        """Start the runs, at any time of the days."""
+        chance = self.chance.fork("arrivals")
+        span = self.report.days * DAY
+        times = sorted(chance.between(0.0, span) for _ in range(self.report.runs))
+        trades = [trade for trade in TRADES for _ in range(trade.weight)]
+        began = self.loop.time()
+        for number, time in enumerate(times):
+            await asyncio.sleep(began + time - self.loop.time())
+            self.employ(Visit(self, number, chance.pick(trades)).make)
+
+    async def _empty(self) -> None:
+        """Nothing may be left on the queue when the last timer has run out."""
+        deadline = self.loop.time() + (ANSWER_HOURS + 1) * HOUR
+        while self.backend.waiting() and self.loop.time() < deadline:
+            await asyncio.sleep(60.0)
+        for count, where in (
+            (self.backend.waiting(), "on the queue"),
+            (self.backend.buried(), "in the dead-letter queue"),
+        ):
+            if count:
+                self.report.problems.append(f"{count} messages are left {where}")
+
+    # -- what happens to it -----------------------------------------------------------------
+
+    async def _kill(self) -> None:
+        chance = self.chance.fork("deaths")
+        while True:
+            await asyncio.sleep(_until_next(chance, LIFE_HOURS / WORKERS))
+            chance.pick(self._alive()).life.die()
+            self.report.deaths += 1
+
+    async def _stall(self) -> None:
+        chance = self.chance.fork("stalls")
+        while True:
+            await asyncio.sleep(_until_next(chance, STALL_HOURS / WORKERS))
+            chance.pick(self._alive()).life.stall(chance.between(1.0, LONGEST_STALL_SECONDS))
+
+    async def _deploys(self) -> None:
+        """Now and then, workers of the other version take the place of those that are there.
+
+        They are replaced one after the other; one that is killed meanwhile comes back new.
+        """
+        chance = self.chance.fork("deploys")
+        every = self.report.days * DAY / (2 * len(VERSIONS))
+        while True:
+            await asyncio.sleep(chance.between(0.7 * every, every))
+            self.version = VERSIONS[(VERSIONS.index(self.version) + 1) % len(VERSIONS)]
+            self.options = _told(self.version).options(self.census)
+            self.report.deploys += 1
+            for worker in self._alive():
+                if not worker.life.is_dead:
+                    worker.stop()
+                await asyncio.sleep(chance.between(0.0, 600.0))
+
+    def _alive(self) -> list[WorkerProcess]:
+        return [each for each in self.workers if not each.life.is_dead]
+
+    async def _take_stock(self) -> None:
+        while True:
+            self.report.stored.append((self._live_runs, self.backend.stored()))
+            await asyncio.sleep(HOUR)
+
+    # -- runs -------------------------------------------------------------------------------
+
+    def begins(self) -> None:
+        """A run was started."""
+        self._live_runs += 1
+        self.report.most_live = max(self.report.most_live, self._live_runs)
+
+    def ends(self, status: str) -> None:
+        """A run is over."""
+        self._live_runs -= 1
+        self.report.ended[status] += 1
+
+
+class Visit:
+    """Somebody who starts a run, does something about it perhaps, and sees what comes of it.
+
+    Args:
+        fleet: Where that is.
+        number: The number of the run.
+        trade: What it is.
+    """
+
+    def __init__(self, fleet: Fleet, number: int, trade: Trade) -> None:
+        self._fleet = fleet
+        self._number = number
+        self._trade = trade
+        self._chance = fleet.chance.fork("visit", number)
+        self._version = fleet.version
+        self._flow = trade.build(self._version).to_blueprint()
+        self._name = f"{self._flow.id}-{number}"
+        self._hours = trade.hours + GRACE_HOURS
+        self._statuses = {trade.status}
+        self._answered = False
+
+    async def make(self, person: Person) -> None:
+        """Do all of it."""
+        client, context = person.client, {"number": self._number}
+        await person.insist(lambda: client.start_run(self._flow, context, run_id=self._name))
+        self._fleet.begins()
+        if self._trade.asks:
+            await self._answer(person)
+        elif self._chance.happens(CANCELLED):
+            await self._cancel(person)
+        elif self._chance.happens(PAUSED):
+            await self._pause(person)
+        run = await self._end(person)
+        self._fleet.ends("lost" if run is None else str(run.status))
+        self._fleet.report.problems += self._wrong(run)
+        await client.aclose()
+
+    async def _answer(self, person: Person) -> None:
+        """Approve in time, most of the time; so close to the end that it is a race, never."""
+        hours = self._chance.between(0.0, 1.3 * ANSWER_HOURS)
+        if hours > 0.9 * ANSWER_HOURS:
+            return
+        await person.rest(hours * HOUR)
+        await person.insist(
+            lambda: person.client.resume_with_action(self._name, "approve", node_id="ask")
+        )
+        self._answered = True
+
+    async def _cancel(self, person: Person) -> None:
+        await person.rest(self._chance.between(0.0, self._trade.hours) * HOUR)
+        with suppress(InvalidRunState):
+            await person.insist(lambda: person.client.cancel_run(self._name))
+            self._statuses.add("cancelled")
+
+    async def _pause(self, person: Person) -> None:
+        await person.rest(self._chance.between(0.0, 2 * MINUTE))
+        with suppress(InvalidRunState):
+            await person.insist(lambda: person.client.pause_run(self._name))
+            await person.rest(HOUR)
+            self._hours += 1.0
+            # It may not have heard of the pause yet, or have been over by then.
+            await person.insist(lambda: person.client.continue_run(self._name))
+
+    async def _end(self, person: Person) -> StoredRun | None:
+        """The run when it is over; where it does not come to that, as it stands."""
+        deadline = self._fleet.loop.time() + self._hours * HOUR
+        while True:
+            try:
+                run = await person.insist(lambda: person.client.get_run(self._name))
+            except RunNotFound:
+                return None
+            if run.status.is_final or self._fleet.loop.time() > deadline:
+                return run
+            await person.rest(LOOK_SECONDS)
+
+    def _wrong(self, run: StoredRun | None) -> list[str]:
+        if run is None:
+            return [f"run '{self._name}' is lost"]
+        if str(run.status) not in self._statuses:
+            return [f"run '{self._name}' is {run.status} after {self._hours} hours: {run.states}"]
+        if str(run.status) == "cancelled":
+            return []
+        expected = dict(self._trade.outputs(self._version, self._number))
+        if self._trade.asks:
+            yes, late = {"yes": 2 * self._number}, {"late": {"bow": self._number}}
+            expected |= yes if self._answered else late
+        found = {name: run.outputs.get(name) for name in expected}
+        if found == expected:
+            return []
+        return [f"run '{self._name}' of version {self._version}: {found}, and not {expected}"]
+
+
+def _told(version: int) -> Told:
+    def build() -> tuple[FlowRuntime, Runnable]:
+        return runtime_of(version), ORDER.build(version).to_blueprint()
+
+    return Told(Story("soak", build), build())
+
+
+def _until_next(chance: Chance, hours: float) -> float:
+    """Seconds until something happens that does so every so often, on the average."""
+    return -math.log(1.0 - chance.fraction()) * hours * HOUR
