@@ -105,3 +105,7 @@ JOBS ?= 1
 simulate: $(STAMP) ## Simulate workflows while everything goes wrong (RUNS=5000 SEED=1 GRAPH= BACKEND=memory)
 	@$(PY) -m flowcraft.testing.simulate --runs $(RUNS) --seed $(SEED) --backend $(BACKEND) --jobs $(JOBS) \
 	  $(GRAPH:%=--graph %) $(FAULT:%=--fault %)
+
+.PHONY: fixtures
+fixtures: $(STAMP) ## Write what the runs of this release are like, for those that come after it
+	@$(PY) -m tests.fixtures.releases.make
