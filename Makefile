@@ -111,3 +111,7 @@ DAYS ?= 7
 .PHONY: soak
 soak: $(STAMP) ## Let a fleet work for days of virtual time (RUNS=5000 DAYS=7 SEED=1 BACKEND=memory)
 	@$(PY) -m flowcraft.testing.simulate.soak --runs $(RUNS) --days $(DAYS) --seed $(SEED) --backend $(BACKEND)
+
+.PHONY: fixtures
+fixtures: $(STAMP) ## Write what the runs of this release are like, for those that come after it
+	@$(PY) -m tests.fixtures.releases.make
