@@ -287,6 +287,11 @@ class AwsBackend:
         """How many messages have come to the dead-letter queue."""
         return len(self.sqs.messages(self.dead_url))
 
+    def agreed(self) -> Mapping[str, str]:
+        """The texts in the coordination table, by their keys."""
+        items = self.dynamodb.items(COORDINATION)
+        return {item[KEY]["S"]: item["value"]["S"] for item in items if "S" in item["value"]}
+
 
 KEY: Final = "coordinationKey"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, Protocol
@@ -146,6 +146,10 @@ class Backend(Protocol):
         """How many messages have come to the dead-letter queue, where there is one."""
         ...
 
+    def agreed(self) -> Mapping[str, str]:
+        """The texts in the coordination store, by their keys."""
+        ...
+
 
 NewBackend = Callable[..., Backend]
 
@@ -234,6 +238,11 @@ class MemoryBackend:
     def buried(self) -> int:
         """There is no dead-letter queue."""
         return 0
+
+    def agreed(self) -> Mapping[str, str]:
+        """The texts in the coordination store, by their keys."""
+        items = self._ports.coordination._items  # type: ignore[attr-defined]
+        return {key: text for key, (text, _) in items.items() if isinstance(text, str)}
 
 
 def _opens(ports: Ports) -> OpenPorts:
