@@ -7,6 +7,7 @@ import inspect
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from flowcraft import FlowRuntime, NodeContext
@@ -19,6 +20,7 @@ from flowcraft.engine.facts import read_fact
 from flowcraft.engine.heartbeat import Heartbeat
 from flowcraft.engine.jobs import Job, read_job, with_event, write_job
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.spans import Spans
 from flowcraft.engine.stored import StoredRun
 from flowcraft.engine.watch import WATCH
 from flowcraft.engine.worker import Worker
@@ -125,6 +127,7 @@ class Process:
             "heartbeat": False,
             "lease_seconds": LEASE_SECONDS,
             "reconcile_every_seconds": None,
+            "sweeping": False,
             "codec": world.codec,
             **worker,
         }
@@ -201,6 +204,10 @@ class World:
         self.bodies: Counter[str] = Counter()
         self.processes: list[Process] = []
         self.runtime = FlowRuntime()
+        # Nothing but what is to come moves the clock: no sweeps, so every delay is a message.
+        self.runtime.options = replace(
+            self.runtime.options, timers=Spans(hour_seconds=2 * HORIZON_SECONDS)
+        )
         self.moves = 0
         self.shard_items = 500
         self._made = 0

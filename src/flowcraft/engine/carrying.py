@@ -22,11 +22,11 @@ from flowcraft.engine.parent import Parent
 from flowcraft.engine.places import (
     RETRIES,
     AttemptCommand,
-    due_event,
     key_text,
     node_index_of,
     place_of,
     subject_of,
+    timer_of,
 )
 from flowcraft.engine.shards import begin_shard, look_ups
 from flowcraft.engine.starting import begin_run
@@ -67,9 +67,9 @@ class Carrier:
         # A class node that another worker may try again does not wait for it here.
         if isinstance(command, RETRIES):
             self._ledger.held.pop(subject_of(command), None)
-            self._later(due_event(command), command.due_at)
-        elif isinstance(command, cmd.ArmTimer):
-            self._later(ev.TimerFired(command.key), command.due_at)
+        if isinstance(command, (*RETRIES, cmd.ArmTimer)):
+            event, due_at = timer_of(command)
+            self._jobs.append(self._job(event=event, due_at=due_at))
         elif isinstance(command, cmd.StartChild):
             await self._start_child(command)
         elif isinstance(command, cmd.StopChild):
@@ -86,9 +86,6 @@ class Carrier:
             self._report_shard()
         elif isinstance(command, cmd.FinishRun):
             self._tell_parent()
-
-    def _later(self, event: ev.Event, due_at: float) -> None:
-        self._jobs.append(self._job(event=event, due_at=due_at))
 
     def _job(self, **fields: Any) -> Job:
         ledger = self._ledger

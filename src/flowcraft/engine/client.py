@@ -37,6 +37,7 @@ from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.stored import RunPage, StoredRun, summary_of
+from flowcraft.engine.sweeping import Sweeper
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import Codec
@@ -566,6 +567,7 @@ class FlowClient:
         else:
             visibility = station.queue.visibility_seconds
             seconds = stalled_seconds(stalled_threshold_seconds, visibility)
+        await Sweeper(station).sweep()
         return await Reconciler(station, seconds, force=force).run()
 
     async def delete_run(self, run_id: str) -> None:

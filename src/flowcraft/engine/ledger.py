@@ -24,8 +24,10 @@ from flowcraft.engine.places import (
     place_of,
     shard_subject,
     subject_of,
+    timer_of,
 )
 from flowcraft.engine.tape import Recording, Tape
+from flowcraft.engine.timers import LongTimers
 from flowcraft.engine.view import Host, RunView
 from flowcraft.errors import InvalidRunState
 from flowcraft.ports.runs import Change, Entry, Fact, Head, Lease, Record, Row
@@ -79,6 +81,7 @@ class Ledger(RunView):
         leases: Leases that are not over, as of the last time that the record was read.
         row: The row as it was last written, as far as is known.
         tape: The evaluator of the plan.
+        timers: Those that are, or were, kept apart from the messages.
     """
 
     def __init__(self, host: Host, head: Head, plan: Plan, tape: Tape) -> None:
@@ -99,6 +102,7 @@ class Ledger(RunView):
         self._places: dict[str, AttemptCommand] = {}
         self._dues: dict[Subject, float] = {}
         self._awaited = Awaited()
+        self.timers = LongTimers(head.run_id, head.epoch, host.options.timers.hour_seconds)
 
     def look(self, asked: int, record: Record) -> None:
         """See who has what, and what the row says, unless a later answer told that already.
@@ -210,7 +214,7 @@ class Ledger(RunView):
         self.write(decision)
         self.number = fact.number + 1
         self.characters += len(fact.data)
-        self._note_outstanding(decision, fact.thread)
+        self._note_outstanding(decision, fact)
         self._awaited.note(decision.changes.records)
         self._recent[fact.number] = (event, decision)
         if len(self._recent) > KEPT_DECISIONS:
@@ -230,9 +234,12 @@ class Ledger(RunView):
         except InvalidRunState:
             return event, Step(self.plan, self.state, fact.at)  # nothing follows
 
-    def _note_outstanding(self, decision: Decision, thread: str) -> None:
+    def _note_outstanding(self, decision: Decision, fact: Fact) -> None:
+        thread = fact.thread
         for subject in _subjects(decision):
-            self._forget(subject)
+            self._forget(subject, fact)
+        if fact.number == 0:
+            self.timers.arm(("start",), None, fact.at, self.head.created_at)
         for command in decision.commands:
             subject = subject_of(command)
             work = self.outstanding.get(subject)
@@ -246,12 +253,16 @@ class Ledger(RunView):
                 self._places[place_of(command)] = command
             else:
                 _note_due(self._dues, command)
+                event, due_at = timer_of(command)
+                self.timers.arm(subject, event, due_at, fact.at)
         if self.state.status.is_final:
             for subject in tuple(self.outstanding):
                 if subject != ("finish",):
-                    self._forget(subject)
+                    self._forget(subject, fact)
+            self.timers.drop(("start",), thread, fact.at)
 
-    def _forget(self, subject: Subject) -> None:
+    def _forget(self, subject: Subject, fact: Fact) -> None:
+        self.timers.drop(subject, fact.thread, fact.at)
         work = self.outstanding.pop(subject, None)
         if work is not None:
             self._dues.pop(subject, None)

@@ -13,6 +13,7 @@ from flowcraft.engine.bus import EventBus
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.registry import Registry
 from flowcraft.engine.serializer import JsonSerializer, Serializer
+from flowcraft.engine.spans import Spans
 from flowcraft.errors import FlowcraftError
 
 DEFAULT_CONCURRENCY = 100
@@ -33,6 +34,7 @@ class RuntimeOptions:
         registry: Implementations by ``uses`` key: the runtime's own, which sees what is added.
         blueprints: Blueprints by id: the runtime's own, which sees what is added.
         bus: Where events go: the runtime's own, so that its listeners hear of durable runs too.
+        timers: From when on timers are no messages; the same for all that share queue and stores.
     """
 
     dependencies: Mapping[Any, Any] = field(default_factory=dict)
@@ -45,6 +47,7 @@ class RuntimeOptions:
     registry: Registry = field(default_factory=Registry)
     blueprints: Mapping[str, WorkflowBlueprint] = field(default_factory=dict)
     bus: EventBus = field(default_factory=EventBus)
+    timers: Spans = field(default_factory=Spans)
 
     def dependency(self, key: Any) -> Any:
         """The dependency given under ``key``.

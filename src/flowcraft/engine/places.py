@@ -101,6 +101,15 @@ def was_stopped(event: ev.Event) -> bool:
     return isinstance(event, ev.NodeStopped | ev.ItemStopped)
 
 
+def timer_of(command: cmd.Command) -> tuple[ev.Event | None, float]:
+    """What a timer brings, and when; nothing, long ago, for a command that is none."""
+    if isinstance(command, RETRIES):
+        return due_event(command), command.due_at
+    if isinstance(command, cmd.ArmTimer):
+        return ev.TimerFired(command.key), command.due_at
+    return None, 0.0
+
+
 def due_event(command: cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo) -> ev.Event:
     """The delay before an attempt is over."""
     if isinstance(command, cmd.RetryItem):

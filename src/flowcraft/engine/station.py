@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.plan import Plan, build_plan
 from flowcraft.engine.bus import Tails
+from flowcraft.engine.calendar import Calendar
 from flowcraft.engine.coding import coded
 from flowcraft.engine.encoded import plain
 from flowcraft.engine.jobs import Job, write_job
@@ -24,6 +26,7 @@ from flowcraft.engine.patience import Patient
 from flowcraft.engine.shards import ShardLedger
 from flowcraft.engine.tape import Tape
 from flowcraft.engine.threads import DaemonThreads
+from flowcraft.engine.timers import LongDelays, timer_name
 from flowcraft.errors import FlowcraftError, SerializationError, StorageCorrupt
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import Codec
@@ -69,6 +72,9 @@ class Station:
         codec: Codec | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
+        hour_seconds = options.timers.hour_seconds
+        self.delays = LongDelays(ports.queue, Calendar(ports.coordination, hour_seconds), clock)
+        ports = ports._replace(queue=self.delays)
         if codec is not None:
             ports = coded(ports, codec)
         self.queue, self.runs, self.blobs, self.coordination = ports
@@ -108,13 +114,13 @@ class Station:
 
     def be_patient(self, seconds: float) -> None:
         """Repeat calls of the ports, for so long, while their trouble may pass."""
-        for name in Ports._fields:
+        for name, port in {**{each: each for each in Ports._fields}, "delays": "queue"}.items():
             patient = Patient(
                 getattr(self, name),
                 self.clock,
                 self.sleep_until,
                 seconds,
-                partial(self.measures.retried, name),
+                partial(self.measures.retried, port),
             )
             setattr(self, name, patient)  # it has every method of what is behind it
 
@@ -281,8 +287,13 @@ class Station:
 
     # -- messages ---------------------------------------------------------------------------
 
+    @property
+    def calendar(self) -> Calendar:
+        """What is due in more than an hour."""
+        return Calendar(self.coordination, self.options.timers.hour_seconds)
+
     async def send(self, jobs: list[Job]) -> None:
-        """Send messages; one that is due later is delayed as far as the queue allows."""
+        """Send messages; one that is due later is received then."""
         if not jobs:
             return
         now = self.clock.now()
@@ -290,13 +301,17 @@ class Station:
 
     async def send_later(self, job: Job, seconds: float) -> None:
         """Send a message after a delay."""
-        text = write_job(job, self.options.serializer)
-        await self.queue.send([Outgoing(text, min(seconds, self.queue.max_delay_seconds))])
+        message = self._outgoing(job, self.clock.now())
+        await self.queue.send([replace(message, delay_seconds=seconds)])
 
     def _outgoing(self, job: Job, now: float) -> Outgoing:
-        delay = 0.0 if job.due_at is None else max(0.0, job.due_at - now)
         text = write_job(job, self.options.serializer)
-        return Outgoing(text, min(delay, self.queue.max_delay_seconds))
+        if job.due_at is None:
+            return Outgoing(text)
+        delay = max(0.0, job.due_at - now)
+        if delay <= self.options.timers.hour_seconds:
+            return Outgoing(text, delay)
+        return Outgoing(text, delay, timer_name(job.run_id, job.epoch, job.event), job.due_at)
 
 
 def _damaged(run_id: str, how: str) -> StorageCorrupt:

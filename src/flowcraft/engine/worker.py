@@ -27,6 +27,8 @@ from flowcraft.engine.reconcile import stalled_seconds
 from flowcraft.engine.rounds import Rounds
 from flowcraft.engine.station import Station
 from flowcraft.engine.strand import Strand
+from flowcraft.engine.sweeping import Sweeps
+from flowcraft.engine.timers import forget_dropped
 from flowcraft.engine.watch import WATCH
 from flowcraft.errors import CodecError
 from flowcraft.ports.clock import Clock, Identifiers
@@ -97,6 +99,8 @@ class Worker:
         codec: Encodes payloads before they are stored; all that work on the same runs have it.
         telemetry: Is told what is counted and timed.
         heartbeat: Whether leases are prolonged; tests in virtual time do without.
+        sweeping: Whether this worker sees to timers that are due in more than an hour, of all
+            runs, when no other does.
 
     Raises:
         TypeError: ``concurrency`` is no whole number.
@@ -121,6 +125,7 @@ class Worker:
         codec: Codec | None = None,
         telemetry: Telemetry | None = None,
         heartbeat: bool = True,
+        sweeping: bool = True,
     ) -> None:
         if isinstance(concurrency, bool) or not isinstance(concurrency, int):
             raise TypeError(f"concurrency is a whole number of messages, not {concurrency!r}.")
@@ -154,6 +159,8 @@ class Worker:
         self._poller: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
         self._rounds: Rounds | None = None
+        self._sweeping = sweeping
+        self._sweeps: Sweeps | None = None
         self._free = asyncio.Event()
         self._hands = Hands(concurrency, clock)
         self._reported: set[str] = set()
@@ -192,6 +199,9 @@ class Worker:
                 self.station, self._reconcile_every_seconds, self._stalled_seconds
             )
             self._rounds.start()
+        if self._sweeping:
+            self._sweeps = Sweeps(self.station)
+            self._sweeps.start()
         self._poller = asyncio.create_task(self._poll())
 
     @property
@@ -302,8 +312,8 @@ class Worker:
         WATCH.remove(self)
 
     async def _end_rounds(self) -> None:
-        if self._rounds is not None:
-            await self._rounds.stop(self._drain_timeout_seconds)
+        rounds = [each for each in (self._rounds, self._sweeps) if each is not None]
+        await asyncio.gather(*(each.stop(self._drain_timeout_seconds) for each in rounds))
 
     async def _hand_back(
         self,
@@ -493,6 +503,7 @@ class Worker:
         run_id = strand.job.run_id
         try:
             await strand.work()
+            await forget_dropped(self.station, strand._ledger, strand.thread)
         except PutOff as off:
             await self._put_off(off.job or strand.job, off.seconds)
             return "put_off"

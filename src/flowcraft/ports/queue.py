@@ -9,10 +9,19 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to send; it can be received after ``delay_seconds``."""
+    """A message to send; it can be received after ``delay_seconds``.
+
+    Attributes:
+        body: The text.
+        delay_seconds: How long it is hidden.
+        name: Of one that is to come late: tells it from others. Two of one name are one too many.
+        due_at: When that one is to come, in seconds since the epoch.
+    """
 
     body: str
     delay_seconds: float = 0.0
+    name: str | None = None
+    due_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

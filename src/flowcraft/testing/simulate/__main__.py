@@ -13,6 +13,7 @@ from flowcraft.testing.simulate.options import add_scenario_options, kinds_of, s
 from flowcraft.testing.simulate.play import play
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story
+from flowcraft.testing.simulate.zoo import LONGER
 
 DEFAULT_RUNS = 5000
 
@@ -58,7 +59,8 @@ def _chosen(stories: dict[str, Story], names: Sequence[str]) -> list[Story]:
     unknown = sorted(set(names) - set(stories))
     if unknown:
         raise ValueError(f"There is no workflow {unknown[0]!r}. There are: {', '.join(stories)}.")
-    return [stories[name] for name in names] or list(stories.values())
+    usual = [story for name, story in stories.items() if name not in LONGER]
+    return [stories[name] for name in names] or usual
 
 
 def _run(options: argparse.Namespace, chosen: Sequence[Story]) -> int:

@@ -291,6 +291,11 @@ class AwsBackend:
         """How many items there are, by table."""
         return {name: len(self.dynamodb.items(name)) for name in (CONTEXTS, STATUSES, COORDINATION)}
 
+    def agreed(self) -> Mapping[str, str]:
+        """The texts in the coordination table, by their keys."""
+        items = self.dynamodb.items(COORDINATION)
+        return {item[KEY]["S"]: item["value"]["S"] for item in items if "S" in item["value"]}
+
 
 KEY: Final = "coordinationKey"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, Protocol
@@ -150,6 +150,10 @@ class Backend(Protocol):
         """How many items there are, by table."""
         ...
 
+    def agreed(self) -> Mapping[str, str]:
+        """The texts in the coordination store, by their keys."""
+        ...
+
 
 NewBackend = Callable[..., Backend]
 
@@ -248,6 +252,11 @@ class MemoryBackend:
             "blobs": len(self._blobs._texts),
             "coordination": len(self._coordination._items),
         }
+
+    def agreed(self) -> Mapping[str, str]:
+        """The texts in the coordination store, by their keys."""
+        items = self._coordination._items
+        return {key: text for key, (text, _) in items.items() if isinstance(text, str)}
 
 
 def _opens(ports: Ports) -> OpenPorts:

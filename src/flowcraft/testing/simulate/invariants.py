@@ -3,9 +3,9 @@
 The numbers are those of the design: I1 every run ends, I2 one outcome for each attempt, I3 nothing
 starts that should not, I5 a final status stays and reaches everybody, I6 messages are there as long
 as something depends on them, and not longer, I7 bodies run once, and once more for each crash, I8
-the results are those of the run in process, I9 nothing is too large. I4, one holder at a time, is
-what I2 and I8 would not hold without. I10, that workers of different versions do each other no
-harm, is all of these in runs with a stranger among the workers.
+the results are those of the run in process, I9 nothing is too large, I11 timers fire in time. I4,
+one holder at a time, is what I2 and I8 would not hold without. I10, that workers of different
+versions do each other no harm, is all of these in runs with a stranger among the workers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from flowcraft.engine.facts import read_fact
 from flowcraft.engine.stored import StoredRun
 from flowcraft.ports.runs import Head
 from flowcraft.testing.simulate.story import summary_of
-from flowcraft.testing.simulate.world import ALL_RUNS, Ending, World
+from flowcraft.testing.simulate.timers import late_in, timers_in
+from flowcraft.testing.simulate.world import ALL_RUNS, Ending, World, stretches
 
 OUTCOMES: Final = frozenset(
     {f"{what}{how}" for what in ("Node", "Item") for how in ("Succeeded", "Failed", "Lost")}
@@ -32,6 +33,10 @@ OUTCOMES: Final = frozenset(
 MESSAGES_PER_BODY: Final = 4
 MESSAGES_AT_LEAST: Final = 20
 """A bound of the messages at one time: so many for each body of the run, and for each fault."""
+
+LATE_SECONDS: Final = 60.0
+DISTURBED_SECONDS: Final = 60.0
+"""How late a timer may be that was armed for more than an hour: without faults, and for each."""
 
 DOUBLED: Final = 6
 """A delivery may send again what its thread is for, and so may a copy, and copies of those."""
@@ -60,11 +65,15 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
     found += _endings(world, ending, heads)
     for head in heads:
         found += await _facts(world, head)
+        found += await _timers(world, head)
         found += await _row(world, head)
     if ending.is_over:
         found += _result(world, await world.client.get_run(world.run_id))
     found += _bodies(world)
     found += _messages(world)
+    if world.left:
+        left = timers_in(world.backend.agreed())
+        found.append(Problem("I6", f"timers are left when all is over: {left}"))
     found += [Problem("I5", f"of a run that is over, {each}") for each in ending.revived]
     found += [Problem("error", each) for each in world.loop.problems]
     return found
@@ -102,6 +111,23 @@ async def _facts(world: World, head: Head) -> list[Problem]:
     twice = [name for name, count in counted.items() if count > 1]
     twice += [f"{name} (success)" for name, count in succeeded.items() if count > 1]
     return [Problem("I2", f"run '{head.run_id}' has two outcomes of {name}") for name in twice]
+
+
+async def _timers(world: World, head: Head) -> list[Problem]:
+    """Timers fire when they are due, or soon after."""
+    if not world.told.is_long:
+        return []
+    station = await world.client._opened()
+    record, ledger = await world.ports.runs.read(head.run_id), await station._ledger(head)
+    assert record is not None
+    assert ledger is not None
+    disturbed = stretches(world.scenario) + DISTURBED_SECONDS * len(world.scenario.faults)
+    most = LATE_SECONDS + 2 * disturbed
+    return [
+        Problem("I11", f"of run '{head.run_id}', {event} came {late:.0f} s after its time")
+        for event, late in late_in(ledger, record)
+        if late > most
+    ]
 
 
 def _attempt_of(name: str, event: Any) -> str:

@@ -12,7 +12,7 @@ from flowcraft.testing.simulate.backends import NewBackend
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story
 from flowcraft.testing.simulate.users import story_of
-from flowcraft.testing.simulate.zoo import STORIES
+from flowcraft.testing.simulate.zoo import LONGER, STORIES
 
 COMMAND = "python -m flowcraft.testing.simulate"
 BACKENDS = {
@@ -42,7 +42,7 @@ def stories_named(flows: Sequence[str]) -> dict[str, Story]:
         ValueError: There is no such flow.
     """
     if not flows:
-        return STORIES
+        return STORIES | LONGER
     stories = [_own(text) for text in flows]
     return {story.name: story for story in stories}
 

@@ -97,6 +97,11 @@ class Told:
             self.blueprint = self.runtime.add_flow(flow)
 
     @property
+    def is_long(self) -> bool:
+        """Whether it has timers that are due in more than an hour."""
+        return self.story.truth.seconds > self.runtime.options.timers.hour_seconds
+
+    @property
     def hurried(self) -> frozenset[str]:
         """Names of what has a timeout."""
         blueprints = (self.blueprint, *self.runtime.blueprints.values())

@@ -22,9 +22,14 @@ from flowcraft.testing.simulate.loop import SimulationLoop, world_context
 from flowcraft.testing.simulate.processes import LEASE_SECONDS, Person, WorkerProcess
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import RUN_ID, Role, Told
+from flowcraft.testing.simulate.timers import timers_in
 
 PATIENCE_SECONDS: Final = 1800.0
 """How much longer than without faults a run may take before somebody looks for stuck runs."""
+
+LEFT_SECONDS: Final = 1500.0
+"""How long a timer may be left when the run is over: it is sent a quarter of an hour ahead, and
+whoever sends it may die before it is forgotten."""
 
 ALL_RUNS: Final = Query(limit=1000, parts=True)
 HELPS: Final = 3
@@ -66,6 +71,7 @@ class World:
         requests: The last requests that were made.
         lives: All processes there were.
         ports: Queue and stores, without faults.
+        left: Whether timers were left when all was over.
     """
 
     def __init__(
@@ -96,6 +102,9 @@ class World:
         self._waiting_for = 0
         self._people = 0
         self._excused = self._abandoned = False
+        self._over_at = 0.0
+        self._patience = LEFT_SECONDS + 2 * stretches(scenario)
+        self.left = False
         self.ports: Ports
         self.client: FlowClient
 
@@ -195,8 +204,7 @@ class World:
 
     async def _rest(self) -> tuple[bool, int]:
         """Wait until the run is over and nothing is left to do; gives whether it came to that."""
-        stretches = sum(each.seconds for each in self.scenario.faults if each.kind in STRETCHES)
-        patience = PATIENCE_SECONDS + self.told.story.truth.seconds + 10 * stretches
+        patience = PATIENCE_SECONDS + self.told.story.truth.seconds + 10 * stretches(self.scenario)
         deadline, helps = self.loop.time() + patience, 0
         while not await self._is_over():
             await self.loop.quiet()
@@ -219,7 +227,15 @@ class World:
         if self._waiting_for or self.backend.waiting():
             return False
         record = await self.ports.runs.read(self.run_id, NO_FACTS)
-        return record is not None and record.head.row.status in FINAL_STATUSES
+        if record is None or record.head.row.status not in FINAL_STATUSES:
+            return False
+        # Who swept it may have died before it was forgotten: it is swept again.
+        self._over_at = self._over_at or self.loop.time()
+        if not timers_in(self.backend.agreed()):
+            return True
+        is_left = self.loop.time() - self._over_at > self._patience
+        self.left = self.left or is_left
+        return is_left
 
     async def _deliver_again(self) -> tuple[str, ...]:
         """Deliver old messages once more; gives what was done because of them."""
@@ -253,6 +269,11 @@ class World:
         self.loop.close()
         for worker in self.workers:
             worker.bury()
+
+
+def stretches(scenario: Scenario) -> float:
+    """How long the faults of a scenario take, in seconds."""
+    return sum(each.seconds for each in scenario.faults if each.kind in STRETCHES)
 
 
 async def _start(person: Person) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from flowcraft.testing.simulate.story import Story
-from flowcraft.testing.simulate.zoo import failures, people, shapes, times
+from flowcraft.testing.simulate.zoo import failures, long, people, shapes, times
 
 STORIES: dict[str, Story] = {
-    story.name: story for module in (shapes, times, failures, people) for story in module.STORIES
+    story.name: story
+    for module in (shapes, times, failures, people, long)
+    for story in module.STORIES
 }
+
+LONGER: dict[str, Story] = {story.name: story for story in long.LONGER}
+"""Those that are simulated only when they are named."""

@@ -1,0 +1,229 @@
+"""Timers that are due in more than an hour: how they are armed, and what becomes of them.
+
+To the engine a message may be delayed for a year. :class:`LongDelays` stands before the queue, and
+keeps what is due in more than an hour in a :class:`Calendar`; ``engine/sweeping.py`` sends it when
+its time comes near. What is due sooner is a message, put off again where the queue allows only
+shorter delays.
+
+A timer that is no longer needed is taken out of the calendar by whoever wrote the fact that made it
+needless: at the end of the work of the fact's message, which is deleted after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from flowcraft.core import events as ev
+from flowcraft.engine.calendar import ENTRY_BYTES, Calendar, Later, size_of
+from flowcraft.engine.facts import event_data
+from flowcraft.engine.places import Subject
+from flowcraft.ports.clock import Clock
+from flowcraft.ports.queue import Delivery, Outgoing, Queue
+
+if TYPE_CHECKING:
+    from flowcraft.engine.ledger import Ledger
+    from flowcraft.engine.station import Station
+
+logger = logging.getLogger("flowcraft.timers")
+
+NAME_DIGITS: Final = 24
+_NOT_KEPT: Final = ("delay_seconds", "name", "due_at")
+"""Fields of a message that an entry has by itself; all others are kept in it."""
+
+
+def timer_name(run_id: str, epoch: str, event: ev.Event | None) -> str:
+    """The name of a timer: the same wherever, and however often, it is armed.
+
+    Args:
+        run_id: The run.
+        epoch: Which start of it.
+        event: What the timer brings; ``None`` for the start of the run.
+    """
+    what = None if event is None else event_data(event)
+    text = json.dumps([run_id, epoch, what], ensure_ascii=False, default=str)
+    data = text.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).hexdigest()[:NAME_DIGITS]
+
+
+class LongDelays:
+    """A queue whose messages may be delayed for any time.
+
+    Args:
+        queue: Carries what is due within an hour.
+        calendar: Keeps what is due later.
+        clock: The time.
+    """
+
+    def __init__(self, queue: Queue, calendar: Calendar, clock: Clock) -> None:
+        self._queue = queue
+        self._calendar = calendar
+        self._clock = clock
+
+    @property
+    def max_delay_seconds(self) -> float:
+        """Any delay will do, of a message that has a name; others are delayed as far as may be."""
+        return float("inf")
+
+    @property
+    def visibility_seconds(self) -> float:
+        """How long a delivery is hidden from others, unless it is extended."""
+        return self._queue.visibility_seconds
+
+    @property
+    def max_hold_seconds(self) -> float:
+        """How long after its receive a delivery stays hidden at most, however it is extended."""
+        return self._queue.max_hold_seconds
+
+    @property
+    def batch(self) -> int:
+        """How many messages a request brings for the price of one."""
+        return self._queue.batch
+
+    async def send(self, messages: Sequence[Outgoing]) -> None:
+        """Send messages, or keep them until they are due within the hour."""
+        now = self._clock.now()
+        soon: list[Outgoing] = []
+        later: list[Later] = []
+        for message in messages:
+            entry = self._entry(message, now)
+            if entry is None:
+                soon.append(self._delayed(message))
+            else:
+                later.append(entry)
+        if soon:
+            await self._queue.send(soon)
+        if later:
+            await self._calendar.add(later, now)
+
+    async def send_due(self, entries: Sequence[Later]) -> None:
+        """Send messages that were kept; each is received at its time."""
+        now = self._clock.now()
+        messages = []
+        for entry in entries:
+            try:
+                message = Outgoing(**entry.data, delay_seconds=max(0.0, entry.due_at - now))
+            except TypeError:
+                logger.exception(
+                    "A timer in the coordination store cannot be read, and is forgotten. It fires "
+                    "when somebody looks for overdue runs."
+                )
+                continue
+            messages.append(self._delayed(message))
+        if messages:
+            await self._queue.send(messages)
+
+    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Receive messages."""
+        return await self._queue.receive(limit, wait_seconds)
+
+    async def whole(self, body: str) -> str:
+        """The text that was sent."""
+        return await self._queue.whole(body)
+
+    async def delete(self, handles: Sequence[str]) -> None:
+        """Forget deliveries for good."""
+        await self._queue.delete(handles)
+
+    async def extend(self, handles: Sequence[str]) -> None:
+        """Hide deliveries for longer."""
+        await self._queue.extend(handles)
+
+    def _delayed(self, message: Outgoing) -> Outgoing:
+        most = self._queue.max_delay_seconds
+        return message if message.delay_seconds <= most else replace(message, delay_seconds=most)
+
+    def _entry(self, message: Outgoing, now: float) -> Later | None:
+        """A message as it is kept; ``None`` if it is to be sent now."""
+        due_at = message.due_at
+        if message.name is None or due_at is None or due_at - now <= self._calendar.hour_seconds:
+            return None
+        data: dict[str, Any] = {}
+        for field in fields(message):
+            value = getattr(message, field.name)
+            if field.name not in _NOT_KEPT and value != field.default:
+                data[field.name] = value
+        entry = Later(message.name, due_at, data)
+        return entry if size_of(entry) <= ENTRY_BYTES else None
+
+
+# --- timers of a run -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A timer that was armed, and is not needed any more before its time.
+
+    Attributes:
+        name: Its name.
+        due_at: When it would have been due.
+        thread: The thread of the fact that made it needless, which sees to it.
+    """
+
+    name: str
+    due_at: float
+    thread: str
+
+
+class LongTimers:
+    """The timers of a run that are, or were, in the calendar.
+
+    Args:
+        hour_seconds: Those that were armed longer ahead than this.
+    """
+
+    def __init__(self, run_id: str, epoch: str, hour_seconds: float) -> None:
+        self._run_id = run_id
+        self._epoch = epoch
+        self._hour_seconds = hour_seconds
+        self._armed: dict[Subject, tuple[ev.Event | None, float]] = {}
+        self.dropped: list[Dropped] = []
+
+    def arm(self, subject: Subject, event: ev.Event | None, due_at: float, at: float) -> None:
+        """A timer was armed by a fact that was written at a time.
+
+        Args:
+            subject: What it is about.
+            event: What it brings; ``None`` for the start of the run.
+            due_at: When it is due.
+            at: When the fact was written.
+        """
+        if due_at - at > self._hour_seconds:
+            self._armed[subject] = (event, due_at)
+
+    def drop(self, subject: Subject, thread: str, at: float) -> None:
+        """What a timer was for is settled by a fact: was it by something else than the timer?"""
+        armed = self._armed.pop(subject, None) if self._armed else None
+        if armed is not None and armed[1] > at:
+            name = timer_name(self._run_id, self._epoch, armed[0])
+            self.dropped.append(Dropped(name, armed[1], thread))
+
+    @property
+    def live(self) -> Mapping[str, float]:
+        """When those that are still needed are due, by their names."""
+        named = (
+            (timer_name(self._run_id, self._epoch, event), at) for event, at in self._armed.values()
+        )
+        return dict(named)
+
+
+async def forget_dropped(station: Station, ledger: Ledger | None, thread: str) -> None:
+    """Take the timers out of the calendar that facts of a thread have made needless.
+
+    Where the process dies before, the thread's message comes again and finds the same facts.
+
+    Raises:
+        StorageError: The coordination store cannot be used.
+    """
+    if ledger is None or not ledger.timers.dropped:
+        return
+    now = station.clock.now()
+    there = [each for each in ledger.timers.dropped if each.due_at > now]
+    mine = {each.name: each.due_at for each in there if each.thread == thread}
+    if mine:
+        await station.calendar.remove(mine, now)
+    ledger.timers.dropped = [each for each in there if each.name not in mine]
