@@ -8,7 +8,7 @@
     │   ├── ExpressionSyntaxError   it does not parse
     │   └── ExpressionLimitError    it is too long, too deep or takes too many steps
     ├── SerializationError          a value cannot be stored, or stored data cannot be read
-    ├── InputError                  a value does not fit the annotated type of a node
+    ├── InputError                  a value does not fit a node's annotation, or a schedule
     ├── ImplementationMissing       no callable is registered for a node's ``uses``
     ├── NodeTimeout                 an attempt took longer than the node's ``timeout``
     ├── ProcessDied                 the process that a node had to itself ended before the node
@@ -16,6 +16,8 @@
     ├── WorkerLost                  a node's workers died too often
     ├── SubflowFailed               a child run ended without success
     ├── LimitExceeded               a run hit a bound that keeps it from running for ever
+    ├── ScheduleNotFound            no schedule has this id
+    ├── ScheduleExists              another schedule has this id
     ├── StorageError                a queue or store could not do what it was asked for
     │   ├── StorageBusy             it was locked by others for too long
     │   ├── StorageFull             there is no space left
@@ -115,7 +117,7 @@ class SerializationError(FlowcraftError):
 
 
 class InputError(FlowcraftError):
-    """A value does not fit the type that a node's annotation asks for."""
+    """A value does not fit the type that a node's annotation asks for, or what a schedule takes."""
 
     disposition: ClassVar[Disposition] = "fail"
 
@@ -154,6 +156,18 @@ class LimitExceeded(FlowcraftError):
     """A run hit a bound, such as the number of node executions (rule S10)."""
 
     disposition: ClassVar[Disposition] = "fail"
+
+
+class ScheduleNotFound(FlowcraftError):
+    """There is no schedule of this id."""
+
+    disposition: ClassVar[Disposition] = "drop"
+
+
+class ScheduleExists(FlowcraftError):
+    """There is another schedule of this id already."""
+
+    disposition: ClassVar[Disposition] = "drop"
 
 
 class StorageError(FlowcraftError):

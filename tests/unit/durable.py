@@ -128,6 +128,7 @@ class Process:
             "lease_seconds": LEASE_SECONDS,
             "reconcile_every_seconds": None,
             "sweeping": False,
+            "schedules_every_seconds": None,
             "codec": world.codec,
             **worker,
         }
@@ -148,8 +149,7 @@ class Process:
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
         others = [self.worker._poller, self.worker._deleting]
-        if self.worker._rounds is not None:
-            others.append(self.worker._rounds._task)
+        others += [rounds._task for rounds in self.worker._rounds]
         return [*self.worker._strands, *(task for task in others if task is not None)]
 
     def _fall(self) -> None:

@@ -20,22 +20,34 @@ class BlockingClient:
     Made from the async methods, so there is nothing to keep in step by hand.
     """
 
-    def __init__(self, client: Callable[[], FlowClient]) -> None:
+    def __init__(self, client: Callable[[], FlowClient], group: str | None = None) -> None:
         self._client = client
+        self._group = group
+
+    @property
+    def schedules(self) -> BlockingClient:
+        """The verbs of schedules, in the same way."""
+        return BlockingClient(self._client, "schedules")
+
+    def _kind(self) -> type:
+        from flowcraft.engine.client import FlowClient  # noqa: PLC0415 - it makes these
+        from flowcraft.engine.schedules import Schedules  # noqa: PLC0415 - and these
+
+        return FlowClient if self._group is None else Schedules
 
     def __getattr__(self, name: str) -> Any:
-        from flowcraft.engine.client import FlowClient  # noqa: PLC0415 - it makes these
-
-        method = getattr(FlowClient, name)
+        method = getattr(self._kind(), name)
         if name.startswith("_") or not asyncio.iscoroutinefunction(method):
             raise AttributeError(name)
+
+        where = "" if self._group is None else f"{self._group}."
 
         @wraps(method)
         def call(*arguments: Any, **options: Any) -> Any:
             if in_event_loop():
                 raise FlowcraftError(
-                    f"'sync.{name}' would block the event loop it was called in; use "
-                    f"'await client.{name}(…)' there."
+                    f"'sync.{where}{name}' would block the event loop it was called in; use "
+                    f"'await client.{where}{name}(…)' there."
                 )
             return asyncio.run(self._call(name, *arguments, **options))
 
@@ -44,6 +56,7 @@ class BlockingClient:
     async def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
         client = self._client()
         try:
-            return await getattr(client, name)(*arguments, **options)
+            verbs = client if self._group is None else getattr(client, self._group)
+            return await getattr(verbs, name)(*arguments, **options)
         finally:
             await client.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
@@ -33,6 +34,7 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import Reconciler, ReconciliationStats, stalled_seconds
 from flowcraft.engine.run import Run
+from flowcraft.engine.schedules import Schedules
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
@@ -93,6 +95,11 @@ class FlowClient:
     def sync(self) -> BlockingClient:
         """The same verbs for code that is not async; each call blocks until it is done."""
         return BlockingClient(self._copy)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """The verbs of schedules: runs that start by the clock."""
+        return Schedules(self)
 
     def _copy(self) -> FlowClient:
         return FlowClient(

@@ -25,6 +25,7 @@ from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.places import AttemptCommand, node_index_of
 from flowcraft.engine.reconcile import stalled_seconds
 from flowcraft.engine.rounds import Rounds
+from flowcraft.engine.schedule_rounds import DEFAULT_SCHEDULES_SECONDS, ScheduleRounds
 from flowcraft.engine.station import Station
 from flowcraft.engine.strand import Strand
 from flowcraft.engine.sweeping import Sweeps
@@ -94,6 +95,8 @@ class Worker:
         implementation_timeout_seconds: How long a node waits for a worker that can run it.
         reconcile_every_seconds: From one look for stuck runs to the next, of all workers
             together; ``None`` for no looks by this one.
+        schedules_every_seconds: From one look at whether schedules were changed to the next;
+            ``None`` for a worker that looks after none.
         stalled_threshold_seconds: How long nothing happens in a run before it counts as stuck;
             at least two leases. By default 300 s, or four leases if that is more.
         codec: Encodes payloads before they are stored; all that work on the same runs have it.
@@ -121,6 +124,7 @@ class Worker:
         drain_timeout_seconds: float = DEFAULT_DRAIN_SECONDS,
         implementation_timeout_seconds: float = DEFAULT_IMPLEMENTATION_SECONDS,
         reconcile_every_seconds: float | None = DEFAULT_RECONCILE_SECONDS,
+        schedules_every_seconds: float | None = DEFAULT_SCHEDULES_SECONDS,
         stalled_threshold_seconds: float | None = None,
         codec: Codec | None = None,
         telemetry: Telemetry | None = None,
@@ -134,6 +138,7 @@ class Worker:
             ("lease_seconds", lease_seconds),
             ("poll_seconds", poll_seconds),
             ("reconcile_every_seconds", reconcile_every_seconds),
+            ("schedules_every_seconds", schedules_every_seconds),
         ):
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is a positive number, not {value!r}.")
@@ -147,6 +152,7 @@ class Worker:
         self._drain_timeout_seconds = drain_timeout_seconds
         self.implementation_timeout_seconds = implementation_timeout_seconds
         self._reconcile_every_seconds = reconcile_every_seconds
+        self._schedules_every_seconds = schedules_every_seconds
         self._stalled_seconds = stalled_seconds(stalled_threshold_seconds, lease_seconds)
         self._codec = codec
         self._telemetry = telemetry
@@ -158,9 +164,8 @@ class Worker:
         self._stack = contextlib.AsyncExitStack()
         self._poller: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
-        self._rounds: Rounds | None = None
         self._sweeping = sweeping
-        self._sweeps: Sweeps | None = None
+        self._rounds: list[Rounds | Sweeps | ScheduleRounds] = []
         self._free = asyncio.Event()
         self._hands = Hands(concurrency, clock)
         self._reported: set[str] = set()
@@ -195,13 +200,15 @@ class Worker:
         """Begin to take messages; returns once the queue is being polled."""
         await self.open()
         if self._reconcile_every_seconds is not None:
-            self._rounds = Rounds(
-                self.station, self._reconcile_every_seconds, self._stalled_seconds
+            self._rounds.append(
+                Rounds(self.station, self._reconcile_every_seconds, self._stalled_seconds)
             )
-            self._rounds.start()
         if self._sweeping:
-            self._sweeps = Sweeps(self.station)
-            self._sweeps.start()
+            self._rounds.append(Sweeps(self.station))
+        if self._schedules_every_seconds is not None:
+            self._rounds.append(ScheduleRounds(self.station, self._schedules_every_seconds))
+        for rounds in self._rounds:
+            rounds.start()
         self._poller = asyncio.create_task(self._poll())
 
     @property
@@ -312,8 +319,8 @@ class Worker:
         WATCH.remove(self)
 
     async def _end_rounds(self) -> None:
-        rounds = [each for each in (self._rounds, self._sweeps) if each is not None]
-        await asyncio.gather(*(each.stop(self._drain_timeout_seconds) for each in rounds))
+        stops = (each.stop(self._drain_timeout_seconds) for each in self._rounds)
+        await asyncio.gather(*stops)
 
     async def _hand_back(
         self,
