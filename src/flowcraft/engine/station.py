@@ -71,7 +71,7 @@ class Station:
     ) -> None:
         if codec is not None:
             ports = coded(ports, codec)
-        self.queue, self.runs, self.blobs, self.coordination = ports
+        self.queue, self.runs, self.blobs, self.coordination, self.objects = ports
         self.measures = Measures(telemetry, clock)
         self.options = options
         self.clock = clock
