@@ -10,6 +10,9 @@ import asyncio
 import errno
 import os
 import shutil
+import tempfile
+import threading
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -107,7 +110,11 @@ class DirectoryObjects:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 
-        return await self._do(read, size)
+        try:
+            there = self._path(key).stat().st_size - start
+        except OSError:
+            there = 0  # it is looked at once more
+        return await self._do(read, min(size, there))
 
     async def delete_all(self, prefix: str) -> None:
         """Forget all objects whose key begins with a text."""
@@ -193,6 +200,30 @@ class DirectoryObjects:
         return StorageUnavailable(
             f"{where} cannot be used for files ({error}). See to its permissions and its disk."
         )
+
+
+def objects_in(directory: str | os.PathLike[str] | None) -> DirectoryObjects:
+    """Objects in a directory; without one in a temporary one, which goes with what this gives."""
+    if directory is not None:
+        path = Path(directory).absolute()
+        return DirectoryObjects(lambda: path)
+    made: list[Path] = []
+    lock = threading.Lock()
+
+    def temporary() -> Path:
+        with lock:
+            if not made:
+                made.append(Path(tempfile.mkdtemp(prefix="flowcraft-files-")))
+            return made[0]
+
+    objects = DirectoryObjects(temporary)
+    weakref.finalize(objects, _remove, made)
+    return objects
+
+
+def _remove(made: list[Path]) -> None:
+    for path in made:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _sync_directory(path: Path) -> None:

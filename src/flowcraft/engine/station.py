@@ -13,6 +13,7 @@ from flowcraft.core.plan import Plan, build_plan
 from flowcraft.engine.bus import Tails
 from flowcraft.engine.coding import coded
 from flowcraft.engine.encoded import plain
+from flowcraft.engine.files import Files
 from flowcraft.engine.jobs import Job, write_job
 from flowcraft.engine.ledger import Gap, Ledger
 from flowcraft.engine.measuring import Measures
@@ -116,6 +117,15 @@ class Station:
                 partial(self.measures.retried, name),
             )
             setattr(self, name, patient)  # it has every method of what is behind it
+
+    @property
+    def files(self) -> Files:
+        """The files of runs."""
+        return Files(self.objects, self.identifiers)
+
+    def files_for(self, node_id: str) -> Files:
+        """The files of runs, for a node: trouble with where they are is none of the node's."""
+        return self.files.insisting(self.clock, self.sleep_until, f"Node '{node_id}'")
 
     def attach(self) -> None:
         """Remember the running event loop."""
