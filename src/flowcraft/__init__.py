@@ -14,6 +14,7 @@ from flowcraft.core.retry_policy import RetryPolicy
 from flowcraft.core.state import ErrorInfo, RunStatus
 from flowcraft.engine.bus import FlowEvent
 from flowcraft.engine.context import CancelToken, NodeContext, SyncNodeContext
+from flowcraft.engine.files import BlobReference
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Node, NodeResult, node
 from flowcraft.engine.options import RuntimeOptions
@@ -46,6 +47,7 @@ logging.getLogger("flowcraft").addHandler(logging.NullHandler())
 __all__ = [
     "AsyncContext",
     "Awaiting",
+    "BlobReference",
     "BlueprintAnalysis",
     "BlueprintError",
     "CancelToken",

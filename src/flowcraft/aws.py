@@ -16,6 +16,7 @@ from flowcraft.adapters.aws.lambda_ import (
     ReconcilerHandler,
 )
 from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.objects import S3Objects
 from flowcraft.adapters.aws.pages import checked_segments
 from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
@@ -33,6 +34,7 @@ from flowcraft.engine.worker import DEFAULT_CONCURRENCY
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import Codec
 from flowcraft.ports.coordination import CoordinationStore
+from flowcraft.ports.objects import NoObjects
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts, Ports
 
@@ -53,6 +55,10 @@ POLL_SECONDS: Final = 20.0
 LOOK_SECONDS: Final = 1.0
 """The longest pause between two looks at a run that somebody waits for: each is a request."""
 
+NO_BUCKET: Final = (
+    "Files need a bucket of S3: give the adapter, and all clients, s3_client and payload_bucket."
+)
+
 CLIENT_THREADS: Final = 10
 CONTEXT_THREADS: Final = 2
 """Requests at a time of a client, and of a context by itself."""
@@ -71,6 +77,15 @@ class _Fleet:
     clock: ServiceTime
     requests: int
     scan_segments: int = 1
+    s3_client: Any = None
+    payload_bucket: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.s3_client is None) != (self.payload_bucket is None):
+            raise ValueError(
+                "s3_client and payload_bucket go together: the client, and the name of the bucket "
+                "that large values and files are kept in."
+            )
 
     def opener(self) -> OpenPorts:
         """Opens the ports: each time with threads of its own."""
@@ -84,21 +99,31 @@ class _Fleet:
                 queue = SqsQueue(_Routed(polls, sqs), self.queue_url, self.clock)
                 await queue.open()
                 stack.push_async_callback(queue.close)
-                blobs = DynamoDbBlobs(dynamodb, self.context_table_name)
+                objects = await self._objects(stack)
+                blobs = DynamoDbBlobs(dynamodb, self.context_table_name, objects=objects)
+                runs = DynamoDbRuns(
+                    dynamodb,
+                    self.context_table_name,
+                    self.status_table_name,
+                    self.clock,
+                    self.scan_segments,
+                    objects=objects,
+                )
                 yield Ports(
-                    LargeMessages(queue, blobs),
-                    DynamoDbRuns(
-                        dynamodb,
-                        self.context_table_name,
-                        self.status_table_name,
-                        self.clock,
-                        self.scan_segments,
-                    ),
+                    LargeMessages(queue, blobs, objects, runs),
+                    runs,
                     blobs,
                     self.coordination_store,
+                    objects or NoObjects(NO_BUCKET),
                 )
 
         return open_ports
+
+    async def _objects(self, stack: AsyncExitStack) -> S3Objects | None:
+        if self.payload_bucket is None:
+            return None
+        transport = await self._transport(stack, self.s3_client, self.requests)
+        return S3Objects(transport, self.payload_bucket)
 
     async def _transport(self, stack: AsyncExitStack, client: Any, threads: int) -> Transport:
         """A transport for a boto3 client; or the client, if it is one."""
@@ -147,6 +172,10 @@ class SqsAdapter(Adapter):
         concurrency: Messages worked on at once.
         scan_segments: How many parts of a table are read at a time where all of it is read: the
             status table, where runs are listed, or looked for that stand still. 1 for small ones.
+        s3_client: ``boto3.client("s3")``, for a bucket.
+        payload_bucket: Where large values and files are kept: ``"bucket"``, or
+            ``"bucket/with/a/prefix"``; all processes have the same. Without one there are no
+            files, and a value has at most 24 MB, compressed.
         codec: Encodes payloads before they are sent and stored; all processes have the same.
         telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
@@ -171,6 +200,8 @@ class SqsAdapter(Adapter):
         status_table_name: str,
         concurrency: int = DEFAULT_CONCURRENCY,
         scan_segments: int = 1,
+        s3_client: Any = None,
+        payload_bucket: str | None = None,
         codec: Codec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
@@ -187,6 +218,8 @@ class SqsAdapter(Adapter):
             clock=ServiceTime(clock or SystemClock()),
             requests=concurrency + 2,
             scan_segments=checked_segments(scan_segments),
+            s3_client=s3_client,
+            payload_bucket=payload_bucket,
         )
         super().__init__(
             self._fleet.opener(),
@@ -211,6 +244,8 @@ class SqsAdapter(Adapter):
         coordination_store: CoordinationStore,
         runtime_options: RuntimeOptions | None = None,
         shard_items: int = SHARD_ITEMS,
+        s3_client: Any = None,
+        payload_bucket: str | None = None,
         codec: Codec | None = None,
         clock: Clock | None = None,
     ) -> FlowClient:
@@ -224,6 +259,8 @@ class SqsAdapter(Adapter):
             coordination_store=coordination_store,
             clock=ServiceTime(clock or SystemClock()),
             requests=CLIENT_THREADS,
+            s3_client=s3_client,
+            payload_bucket=payload_bucket,
         )
         return _client(fleet, runtime_options or RuntimeOptions(), shard_items, codec)
 
@@ -262,6 +299,8 @@ class DynamoDbContext(StoredContext):
         table_name: The context table.
         runtime_options: Needed only for types that were registered with the serializer.
         codec: The one that the workers have.
+        s3_client: ``boto3.client("s3")``, if the workers have a bucket.
+        payload_bucket: Theirs.
     """
 
     def __init__(
@@ -273,6 +312,8 @@ class DynamoDbContext(StoredContext):
         runtime_options: RuntimeOptions | None = None,
         codec: Codec | None = None,
         clock: Clock | None = None,
+        s3_client: Any = None,
+        payload_bucket: str | None = None,
     ) -> None:
         super().__init__(run_id, self._station)
         self._time = ServiceTime(clock or SystemClock())
@@ -281,14 +322,20 @@ class DynamoDbContext(StoredContext):
         self._options = runtime_options or RuntimeOptions()
         self._codec = codec
         self._opened: Station | None = None
+        self._objects: S3Objects | None = None
+        if s3_client is not None and payload_bucket is not None:
+            s3 = Timed(_transport(s3_client, CONTEXT_THREADS), self._time)
+            self._objects = S3Objects(s3, payload_bucket)
 
     async def _station(self) -> Station:
         if self._opened is None:
             self._opened = Station(
                 Ports(
                     _Nothing(),
-                    DynamoDbRuns(self._transport, self._table_name, None, self._time),
-                    DynamoDbBlobs(self._transport, self._table_name),
+                    DynamoDbRuns(
+                        self._transport, self._table_name, None, self._time, objects=self._objects
+                    ),
+                    DynamoDbBlobs(self._transport, self._table_name, objects=self._objects),
                     _Nothing(),
                 ),
                 self._options,

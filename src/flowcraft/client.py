@@ -59,6 +59,8 @@ class FlowClient(engine.FlowClient):
         status_table_name: str,
         coordination_store: CoordinationStore,
         shard_items: int = SHARD_ITEMS,
+        s3_client: Any = None,
+        payload_bucket: str | None = None,
         codec: Codec | None = None,
     ) -> engine.FlowClient:
         """A client of the runs of a fleet.
@@ -74,6 +76,8 @@ class FlowClient(engine.FlowClient):
             coordination_store: Their locks and marks.
             shard_items: Batches of more items than this, in runs that are started here, are cut
                 into records of so many each.
+            s3_client: ``boto3.client("s3")``, if the workers have a bucket.
+            payload_bucket: Their bucket for large values and files.
             codec: The one that the workers have.
 
         Raises:
@@ -91,5 +95,7 @@ class FlowClient(engine.FlowClient):
             coordination_store=coordination_store,
             runtime_options=runtime_options,
             shard_items=shard_items,
+            s3_client=s3_client,
+            payload_bucket=payload_bucket,
             codec=codec,
         )

@@ -12,6 +12,7 @@ from flowcraft.adapters.memory import (
     MemoryQueue,
     MemoryRuns,
 )
+from flowcraft.adapters.memory_objects import MemoryObjects
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.options import RuntimeOptions
@@ -45,6 +46,7 @@ class MemoryStorage:
             MemoryRuns(self.clock),
             MemoryBlobs(),
             MemoryCoordination(self.clock),
+            MemoryObjects(),
         )
 
     @asynccontextmanager

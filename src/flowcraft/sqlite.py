@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from flowcraft.adapters.directory import DirectoryObjects
 from flowcraft.adapters.sqlite import (
     Database,
     Durability,
@@ -38,7 +39,8 @@ class SqliteAdapter(Adapter):
     """Durable runs on one machine, in one file; any number of processes may work on it.
 
     Args:
-        path: The file; it is created if there is none. Two more are kept beside it.
+        path: The file; it is created if there is none. Two more are kept beside it, and a
+            directory, ``runs.db-files``, if nodes keep files.
         runtime_options: ``FlowRuntime.options``: implementations, blueprints and the rest.
         durability: With ``"normal"`` what is written outlives the process, however it ends;
             with ``"full"`` a loss of power too, at the price of a wait for the disk each time.
@@ -104,6 +106,12 @@ class SqliteAdapter(Adapter):
         )
 
 
+def _files_of(path: Path, durability: Durability) -> DirectoryObjects:
+    """The directory for the files of runs, beside the file of their records."""
+    directory = path.with_name(f"{path.name}-files").absolute()
+    return DirectoryObjects(lambda: directory, is_durable=durability == "full")
+
+
 def _opener(
     path: str | PathLike[str], clock: Clock, durability: Durability, visibility_seconds: float
 ) -> OpenPorts:
@@ -125,6 +133,7 @@ def _opener(
                 SqliteRuns(database),
                 SqliteBlobs(database),
                 SqliteCoordination(database),
+                _files_of(here, durability),
             )
 
     return open_ports

@@ -11,7 +11,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -363,3 +365,42 @@ class Recovering(Node[Any, Any]):
 
     async def recover(self, ctx: Ctx, error: BaseException) -> None:
         Path(ctx.params["directory"], "recovered").write_text(f"{type(error).__name__}: {error}")
+
+
+async def blobs_async(ctx: NodeContext[Any]) -> dict[str, Any]:
+    """Keep and read files, and try a reference that is none."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"made there, "
+        yield b"in pieces"
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "file")
+        path.write_bytes(b"at a path")
+        kept = await ctx.blobs.put("path", path)
+        saved = await ctx.blobs.save_to(ctx.input, Path(directory, "saved"))
+        assert saved.read_bytes() == await ctx.blobs.get(ctx.input)
+    try:
+        await ctx.blobs.get({"blob": "no"})
+    except FlowcraftError as error:
+        refused = error.message
+    made = await ctx.blobs.put("made", pieces())
+    read = b"".join([piece async for piece in ctx.blobs.open(ctx.input)]).decode()
+    return {"read": read, "made": made, "path": kept, "refused": refused}
+
+
+def blobs_plain(ctx: SyncNodeContext[Any]) -> dict[str, Any]:
+    """The same, as a plain function."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "file")
+        path.write_bytes(b"at a path")
+        kept = ctx.blobs.put("path", path)
+        saved = ctx.blobs.save_to(ctx.input, Path(directory, "saved"))
+        assert saved.read_bytes() == ctx.blobs.get(ctx.input)
+    try:
+        ctx.blobs.get({"blob": "no"})
+    except FlowcraftError as error:
+        refused = error.message
+    made = ctx.blobs.put("made", [b"made there, ", b"in pieces"])
+    read = b"".join(ctx.blobs.open(ctx.input)).decode()
+    return {"read": read, "made": made, "path": kept, "refused": refused}

@@ -28,6 +28,7 @@ from flowcraft.engine.arguments import (
     initial_context,
 )
 from flowcraft.engine.attempt import checked_action
+from flowcraft.engine.blobs import WithBlobs
 from flowcraft.engine.blocking import BlockingClient
 from flowcraft.engine.family import read_head, read_run, remove_run
 from flowcraft.engine.ledger import Ledger
@@ -52,7 +53,7 @@ LONGEST_LOOK_SECONDS = 1.0
 LONGEST_PAGE = 1_000_000
 
 
-class FlowClient:
+class FlowClient(WithBlobs):
     """Starts and steers durable runs; it runs no node and needs no registry.
 
     Args:

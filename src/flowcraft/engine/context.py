@@ -18,6 +18,7 @@ from flowcraft.core.items import item_name
 from flowcraft.core.plan import index_of_key, iteration_of_key
 from flowcraft.core.retries import max_attempts
 from flowcraft.core.values import copy_value
+from flowcraft.engine.blobs import AttemptBlobs, Blobs, SyncBlobs
 from flowcraft.engine.state_view import DELETED, Buffer, NodeStateView, SyncNodeStateView
 from flowcraft.ports.context import AsyncContext
 
@@ -234,6 +235,11 @@ class NodeContext(BaseNodeContext[In]):
     __slots__ = ()
 
     @property
+    def blobs(self) -> Blobs:
+        """Files of any size, kept with the run."""
+        return AttemptBlobs(self._origin)
+
+    @property
     def context(self) -> AsyncContext:
         """The run's context: shared values by key."""
         return NodeStateView(self._context_buffer(), self._everything)
@@ -248,6 +254,11 @@ class SyncNodeContext(BaseNodeContext[In]):
     """What a plain function is handed: the same with blocking methods."""
 
     __slots__ = ()
+
+    @property
+    def blobs(self) -> SyncBlobs:
+        """Files of any size, kept with the run."""
+        return SyncBlobs(AttemptBlobs(self._origin), self._origin.task.get_loop())
 
     @property
     def context(self) -> SyncNodeStateView:

@@ -9,6 +9,7 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.shards import shard_id
 from flowcraft.engine.station import Station
 from flowcraft.errors import RunNotFound
+from flowcraft.ports.objects import run_prefix
 from flowcraft.ports.runs import NO_FACTS, Head
 
 
@@ -50,6 +51,7 @@ async def remove_run(station: Station, ledger: Ledger) -> None:
     for (key, first), shard in ledger.state.shards.items():
         for attempt in range(1, shard.attempt + 1):
             await station.runs.remove(shard_id(ledger, key, first, attempt), ledger.epoch)
+    await station.objects.delete_all(f"{run_prefix(ledger.run_id, ledger.epoch)}f/")
     await station.runs.remove(ledger.run_id, ledger.epoch)
 
 

@@ -9,7 +9,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from flowcraft.core.values import copy_value, snapshot
+from flowcraft.engine.blobs import Blobs, SyncBlobs
 from flowcraft.engine.context import BaseNodeContext, NodeContext, SyncNodeContext
+from flowcraft.engine.isolated_blobs import IsolatedBlobs, IsolatedSyncBlobs
 from flowcraft.engine.isolated_link import Link
 from flowcraft.engine.state_view import DELETED, Buffer, NodeStateView
 from flowcraft.engine.wire import ChildWire, Message
@@ -86,6 +88,10 @@ class Place:
         """Have the whole context at hand."""
         if self._all is None:
             self._all = self.wire.unpack(await self._link.ask_async({"is": "all"}))
+
+    async def ask_async(self, message: Message) -> Message:
+        """Ask the parent something, while others have their turn."""
+        return await self._link.ask_async(message)
 
     def report(self, progress: float | None, detail: Any) -> None:
         """Tell how far the node is."""
@@ -192,6 +198,11 @@ class IsolatedContext(_Isolated[In], NodeContext[In]):
     __slots__ = ()
 
     @property
+    def blobs(self) -> Blobs:
+        """Files of any size, kept with the run."""
+        return IsolatedBlobs(self._place.ask_async)
+
+    @property
     def context(self) -> AsyncContext:
         """The run's context: shared values by key."""
         return _FetchingView(self._context_buffer(), self._everything, self._place)
@@ -206,6 +217,11 @@ class IsolatedSyncContext(_Isolated[In], SyncNodeContext[In]):
     """The context of a plain function."""
 
     __slots__ = ()
+
+    @property
+    def blobs(self) -> SyncBlobs:
+        """Files of any size, kept with the run."""
+        return IsolatedSyncBlobs(IsolatedBlobs(self._place.ask_async))
 
     def heartbeat(self, progress: float | None = None, detail: Any = None) -> None:
         """Say that the node is alive, and how far it is (from 0 to 1)."""

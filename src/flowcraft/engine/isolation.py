@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 from flowcraft.core.commands import RunItem
 from flowcraft.core.values import snapshot
 from flowcraft.engine.annotations import plain_function
+from flowcraft.engine.blobs import AttemptBlobs
 from flowcraft.engine.child import Child, log
 from flowcraft.engine.class_nodes import Held, run_class
 from flowcraft.engine.context import BaseNodeContext
 from flowcraft.engine.failures import Carried, message_of
+from flowcraft.engine.isolated_blobs import answered
 from flowcraft.engine.naming import Unnamed, main_module, target_of
 from flowcraft.engine.nodes import Implementation, Node, NodeResult
 from flowcraft.engine.wire import Message, ParentWire, read_failure
@@ -192,7 +194,10 @@ class IsolatedNode:
             log(message["record"])
         else:
             try:
-                answer = self._found(child.wire, message)
+                if message["is"] == "blob":
+                    answer = await answered(AttemptBlobs(attempt), message)
+                else:
+                    answer = self._found(child.wire, message)
             except Exception as error:
                 answer = {"refused": message_of(error)}
             await child.tell({**answer, "id": message["id"]})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from typing import Any, Literal, Protocol
 
+from flowcraft.adapters.directory import objects_in
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
@@ -24,8 +26,10 @@ from flowcraft.engine.arguments import (
 )
 from flowcraft.engine.attempt import checked_action
 from flowcraft.engine.beginning import Resumption, begin, cancel_run
+from flowcraft.engine.blobs import StoredBlobs
 from flowcraft.engine.bus import EventBus, FlowEvent, Listener
 from flowcraft.engine.context import CancelToken
+from flowcraft.engine.files import Files
 from flowcraft.engine.known import Known, KnownToFlow, KnownToRuntime
 from flowcraft.engine.local import LocalRun, execute
 from flowcraft.engine.middleware import Middleware
@@ -80,6 +84,8 @@ class FlowRuntime:
         max_executions: Node executions after which a run fails (10,000); ``None`` for no bound.
         clock: Another source of time, for tests.
         identifiers: Another source of run ids, for tests.
+        files_directory: Where ``ctx.blobs`` keeps files; by default a temporary directory, which
+            goes with the runtime.
 
     Raises:
         BlueprintError: A blueprint is malformed.
@@ -102,6 +108,7 @@ class FlowRuntime:
         max_executions: int | None = DEFAULT_MAX_EXECUTIONS,
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,
+        files_directory: str | PathLike[str] | None = None,
     ) -> None:
         self.registry = Registry(registry)
         self.blueprints: dict[str, WorkflowBlueprint] = {}
@@ -119,6 +126,7 @@ class FlowRuntime:
         )
         self.clock: Clock = clock or SystemClock()
         self.identifiers: Identifiers = identifiers or SystemIdentifiers()
+        self.files = Files(objects_in(files_directory), self.identifiers)
         self.bus = self.options.bus
         self.threads = DaemonThreads()
         self.watch = WATCH
@@ -131,6 +139,15 @@ class FlowRuntime:
             self.blueprints[key] = self._as_blueprint(blueprint)
         for flow in flows:
             self.add_flow(flow)
+
+    @property
+    def blobs(self) -> StoredBlobs:
+        """The files of runs, by the references that are in their outputs and contexts."""
+
+        async def opened() -> FlowRuntime:
+            return self
+
+        return StoredBlobs(opened)
 
     def add_flow(self, flow: Flow) -> WorkflowBlueprint:
         """Register a flow's callables and blueprints, and give its blueprint."""

@@ -16,6 +16,7 @@ from flowcraft.engine.view import runs_below
 from flowcraft.ports.clock import Clock, Timer
 
 if TYPE_CHECKING:
+    from flowcraft.engine.files import Files
     from flowcraft.engine.local import LocalRun
     from flowcraft.engine.runtime import FlowRuntime
 
@@ -108,6 +109,11 @@ class Session:
             return
         if status.is_final or status is RUN_PAUSED or not self.sleeping:
             self._done.set_result(None)
+
+    def files_for(self, node_id: str) -> Files:
+        """The files of runs, for a node."""
+        del node_id
+        return self.runtime.files
 
     def in_loop(self, callback: Callable[[], None]) -> None:
         """Call something in the event loop: at once, or soon where this is another thread."""

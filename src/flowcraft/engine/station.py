@@ -15,6 +15,7 @@ from flowcraft.engine.bus import Tails
 from flowcraft.engine.calendar import Calendar
 from flowcraft.engine.coding import coded
 from flowcraft.engine.encoded import plain
+from flowcraft.engine.files import Files
 from flowcraft.engine.jobs import Job, write_job
 from flowcraft.engine.ledger import Gap, Ledger
 from flowcraft.engine.measuring import Measures
@@ -77,7 +78,7 @@ class Station:
         ports = ports._replace(queue=self.delays)
         if codec is not None:
             ports = coded(ports, codec)
-        self.queue, self.runs, self.blobs, self.coordination = ports
+        self.queue, self.runs, self.blobs, self.coordination, self.objects = ports
         self.measures = Measures(telemetry, clock)
         self.options = options
         self.clock = clock
@@ -123,6 +124,15 @@ class Station:
                 partial(self.measures.retried, port),
             )
             setattr(self, name, patient)  # it has every method of what is behind it
+
+    @property
+    def files(self) -> Files:
+        """The files of runs."""
+        return Files(self.objects, self.identifiers)
+
+    def files_for(self, node_id: str) -> Files:
+        """The files of runs, for a node: trouble with where they are is none of the node's."""
+        return self.files.insisting(self.clock, self.sleep_until, f"Node '{node_id}'")
 
     def attach(self) -> None:
         """Remember the running event loop."""

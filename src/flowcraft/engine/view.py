@@ -25,6 +25,7 @@ from flowcraft.ports.clock import Clock
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
     from flowcraft.engine.class_nodes import Held
+    from flowcraft.engine.files import Files
     from flowcraft.engine.middleware import Middleware
     from flowcraft.engine.options import RuntimeOptions
 
@@ -93,15 +94,22 @@ class Host(Protocol):
     def in_loop(self, callback: Callable[[], None]) -> None:
         """Call something in the event loop: at once, or soon where this is another thread."""
 
+    def files_for(self, node_id: str) -> Files:
+        """The files of runs, for a node."""
+        ...
+
 
 class RunView:
     """One run: its state, and what running nodes may read of it.
 
     Attributes:
         running: What is being executed, in the order in which it began, and what it sees.
+        epoch: Tells this start of the run from others under its id; in process it is always this.
         held: Class nodes between two attempts of their ``exec``.
         children: Child runs by the instance that waits for them, as far as they are known here.
     """
+
+    epoch = "here"
 
     def __init__(self, host: Host, plan: Plan, state: RunState) -> None:
         self.host = host

@@ -8,17 +8,19 @@ from typing import NamedTuple
 
 from flowcraft.ports.blobs import BlobStore
 from flowcraft.ports.coordination import CoordinationStore
+from flowcraft.ports.objects import NoObjects, ObjectStore
 from flowcraft.ports.queue import Queue
 from flowcraft.ports.runs import RunStore
 
 
 class Ports(NamedTuple):
-    """What a worker or a client of a durable backend opens: a queue and three stores."""
+    """What a worker or a client of a durable backend opens: a queue and its stores."""
 
     queue: Queue
     runs: RunStore
     blobs: BlobStore
     coordination: CoordinationStore
+    objects: ObjectStore = NoObjects()
 
 
 OpenPorts = Callable[[], AbstractAsyncContextManager[Ports]]

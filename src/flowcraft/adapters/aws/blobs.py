@@ -15,10 +15,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from flowcraft.adapters.aws.failures import Resource, Service
+from flowcraft.adapters.aws.parts import OBJECT_BYTES
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.adapters.system import SystemIdentifiers
-from flowcraft.errors import StorageBusy, StorageCorrupt
+from flowcraft.errors import StorageBusy, StorageCorrupt, StorageUnavailable
 from flowcraft.ports.clock import Identifiers
+from flowcraft.ports.objects import ObjectStore
+from flowcraft.ports.streams import read_bytes, write_bytes
 
 T = TypeVar("T")
 
@@ -52,11 +55,21 @@ class DynamoDbBlobs:
         transport: Carries requests to DynamoDB out.
         table_name: The table; its partition key is ``runId``, a string.
         identifiers: Where the names of chunks come from.
+        objects: Where large texts are kept; ``None`` without a bucket: then in the table.
+        object_bytes: What takes more than this, compressed, is one of those.
     """
 
     def __init__(
-        self, transport: Transport, table_name: str, *, identifiers: Identifiers | None = None
+        self,
+        transport: Transport,
+        table_name: str,
+        *,
+        identifiers: Identifiers | None = None,
+        objects: ObjectStore | None = None,
+        object_bytes: int = OBJECT_BYTES,
     ) -> None:
+        self._objects = objects
+        self._object_bytes = CHUNK_BYTES if objects is None else min(object_bytes, CHUNK_BYTES)
         self._table_name = table_name
         self._service = Service(transport, Resource("table", table_name, KEY))
         self._identifiers = identifiers or SystemIdentifiers()
@@ -68,13 +81,24 @@ class DynamoDbBlobs:
             UnicodeEncodeError: The text holds half a character.
         """
         form, data = _packed(text)
-        if len(data) <= CHUNK_BYTES:
+        if len(data) <= self._object_bytes:
             content: Item = {"text": {"S": text}} if form == "text" else {form: {"B": data}}
             await self._put_head(key, content, replace)
             return
         if not replace and await self._head(key) is not None:
             return
         stamp = self._identifiers.new_run_id()
+        content = {"form": {"S": form}, "stamp": {"S": stamp}}
+        content |= await self._put_apart(key, stamp, data)
+        if not await self._put_head(key, content, replace):
+            await self._delete_apart(key, content)
+
+    async def _put_apart(self, key: str, stamp: str, data: bytes) -> Item:
+        """Keep what is large; gives what the item of the key says of it."""
+        if self._objects is not None:
+            place = f"texts/{hashlib.sha256(key.encode()).hexdigest()}/{stamp}"
+            await write_bytes(self._objects, place, data)
+            return {"object": {"S": place}, "sum": {"B": hashlib.sha256(data).digest()}}
         chunks = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
 
         async def put_chunk(number: int) -> None:
@@ -83,10 +107,7 @@ class DynamoDbBlobs:
 
         await _for_each(range(len(chunks)), put_chunk)
         numbers = {"chunks": len(chunks), "bytes": len(data)}
-        content = {"form": {"S": form}, "stamp": {"S": stamp}}
-        content |= {name: {"N": str(number)} for name, number in numbers.items()}
-        if not await self._put_head(key, content, replace):
-            await self._delete_chunks(key, content)
+        return {name: {"N": str(number)} for name, number in numbers.items()}
 
     async def get(self, key: str) -> str | None:
         """The text kept under a key, or ``None``.
@@ -94,15 +115,20 @@ class DynamoDbBlobs:
         Raises:
             StorageCorrupt: What is there is not what was put.
         """
+        before: Item = {}
         for _ in range(TRIES):
             head = await self._head(key)
             if head is None:
                 return None
             if "stamp" not in head:
                 return self._unpacked(key, *_content(head))
-            data = await self._chunks(key, head)
+            is_object = "object" in head
+            data = await (self._object(key, head) if is_object else self._chunks(key, head))
             if data is not None:
                 return self._unpacked(key, head["form"]["S"], data)
+            if is_object and head == before:
+                raise self._damaged(key, head, "is missing")
+            before = head
             # It has been replaced or deleted meanwhile.
         raise StorageBusy(
             f"The text {key!r} in the {self._service.resource} was replaced by others while it "
@@ -113,7 +139,7 @@ class DynamoDbBlobs:
         """Forget a text; one that is not there is no error."""
         request = {**self._item(_head_key(key)), "ReturnValues": "ALL_OLD"}
         answer = await self._service.call("DeleteItem", request)
-        await self._delete_chunks(key, answer.get("Attributes", {}))
+        await self._delete_apart(key, answer.get("Attributes", {}))
 
     # -- items ------------------------------------------------------------------------------
 
@@ -128,7 +154,7 @@ class DynamoDbBlobs:
             before = answer.get("Attributes", {})
             # The same request, repeated by boto3, finds what it has written itself.
             if before.get("stamp") != content.get("stamp"):
-                await self._delete_chunks(key, before)
+                await self._delete_apart(key, before)
             return True
         request["ConditionExpression"] = _IS_FREE
         request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
@@ -161,9 +187,33 @@ class DynamoDbBlobs:
         found = [chunk for chunk in chunks if chunk is not None]
         return b"".join(found) if len(found) == len(chunks) else None
 
-    async def _delete_chunks(self, key: str, head: Mapping[str, Any]) -> None:
-        """Delete the chunks that an item names, if it names some."""
+    async def _object(self, key: str, head: Mapping[str, Any]) -> bytes | None:
+        """The object that an item names; ``None`` if it is not there any more."""
+        if self._objects is None:
+            raise StorageUnavailable(
+                f"The text {key!r} in the {self._service.resource} is kept in S3, and this process "
+                "has no bucket. Give it the s3_client and the payload_bucket that the others have."
+            )
+        data = await read_bytes(self._objects, head["object"]["S"])
+        if data is not None and hashlib.sha256(data).digest() != bytes(head["sum"]["B"]):
+            raise self._damaged(key, head, "is not what was put there")
+        return data
+
+    def _damaged(self, key: str, head: Mapping[str, Any], how: str) -> StorageCorrupt:
+        assert self._objects is not None
+        place = self._objects.place(head["object"]["S"])
+        return StorageCorrupt(
+            f"The text {key!r} in the {self._service.resource} is damaged: {place} {how}. Restore "
+            "an earlier version of it, or a backup, or delete the item."
+        )
+
+    async def _delete_apart(self, key: str, head: Mapping[str, Any]) -> None:
+        """Delete the chunks, or the object, that an item names, if it names some."""
         if "stamp" not in head:
+            return
+        if "object" in head:
+            if self._objects is not None:
+                await self._objects.delete_all(head["object"]["S"])
             return
 
         async def delete_chunk(number: int) -> None:

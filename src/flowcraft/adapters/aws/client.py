@@ -36,6 +36,9 @@ logger = logging.getLogger("flowcraft")
 NO_CREDENTIALS: Final = "NoCredentials"
 """The code of an error that a client without (valid) credentials gives; nothing was sent."""
 
+CHECKSUM_MISMATCH: Final = "ChecksumMismatch"
+"""The code of an error for an object of S3 that is not what its checksum says."""
+
 MISCONFIGURED: Final = "ClientMisconfigured"
 """The code of an error of a client that does not know where or how to send; nothing was sent."""
 
@@ -205,7 +208,13 @@ _watched = _Watched()
 def _carry_out(method: Callable[..., Any], request: Request) -> Any:
     _watched.is_ours = True
     try:
-        return method(**request)
+        answer = method(**request)
+        body = answer.get("Body")
+        if hasattr(body, "read"):
+            # Of S3: it comes while it is read, which is for this thread to wait for.
+            with body:
+                answer["Body"] = body.read()
+        return answer
     finally:
         _watched.is_ours = False
 
@@ -220,6 +229,8 @@ def _check_answer(http_response: Any, model: Any, **_: Any) -> None:
     """
     if not _watched.is_ours or http_response.raw is None:
         return
+    if model.has_streaming_output or model.http.get("method") == "HEAD":
+        return  # it is read later, and compared with its length then; or there is none
     headers, body = http_response.headers, http_response.content
     length, checksum = headers.get("content-length"), headers.get("x-amz-crc32")
     if length is not None and int(length) != len(body):
@@ -286,6 +297,10 @@ def _raise(error: BaseException, operation: str) -> NoReturn:
     match error:
         case botocore_errors.ClientError():
             raise _refused(error.response, operation) from error
+        case botocore_errors.FlexibleChecksumError():
+            raise AwsError(
+                CHECKSUM_MISMATCH, str(error), operation=operation, status=200
+            ) from error
         case _ if isinstance(error, _NO_ANSWER):
             raise AwsError(CONNECTION_FAILED, str(error), operation=operation, status=0) from error
         case _ if isinstance(error, _UNAUTHENTICATED):

@@ -45,7 +45,7 @@ class Creator:
         The row comes before the item, so that no run is there that nobody finds.
         """
         _check_id(head.run_id)
-        facts = [await self._records.pack(head, entry, thread) for entry in entries]
+        facts = await self._records.pack(head, entries, thread)
         segments = len(facts) // SEGMENT_FACTS
         cut = [facts[at * SEGMENT_FACTS :][:SEGMENT_FACTS] for at in range(segments)]
         if cut:

@@ -1,4 +1,4 @@
-"""What can go wrong with a table or a queue, said so that somebody can do something about it."""
+"""What can go wrong with a table, a queue or a bucket, said so that somebody can do something."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _MISCONFIGURED: Final = "ClientMisconfigured"
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A table or a queue, as errors speak of it.
+    """A table, a queue or a bucket, as errors speak of it.
 
     Attributes:
         kind: What it is.
-        name: The name of the table, or the URL of the queue.
+        name: The name of the table or of the bucket, or the URL of the queue.
         key: The partition key that the table has to have, a text.
     """
 
-    kind: Literal["table", "queue"]
+    kind: Literal["table", "queue", "bucket"]
     name: str
     key: str = ""
 
@@ -40,7 +40,7 @@ class Resource:
     @property
     def service(self) -> str:
         """The service, as permissions name it."""
-        return "dynamodb" if self.kind == "table" else "sqs"
+        return {"table": "dynamodb", "queue": "sqs", "bucket": "s3"}[self.kind]
 
 
 class Service:
@@ -151,6 +151,12 @@ def _no_answer(error: AwsError, resource: Resource) -> StorageError:
 
 def _no_access(error: AwsError, resource: Resource) -> StorageError:
     action = f"{resource.service}:{_permission(error.operation)}"
+    if resource.kind == "bucket":
+        return StorageUnavailable(
+            f"The {resource} may not be used: access for {error.operation} is denied. Allow "
+            f"{action} on what is in it, and s3:ListBucket on itself (without that S3 says the "
+            f"same of what is missing), for the credentials of the client ({error.message})."
+        )
     return StorageUnavailable(
         f"The {resource} may not be used: access to {action} is denied. Allow {action} on it for "
         f"the credentials of the client ({error.message})."
@@ -160,7 +166,19 @@ def _no_access(error: AwsError, resource: Resource) -> StorageError:
 def _permission(operation: str) -> str:
     """The permission that a request needs: that of SQS's batches has the name of the single."""
     sqs = {"SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"}
-    return operation.removesuffix("Batch") if operation in sqs else operation
+    if operation in sqs:
+        return operation.removesuffix("Batch")
+    return _S3_PERMISSIONS.get(operation, operation)
+
+
+_S3_PERMISSIONS: Final = {
+    "HeadObject": "GetObject",
+    "ListObjectsV2": "ListBucket",
+    "DeleteObjects": "DeleteObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+}
 
 
 def _bad_credentials(error: AwsError, resource: Resource) -> StorageError:
@@ -182,10 +200,29 @@ def _missing(error: AwsError, resource: Resource) -> StorageError:
         return StorageUnavailable(
             f"There is no {resource}. {where}, or create it as a standard queue."
         )
+    if resource.kind == "bucket":
+        return StorageUnavailable(
+            f"There is no {resource} ({error.code}). {where}, or create it; payload_bucket says "
+            "which one is used."
+        )
     key = f" with the partition key '{resource.key}' (a string)" if resource.key else ""
     return StorageUnavailable(
         f"There is no {resource}, or it is not ready yet ({error.operation}). {where}, or create "
         f"it{key} and without a sort key."
+    )
+
+
+def _elsewhere(error: AwsError, resource: Resource) -> StorageError:
+    return StorageUnavailable(
+        f"The {resource} is in another region than the client ({error.code}: {error.message}). "
+        "Make the client with the region_name of the bucket."
+    )
+
+
+def _damaged_on_the_way(error: AwsError, resource: Resource) -> StorageError:
+    return StorageError(
+        f"What {error.operation} brought to the {resource} was damaged on its way "
+        f"({error.code}: {error.message}). Nothing was changed; try again."
     )
 
 
@@ -242,6 +279,17 @@ _EXPLANATIONS: Final[dict[str, Callable[[AwsError, Resource], StorageError]]] = 
     "ItemCollectionSizeLimitExceededException": _too_many_items,
     "ResourceNotFoundException": _missing,
     "NonExistentQueue": _missing,
+    "NoSuchBucket": _missing,
+    "InvalidBucketName": _missing,
+    "PermanentRedirect": _elsewhere,
+    "AuthorizationHeaderMalformed": _elsewhere,
+    "IllegalLocationConstraintException": _elsewhere,
+    "ConditionalRequestConflict": _busy,
+    "OperationAborted": _busy,
+    "RequestTimeout": _no_answer,
+    "BadDigest": _damaged_on_the_way,
+    "XAmzContentSHA256Mismatch": _damaged_on_the_way,
+    "IncompleteBody": _damaged_on_the_way,
     "QueueDoesNotExist": _missing,
     "InvalidAddress": _missing,
     "ValidationException": _invalid,
@@ -259,6 +307,10 @@ _EXPLANATIONS: Final[dict[str, Callable[[AwsError, Resource], StorageError]]] = 
     "RequestExpired": _bad_credentials,
     "SignatureDoesNotMatch": _bad_credentials,
     "UnrecognizedClientException": _bad_credentials,
+    "InvalidAccessKeyId": _bad_credentials,
+    "InvalidToken": _bad_credentials,
+    "TokenRefreshRequired": _bad_credentials,
+    "RequestTimeTooSkewed": _bad_credentials,
     "KmsAccessDenied": _encrypted,
     "KmsDisabled": _encrypted,
     "KmsInvalidKeyUsage": _encrypted,

@@ -1,23 +1,37 @@
-"""Messages of any size: what SQS does not take is kept in a table, and sent by its address."""
+"""Messages of any size: what SQS does not take is kept elsewhere, and sent by its address.
+
+That is in a bucket, among what belongs to the message's run and goes with it, or in a table.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from flowcraft.errors import StorageCorrupt, StorageError
+from flowcraft.adapters.aws.apart import apart
+from flowcraft.errors import StorageCorrupt, StorageError, StorageUnavailable
 from flowcraft.ports.blobs import BlobStore
+from flowcraft.ports.objects import ObjectStore, run_prefix
 from flowcraft.ports.queue import Delivery, Outgoing, Queue
+from flowcraft.ports.runs import NO_FACTS, RunStore
+from flowcraft.ports.streams import read_bytes, write_bytes
 
 LARGE_BYTES: Final = 240_000
 """A body of more bytes is kept in the table. SQS takes more by now, but a batch of ten must fit
 as well, and old queues are set to 256 KB."""
 
 ADDRESS: Final = "flowcraftBody"
+IN_BUCKET: Final = "object/"
+"""What the address of an object begins with; the rest is its key."""
+
 _BEGINNING: Final = '{"' + ADDRESS + '":'
+_SEPARATORS: Final = (",", ":")
+_ABOUT: Final = ("v", "runId", "epoch", "blueprintId", "thread")
+"""What is left of a message beside the address of the rest: what it is about."""
 
 
 class _Closes(Protocol):
@@ -25,19 +39,33 @@ class _Closes(Protocol):
 
 
 class LargeMessages:
-    """A queue whose large bodies are in a store of texts.
+    """A queue whose large bodies are in a store of objects, or of texts.
 
     A body has the key of its content, so that a message that is sent again finds its own. It is
-    not deleted with the message: another copy of that may be on its way.
+    not deleted with the message: another copy of that may be on its way. An object goes with the
+    run that the message is about.
 
     Args:
         queue: The queue.
-        blobs: Where large bodies are kept.
+        blobs: Where large bodies are kept that are about no run, and all without a bucket.
+        objects: Where the others are kept; ``None`` without a bucket.
+        runs: Tells of a message whose object is gone whether its run is gone, too.
+        large_bytes: A body of more bytes is one of those.
     """
 
-    def __init__(self, queue: Queue, blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        blobs: BlobStore,
+        objects: ObjectStore | None = None,
+        runs: RunStore | None = None,
+        large_bytes: int = LARGE_BYTES,
+    ) -> None:
         self._queue = queue
         self._blobs = blobs
+        self._objects = objects
+        self._runs = runs
+        self._large_bytes = large_bytes
 
     @property
     def max_delay_seconds(self) -> float:
@@ -65,11 +93,19 @@ class LargeMessages:
 
     async def _addressed(self, message: Outgoing) -> Outgoing:
         body = message.body
-        if len(body) * 4 <= LARGE_BYTES or len(body.encode()) <= LARGE_BYTES:
+        if len(body) * 4 <= self._large_bytes or len(body.encode()) <= self._large_bytes:
             return message
-        key = "message/" + hashlib.sha256(body.encode()).hexdigest()
-        await self._blobs.put(key, body)
-        return replace(message, body=_BEGINNING + json.dumps(key) + "}")
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        about = _about(body) if self._objects is not None else None
+        if self._objects is None or about is None:
+            key = f"message/{digest}"
+            await self._blobs.put(key, body)
+            return replace(message, body=json.dumps({ADDRESS: key}, separators=_SEPARATORS))
+        key = f"{run_prefix(about['runId'], about['epoch'])}m/{digest}"
+        packed = await apart(len(body), lambda: zlib.compress(body.encode(), 6))
+        await write_bytes(self._objects, key, packed)
+        address = {ADDRESS: IN_BUCKET + key, **about}
+        return replace(message, body=json.dumps(address, separators=_SEPARATORS))
 
     async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
         """Receive messages, with what they refer to.
@@ -88,7 +124,7 @@ class LargeMessages:
         return delivery if body is delivery.body else replace(delivery, body=body)
 
     async def whole(self, body: str) -> str:
-        """The text that was sent, from the table if it is there.
+        """The text that was sent, from the bucket or the table if it is there.
 
         Raises:
             StorageError: It cannot be read, or is not there.
@@ -96,13 +132,48 @@ class LargeMessages:
         if not body.startswith(_BEGINNING):
             return body
         try:
-            key = json.loads(body)[ADDRESS]
+            address = json.loads(body)
+            key = address[ADDRESS]
         except (ValueError, KeyError, TypeError):
             return body
+        if str(key).startswith(IN_BUCKET):
+            return await self._body_of(str(key).removeprefix(IN_BUCKET), address)
         text = await self._blobs.get(str(key))
         if text is None:
             raise StorageCorrupt(f"What it refers to, '{key}', is not in the table.")
         return text
+
+    async def _body_of(self, key: str, address: Mapping[str, Any]) -> str:
+        if self._objects is None:
+            raise StorageUnavailable(
+                f"What it refers to, '{key}', is kept in S3, and this process has no bucket. Give "
+                "it the s3_client and the payload_bucket that the others have."
+            )
+        packed = await read_bytes(self._objects, key)
+        if packed is None:
+            if await self._is_run_gone(address):
+                # A message that brings nothing: who gets it finds that there is no such run.
+                return json.dumps({name: address.get(name) for name in _ABOUT})
+            raise StorageCorrupt(
+                f"What it refers to, {self._objects.place(key)}, is not there. Restore it, or "
+                "delete the message."
+            )
+        try:
+            body = await apart(len(packed), lambda: zlib.decompress(packed))
+        except zlib.error:
+            body = b""
+        if hashlib.sha256(body).hexdigest() != key.rpartition("/")[2]:
+            raise StorageCorrupt(
+                f"What it refers to, {self._objects.place(key)}, is damaged: its content is not "
+                "what its key says. Restore an earlier version of it."
+            )
+        return body.decode()
+
+    async def _is_run_gone(self, address: Mapping[str, Any]) -> bool:
+        if self._runs is None:
+            return False
+        record = await self._runs.read(str(address.get("runId")), NO_FACTS)
+        return record is None or record.head.epoch != address.get("epoch")
 
     async def delete(self, handles: Sequence[str]) -> None:
         """Forget deliveries for good."""
@@ -111,3 +182,16 @@ class LargeMessages:
     async def extend(self, handles: Sequence[str]) -> None:
         """Hide deliveries for another visibility timeout from now on."""
         await self._queue.extend(handles)
+
+
+def _about(body: str) -> dict[str, Any] | None:
+    """What a message is about; ``None`` if it does not name a run."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict):
+        return None
+    about = {name: data[name] for name in _ABOUT if name in data}
+    is_of_run = isinstance(about.get("runId"), str) and isinstance(about.get("epoch"), str)
+    return about if is_of_run else None

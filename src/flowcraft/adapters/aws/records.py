@@ -16,6 +16,9 @@ INLINE_BYTES: Final = 384
 """A fact of more bytes than this, packed, is kept in an item of its own: each write of the run
 item costs what the whole item takes."""
 
+SURELY_LARGE_BYTES: Final = 256 * 1024
+"""A fact of more bytes than this is taken for one of those without being packed to see."""
+
 KNOWN_RUNS: Final = 512
 """Of so many runs it is remembered what their item was like."""
 
@@ -113,12 +116,13 @@ class Records:
     Args:
         service: DynamoDB.
         table_name: The context table.
+        parts: What is kept beside the items; by default in the same table.
     """
 
-    def __init__(self, service: Transport, table_name: str) -> None:
+    def __init__(self, service: Transport, table_name: str, parts: Parts | None = None) -> None:
         self.service = service
         self.table_name = table_name
-        self.parts = Parts(service, table_name)
+        self.parts = parts or Parts(service, table_name)
         self._known: OrderedDict[str, Known] = OrderedDict()
 
     def known(self, run_id: str, epoch: str | None = None) -> Known | None:
@@ -171,8 +175,10 @@ class Records:
             return None
         references = [fact.data for _, fact in found if fact.is_away]
         values = await self.parts.values(item.head, references) if references else {}
-        if values is None:
-            await self._see_what_is_missing(item)
+        missing = [each for each in references if each not in values]
+        if missing:
+            place = self.parts.place(item.head, missing[0])
+            await self._see_what_is_missing(item, f"{place} is missing")
             return None
         return tuple(
             Fact(
@@ -191,7 +197,7 @@ class Records:
             first = since // SEGMENT_FACTS
             settled = await self.parts.segments(item, first)
             if settled is None:
-                await self._see_what_is_missing(item)
+                await self._see_what_is_missing(item, "parts of it are missing")
                 return None
             found = [
                 (place, fact)
@@ -204,11 +210,11 @@ class Records:
             known.note_ids(since, found)
         return found
 
-    async def _see_what_is_missing(self, item: RunItem) -> None:
+    async def _see_what_is_missing(self, item: RunItem, what: str) -> None:
         """What belongs to an item is not there: so the run was just removed, or is damaged."""
         now = await self.item(item.head.run_id)
         if now is not None and now.head.epoch == item.head.epoch:
-            raise item.damaged("parts of it are missing")
+            raise item.damaged(what)
 
     async def ids(self, item: RunItem) -> set[str]:
         """The ids that facts of a run have."""
@@ -223,17 +229,32 @@ class Records:
             return ids
         return {fact.id for _, fact in found or () if fact.id is not None}
 
-    async def pack(self, head: Head, entry: Entry, thread: str) -> Packed:
-        """An entry as it is kept; what is large is stored first.
+    async def pack(self, head: Head, entries: Sequence[Entry], thread: str) -> list[Packed]:
+        """Entries as they are kept; what is large is stored first, or nothing is.
 
         Raises:
-            StorageFull: It is larger than anything may be.
+            StorageFull: One is larger than anything may be.
         """
-        data = entry.data.encode()
-        if len(data) > INLINE_BYTES and len(self.parts.shortened(data)) > INLINE_BYTES:
-            reference = await self.parts.put_value(head, data)
-            return Packed(entry.at, thread, reference, entry.id, is_away=True)
-        return Packed(entry.at, thread, data, entry.id)
+        texts = [entry.data.encode() for entry in entries]
+        large = {
+            place: await self.parts.value(head, data)
+            for place, data in enumerate(texts)
+            if self._is_large(data)
+        }
+        packed = []
+        for place, (entry, data) in enumerate(zip(entries, texts, strict=True)):
+            value = large.get(place)
+            if value is None:
+                packed.append(Packed(entry.at, thread, data, entry.id))
+            else:
+                reference = await self.parts.put_value(head, value)
+                packed.append(Packed(entry.at, thread, reference, entry.id, is_away=True))
+        return packed
+
+    def _is_large(self, data: bytes) -> bool:
+        if len(data) <= INLINE_BYTES:
+            return False
+        return len(data) > SURELY_LARGE_BYTES or len(self.parts.shortened(data)) > INLINE_BYTES
 
 
 def places_of(facts: Sequence[tuple[int, Packed]], new: Sequence[Packed]) -> int | None:

@@ -10,6 +10,7 @@ from flowcraft.adapters.aws.item import SEGMENT_FACTS
 from flowcraft.adapters.aws.listing import Listing
 from flowcraft.adapters.aws.mending import Mender
 from flowcraft.adapters.aws.packing import pack_text
+from flowcraft.adapters.aws.parts import OBJECT_BYTES, Parts
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.renewing import renew
 from flowcraft.adapters.aws.rows import StatusRows
@@ -17,6 +18,7 @@ from flowcraft.adapters.aws.suspects import Finder
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.adapters.aws.writing import Writer
 from flowcraft.ports.clock import Clock
+from flowcraft.ports.objects import ObjectStore
 from flowcraft.ports.runs import (
     Change,
     Created,
@@ -41,6 +43,8 @@ class DynamoDbRuns:
             lists none.
         clock: The service's time.
         scan_segments: How many parts of a table are scanned at a time.
+        objects: Where large values are kept; ``None`` without a bucket: then in the table.
+        object_bytes: What takes more than this, compressed, is one of those.
     """
 
     rows_are_apart = True
@@ -52,11 +56,15 @@ class DynamoDbRuns:
         status_table_name: str | None,
         clock: Clock,
         scan_segments: int = 1,
+        *,
+        objects: ObjectStore | None = None,
+        object_bytes: int = OBJECT_BYTES,
     ) -> None:
         self._clock = clock
         contexts = Service(transport, Resource("table", context_table_name, "runId"))
         statuses = Service(transport, Resource("table", status_table_name or "", "runId"))
-        self._records = Records(contexts, context_table_name)
+        parts = Parts(contexts, context_table_name, objects, object_bytes)
+        self._records = Records(contexts, context_table_name, parts)
         self._rows = StatusRows(statuses, status_table_name or "", scan_segments)
         rows = None if status_table_name is None else self._rows
         self._creator = Creator(self._records, self._rows)
@@ -107,10 +115,12 @@ class DynamoDbRuns:
     async def remove(self, run_id: str, epoch: str) -> None:
         """Forget a run and everything that belongs to it.
 
-        The item goes first: what is left if the process dies then is in nobody's way.
+        The item goes first: what is left if the process dies then is in nobody's way, and its
+        objects go when the call is repeated.
         """
         item = await self._records.item(run_id)
         if item is None or item.head.epoch != epoch:
+            await self._records.parts.delete_objects(run_id, epoch)
             return
         # What belongs to it can be told only as long as the item is there.
         facts = await self._records.packed(item, 0) or ()

@@ -23,6 +23,7 @@ _THROTTLED: Final = frozenset(
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
+        "SlowDown",
         "ThrottlingException",
         "Throttling",
         "TooManyRequestsException",

@@ -71,9 +71,7 @@ class Writer:
         asked = change
         if change.claim and change.entries and known and not known.may_claim_along():
             change = replace(change, claim=None)
-        new = [
-            await self._records.pack(item.head, entry, change.thread) for entry in change.entries
-        ]
+        new = await self._records.pack(item.head, change.entries, change.thread)
         if known is not None and not is_fresh:
             item = known.item  # storing what is large took its time
         for _ in range(ROUNDS):

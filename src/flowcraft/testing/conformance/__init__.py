@@ -33,6 +33,7 @@ from flowcraft.testing.conformance.blobs import cases as _blob_cases
 from flowcraft.testing.conformance.coordination import cases as _coordination_cases
 from flowcraft.testing.conformance.leases import cases as _lease_cases
 from flowcraft.testing.conformance.listing import cases as _listing_cases
+from flowcraft.testing.conformance.objects import cases as _object_cases
 from flowcraft.testing.conformance.queue import cases as _queue_cases
 from flowcraft.testing.conformance.records import cases as _record_cases
 from flowcraft.testing.conformance.stage import (
@@ -63,13 +64,17 @@ BLOB_CASES: tuple[Case, ...] = tuple(_blob_cases)
 COORDINATION_CASES: tuple[Case, ...] = tuple(_coordination_cases)
 """What a ``CoordinationStore`` does."""
 
+OBJECT_CASES: tuple[Case, ...] = tuple(_object_cases)
+"""What an ``ObjectStore`` does. They are apart: a backend need not have one."""
+
 CASES: tuple[Case, ...] = (*QUEUE_CASES, *RUN_CASES, *BLOB_CASES, *COORDINATION_CASES)
-"""All of the contract."""
+"""All of the contract of what every backend has."""
 
 __all__ = [
     "BLOB_CASES",
     "CASES",
     "COORDINATION_CASES",
+    "OBJECT_CASES",
     "QUEUE_CASES",
     "RUN_CASES",
     "Case",

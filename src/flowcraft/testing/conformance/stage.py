@@ -35,11 +35,12 @@ class Stage:
         runs: The runs, as the first client sees them.
         blobs: The texts, as the first client sees them.
         coordination: Locks and counters, as the first client sees them.
+        objects: The objects, as the first client sees them.
     """
 
     def __init__(self, clock: VirtualClock, first: Ports, connect: Connect) -> None:
         self.clock = clock
-        self.queue, self.runs, self.blobs, self.coordination = first
+        self.queue, self.runs, self.blobs, self.coordination, self.objects = first
         self._connect = connect
 
     async def another(self) -> Ports:

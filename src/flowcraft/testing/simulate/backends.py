@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple, Protocol
 
 from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue, MemoryRuns
+from flowcraft.adapters.memory_objects import MemoryObjects
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.queue import Outgoing
@@ -227,6 +228,7 @@ class MemoryBackend:
             WatchedRuns(self._runs, self.watch),
             self._blobs,
             self._coordination,
+            MemoryObjects(),
         )
 
     def connect(self, clock: Clock, life: Life | None = None) -> Connection:
