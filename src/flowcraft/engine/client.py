@@ -32,6 +32,7 @@ from flowcraft.engine.family import read_head, read_run, remove_run
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import Reconciler, ReconciliationStats, stalled_seconds
+from flowcraft.engine.reports import Reports
 from flowcraft.engine.run import Run
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.starting import begin_run
@@ -49,7 +50,7 @@ LONGEST_LOOK_SECONDS = 1.0
 LONGEST_PAGE = 1_000_000
 
 
-class FlowClient:
+class FlowClient(Reports):
     """Starts and steers durable runs; it runs no node and needs no registry.
 
     Args:
