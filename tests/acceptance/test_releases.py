@@ -40,6 +40,8 @@ class Later:
         ran: How often each body ran here.
         runs: The runs at their ends.
         waiting: How many messages are left.
+        report: What the runs still needed at first.
+        drained: The same at the end.
     """
 
     def __init__(self, backend: str, directory: Path, pause_seconds: float, scratch: Path) -> None:
@@ -73,6 +75,7 @@ class Later:
         client = place.adapter("people", self._options)
         for scene in self.scenes:
             self.stored[scene.run_id] = str((await client.get_run(scene.run_id)).status)
+        self.report = await client.drain_report()
         for worker in workers:
             await worker.start()
         for scene in self.scenes:
@@ -80,6 +83,7 @@ class Later:
         for scene in self.scenes:
             name = scene.ends_as or scene.run_id
             self.runs[name] = await _over(client, name)
+        self.drained = await client.drain_report()
         await asyncio.sleep(1000.0)  # copies that watched over work are put off, and then deleted
         for adapter in (*workers, client):
             process = adapter.worker
@@ -160,6 +164,23 @@ def later(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_every_run_is_found_as_it_was_left(later: Later) -> None:
     """The runs of an older release are read: running, awaiting, paused, over."""
     assert later.stored == {scene.run_id: scene.stored for scene in later.scenes}
+
+
+def test_what_they_still_need_is_reported(later: Later) -> None:
+    """The drain report of an older release's runs names what they need, until they are over."""
+    missing = later.report.needed_by({"released.value", "released.echo"})
+    found = {(each.uses, each.blueprint_id, each.examples) for each in missing}
+    undo = {
+        ("released.undo", name, (name,)) for name in ("undoing", "undoing-held", "undoing-later")
+    }
+    assert found >= undo | {
+        ("released.item", "batch", ("batch", "shards")),
+        ("released.count", "loop", ("loop",)),
+        ("released.flaky", "retrying", ("retrying",)),
+    }
+    assert "released.large" not in {each.uses for each in missing}
+    assert later.report.needed_by(Bodies(is_old=False).runtime().options.registry) == ()
+    assert (later.drained.runs, later.drained.needed) == (0, ())
 
 
 def test_every_run_comes_to_its_right_end(later: Later) -> None:

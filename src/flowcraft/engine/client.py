@@ -12,10 +12,9 @@ from typing import Any, Literal, Self, overload
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.correlation import expected
-from flowcraft.core.plan import Key
 from flowcraft.core.state import RunStatus
 from flowcraft.core.values import snapshot
-from flowcraft.engine import answering, correlating, rerun, wishes
+from flowcraft.engine import answering, correlating, wishes
 from flowcraft.engine.arguments import (
     check_strict,
     checked_choice,
@@ -34,6 +33,8 @@ from flowcraft.engine.family import read_head, read_run, remove_run
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import Reconciler, ReconciliationStats, stalled_seconds
+from flowcraft.engine.reports import Reports
+from flowcraft.engine.restarts import Restarts
 from flowcraft.engine.run import Run
 from flowcraft.engine.schedules import Schedules
 from flowcraft.engine.shards import SHARD_ITEMS
@@ -53,7 +54,7 @@ LONGEST_LOOK_SECONDS = 1.0
 LONGEST_PAGE = 1_000_000
 
 
-class FlowClient(WithBlobs):
+class FlowClient(WithBlobs, Reports, Restarts):
     """Starts and steers durable runs; it runs no node and needs no registry.
 
     Args:
@@ -459,79 +460,6 @@ class FlowClient(WithBlobs):
         value = snapshot(output, registered=self._options.serializer.codec_for, where="output")
         key = wishes.instance_of(ledger, node_id, tuple(iteration))
         await wishes.ask(await self._opened(), ledger, ev.SkipRequested(key, value))
-
-    async def retry_failed(self, run_id: str) -> Run:
-        """Try failed nodes again.
-
-        In a live run they are tried again where nothing behind them is settled. For a run that
-        is over a new one is started, which takes over what the old one achieved.
-
-        Returns:
-            The run in which they are tried: the same one, or the new one.
-
-        Raises:
-            RunNotFound: There is no such run.
-            InvalidRunState: Nothing has failed, or something behind is settled.
-        """
-        ledger = await self._read(run_id)
-        if not ledger.state.status.is_final:
-            await wishes.ask(await self._opened(), ledger, ev.RetryRequested())
-            return self._run(run_id)
-        failed, batches = rerun.what_failed(ledger)
-        # Asked twice, it is one new run.
-        name, key = f"{run_id}~retry", f"retry/{ledger.epoch}"
-        return await self._start_over(ledger, failed, {}, name, key, batches)
-
-    async def rerun_from(
-        self,
-        run_id: str,
-        node_id: str,
-        *,
-        inputs: Mapping[str, Any] | None = None,
-        new_run_id: str | None = None,
-    ) -> Run:
-        """Start a new run that takes over what an earlier one achieved, up to a node.
-
-        The node and everything that can follow it run anew; other outputs are taken over.
-
-        Args:
-            run_id: The earlier run, over or not; it stays as it is.
-            node_id: The node to run from.
-            inputs: Inputs by node id that nodes are given instead of what leads to them.
-            new_run_id: The id of the new run; a fresh one by default.
-
-        Raises:
-            RunNotFound: There is no such run.
-            InvalidRunState: There is a run of the new id already.
-            FlowcraftError: Its blueprint has no such node.
-            SerializationError: An input cannot be stored.
-        """
-        codecs = self._options.serializer.codec_for
-        given = snapshot(dict(inputs or {}), registered=codecs, where="inputs")
-        ledger = await self._read(run_id)
-        return await self._start_over(ledger, {node_id, *given}, given, new_run_id)
-
-    async def _start_over(
-        self,
-        ledger: Ledger,
-        node_ids: set[str],
-        inputs: Mapping[str, Any],
-        new_run_id: str | None = None,
-        key: str | None = None,
-        batches: Sequence[Key] = (),
-    ) -> Run:
-        if new_run_id is None:
-            new_run_id = self._identifiers.new_run_id()
-        job = await rerun.start_over(
-            await self._opened(),
-            ledger,
-            node_ids,
-            inputs,
-            checked_run_id(new_run_id),
-            key,
-            batches,
-        )
-        return self._run(job.run_id)
 
     async def patch_context(
         self,

@@ -16,6 +16,7 @@ from flowcraft.core import commands as cmd
 from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.plan import Plan
 from flowcraft.engine.attempt import Attempt
+from flowcraft.engine.duties import Duties
 from flowcraft.engine.hands import Hands
 from flowcraft.engine.heartbeat import Beat, Heartbeat
 from flowcraft.engine.jobs import Job, Leave, PutOff, UnreadableJob, read_job
@@ -24,11 +25,9 @@ from flowcraft.engine.measuring import JobOutcome
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.places import AttemptCommand, node_index_of
 from flowcraft.engine.reconcile import stalled_seconds
-from flowcraft.engine.rounds import Rounds
-from flowcraft.engine.schedule_rounds import DEFAULT_SCHEDULES_SECONDS, ScheduleRounds
+from flowcraft.engine.schedule_rounds import DEFAULT_SCHEDULES_SECONDS
 from flowcraft.engine.station import Station
 from flowcraft.engine.strand import Strand
-from flowcraft.engine.sweeping import Sweeps
 from flowcraft.engine.timers import forget_dropped
 from flowcraft.engine.watch import WATCH
 from flowcraft.errors import CodecError
@@ -151,9 +150,12 @@ class Worker:
         self._poll_seconds = poll_seconds
         self._drain_timeout_seconds = drain_timeout_seconds
         self.implementation_timeout_seconds = implementation_timeout_seconds
-        self._reconcile_every_seconds = reconcile_every_seconds
-        self._schedules_every_seconds = schedules_every_seconds
-        self._stalled_seconds = stalled_seconds(stalled_threshold_seconds, lease_seconds)
+        self._duties = Duties(
+            reconcile_every_seconds,
+            stalled_seconds(stalled_threshold_seconds, lease_seconds),
+            schedules_every_seconds,
+            sweeping=sweeping,
+        )
         self._codec = codec
         self._telemetry = telemetry
         self._with_heartbeat = heartbeat
@@ -164,8 +166,6 @@ class Worker:
         self._stack = contextlib.AsyncExitStack()
         self._poller: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
-        self._sweeping = sweeping
-        self._rounds: list[Rounds | Sweeps | ScheduleRounds] = []
         self._free = asyncio.Event()
         self._hands = Hands(concurrency, clock)
         self._reported: set[str] = set()
@@ -199,16 +199,7 @@ class Worker:
     async def start(self) -> None:
         """Begin to take messages; returns once the queue is being polled."""
         await self.open()
-        if self._reconcile_every_seconds is not None:
-            self._rounds.append(
-                Rounds(self.station, self._reconcile_every_seconds, self._stalled_seconds)
-            )
-        if self._sweeping:
-            self._rounds.append(Sweeps(self.station))
-        if self._schedules_every_seconds is not None:
-            self._rounds.append(ScheduleRounds(self.station, self._schedules_every_seconds))
-        for rounds in self._rounds:
-            rounds.start()
+        self._duties.start(self.station)
         self._poller = asyncio.create_task(self._poll())
 
     @property
@@ -261,7 +252,7 @@ class Worker:
     async def stop(self) -> None:
         """Take no more messages; let nodes finish, or hand back what does not in time."""
         self.drain()
-        ended = asyncio.ensure_future(self._end_rounds())
+        ended = asyncio.ensure_future(self._duties.stop(self._drain_timeout_seconds))
         # The last poll takes its time; so do nodes.
         nodes = asyncio.ensure_future(self._wait_for_nodes(self._drain_timeout_seconds))
         if self._poller is not None:
@@ -317,10 +308,6 @@ class Worker:
         if heartbeat is not None:
             await asyncio.to_thread(heartbeat.stop)
         WATCH.remove(self)
-
-    async def _end_rounds(self) -> None:
-        stops = (each.stop(self._drain_timeout_seconds) for each in self._rounds)
-        await asyncio.gather(*stops)
 
     async def _hand_back(
         self,

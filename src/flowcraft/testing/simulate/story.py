@@ -46,6 +46,7 @@ class Story:
         statuses: How it may end where that depends.
         shard_items: Batches of more items than this are cut into shards.
         check: Looks at each run at its end.
+        lasts_seconds: How much longer than the workflow people take.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Story:
     statuses: tuple[str, ...] = ("completed",)
     shard_items: int = 500
     check: Check | None = None
+    lasts_seconds: float = 0.0
 
     @cached_property
     def truth(self) -> Truth:

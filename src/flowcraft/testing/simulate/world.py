@@ -204,8 +204,9 @@ class World:
 
     async def _rest(self) -> tuple[bool, int]:
         """Wait until the run is over and nothing is left to do; gives whether it came to that."""
-        patience = PATIENCE_SECONDS + self.told.story.truth.seconds + 10 * stretches(self.scenario)
-        deadline, helps = self.loop.time() + patience, 0
+        story = self.told.story
+        patience = PATIENCE_SECONDS + story.truth.seconds + 10 * stretches(self.scenario)
+        deadline, helps = self.loop.time() + patience + story.lasts_seconds, 0
         while not await self._is_over():
             await self.loop.quiet()
             if self.loop.time() <= deadline:

@@ -1,0 +1,56 @@
+"""What a worker does every so often, beside working on messages."""
+
+from __future__ import annotations
+
+import asyncio
+
+from flowcraft.engine.rounds import Rounds
+from flowcraft.engine.schedule_rounds import ScheduleRounds
+from flowcraft.engine.station import Station
+from flowcraft.engine.sweeping import Sweeps
+
+
+class Duties:
+    """Rounds of one of many workers: stuck runs, timers that come due, schedules.
+
+    Args:
+        reconcile_every_seconds: How often to look for stuck runs; ``None``: never.
+        stalled_seconds: How long nothing has happened in a run that is stuck.
+        schedules_every_seconds: How often to look for ticks of schedules; ``None``: never.
+        sweeping: Whether to look for timers that come due.
+    """
+
+    def __init__(
+        self,
+        reconcile_every_seconds: float | None,
+        stalled_seconds: float,
+        schedules_every_seconds: float | None,
+        *,
+        sweeping: bool,
+    ) -> None:
+        self._reconcile_every_seconds = reconcile_every_seconds
+        self._stalled_seconds = stalled_seconds
+        self._schedules_every_seconds = schedules_every_seconds
+        self._sweeping = sweeping
+        self._rounds: list[Rounds | Sweeps | ScheduleRounds] = []
+
+    def start(self, station: Station) -> None:
+        """Begin."""
+        if self._reconcile_every_seconds is not None:
+            self._rounds.append(
+                Rounds(station, self._reconcile_every_seconds, self._stalled_seconds)
+            )
+        if self._sweeping:
+            self._rounds.append(Sweeps(station))
+        if self._schedules_every_seconds is not None:
+            self._rounds.append(ScheduleRounds(station, self._schedules_every_seconds))
+        for rounds in self._rounds:
+            rounds.start()
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Come to an end, of a round that is under way too.
+
+        Args:
+            timeout_seconds: How long a round may take to end.
+        """
+        await asyncio.gather(*(each.stop(timeout_seconds) for each in self._rounds))
