@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NotRequired, Protocol, TypedDict
 
@@ -289,12 +290,13 @@ async def pieces_of(data: BlobData) -> AsyncIterator[bytes]:
             finally:
                 await asyncio.to_thread(file.close)
         case AsyncIterable():
-            async for piece in data:
-                yield _checked_piece(piece)
+            async for one in data:
+                yield _checked_piece(one)
         case Iterable() if not isinstance(data, str | Mapping):
             pieces = iter(data)
-            while (piece := await asyncio.to_thread(next, pieces, _END)) is not _END:
-                yield _checked_piece(piece)
+            following: Callable[[], Any] = partial(next, pieces, _END)
+            while (found := await asyncio.to_thread(following)) is not _END:
+                yield _checked_piece(found)
         case _:
             raise TypeError(
                 f"A file is made of bytes, of a Path, or of an iterator of bytes, not of "
