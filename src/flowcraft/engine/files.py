@@ -107,7 +107,8 @@ class Files:
         and so does the end of its run.
         """
         objects: Any = _Insistent(self._objects, clock, sleep_until, who)
-        return Files(objects, self._identifiers, self._coder)
+        coder: Any = self._coder and _Insistent(self._coder, clock, sleep_until, who)
+        return Files(objects, self._identifiers, coder)
 
     async def put(self, run_id: str, epoch: str, owner: str, name: str, data: BlobData) -> Any:
         """Keep a file; gives the reference.
@@ -317,11 +318,15 @@ def _damaged(told: BlobReference, place: str, how: str) -> StorageCorrupt:
 
 
 class _Insistent:
-    """A place whose calls are repeated for as long as it cannot be used."""
+    """A place, or a coder, whose calls are repeated for as long as it cannot be used.
+
+    A file that is encoded with a key that is not here waits, too: for this worker to be replaced by
+    one that has it.
+    """
 
     def __init__(
         self,
-        objects: ObjectStore,
+        objects: Any,
         clock: Clock,
         sleep_until: Callable[[float], Awaitable[None]],
         who: str,
@@ -353,4 +358,4 @@ class _Insistent:
         return repeated
 
 
-_FINAL: Final = (StorageCorrupt, StorageTooNew, CodecError)
+_FINAL: Final = (StorageCorrupt, StorageTooNew)

@@ -30,7 +30,7 @@ from flowcraft.engine.strand import Strand
 from flowcraft.engine.watch import WATCH
 from flowcraft.errors import CodecError
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.codec import Codec
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.queue import Delivery
 from flowcraft.ports.runs import Held
 from flowcraft.ports.telemetry import Telemetry
@@ -118,7 +118,7 @@ class Worker:
         implementation_timeout_seconds: float = DEFAULT_IMPLEMENTATION_SECONDS,
         reconcile_every_seconds: float | None = DEFAULT_RECONCILE_SECONDS,
         stalled_threshold_seconds: float | None = None,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
         heartbeat: bool = True,
     ) -> None:
