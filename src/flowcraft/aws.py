@@ -32,7 +32,7 @@ from flowcraft.engine.station import Station
 from flowcraft.engine.stored_context import StoredContext
 from flowcraft.engine.worker import DEFAULT_CONCURRENCY
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.codec import Codec
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.coordination import CoordinationStore
 from flowcraft.ports.objects import NoObjects
 from flowcraft.ports.telemetry import Telemetry
@@ -202,7 +202,7 @@ class SqsAdapter(Adapter):
         scan_segments: int = 1,
         s3_client: Any = None,
         payload_bucket: str | None = None,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,
@@ -246,7 +246,7 @@ class SqsAdapter(Adapter):
         shard_items: int = SHARD_ITEMS,
         s3_client: Any = None,
         payload_bucket: str | None = None,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         clock: Clock | None = None,
     ) -> FlowClient:
         """A client of a fleet's runs, which runs no node: ``FlowClient.aws`` gives it."""
@@ -275,7 +275,7 @@ class SqsAdapter(Adapter):
 
 
 def _client(
-    fleet: _Fleet, options: RuntimeOptions, shard_items: int, codec: Codec | None
+    fleet: _Fleet, options: RuntimeOptions, shard_items: int, codec: AnyCodec | None
 ) -> FlowClient:
     return FlowClient(
         fleet.opener(),
@@ -310,7 +310,7 @@ class DynamoDbContext(StoredContext):
         client: Any,
         table_name: str,
         runtime_options: RuntimeOptions | None = None,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         clock: Clock | None = None,
         s3_client: Any = None,
         payload_bucket: str | None = None,

@@ -8,7 +8,7 @@ from typing import Any
 from flowcraft.engine import client as engine
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.shards import SHARD_ITEMS
-from flowcraft.ports.codec import Codec
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.coordination import CoordinationStore
 from flowcraft.sqlite import Durability, SqliteAdapter
 
@@ -30,7 +30,7 @@ class FlowClient(engine.FlowClient):
         *,
         durability: Durability = "normal",
         shard_items: int = SHARD_ITEMS,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
     ) -> engine.FlowClient:
         """A client of the runs in an SQLite file.
 
@@ -61,7 +61,7 @@ class FlowClient(engine.FlowClient):
         shard_items: int = SHARD_ITEMS,
         s3_client: Any = None,
         payload_bucket: str | None = None,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
     ) -> engine.FlowClient:
         """A client of the runs of a fleet.
 

@@ -18,7 +18,7 @@ from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.worker import DEFAULT_LEASE_SECONDS
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.codec import Codec
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import Ports
 
@@ -75,7 +75,7 @@ class MemoryAdapter(Adapter):
         runtime_options: RuntimeOptions,
         *,
         storage: MemoryStorage | None = None,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,

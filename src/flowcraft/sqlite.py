@@ -24,7 +24,7 @@ from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.worker import DEFAULT_LEASE_SECONDS
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.codec import Codec
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts, Ports
 
@@ -65,7 +65,7 @@ class SqliteAdapter(Adapter):
         *,
         durability: Durability = "normal",
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,
@@ -91,7 +91,7 @@ class SqliteAdapter(Adapter):
         *,
         durability: Durability = "normal",
         shard_items: int = SHARD_ITEMS,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
     ) -> FlowClient:
         """A client of the runs in a file, which runs no node: ``FlowClient.sqlite`` gives it."""
         clock = SystemClock()

@@ -15,10 +15,10 @@ from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.core.plan import Key
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.client import FlowClient
-from flowcraft.engine.coding import Coder
+from flowcraft.engine.encoded import MARK
 from flowcraft.engine.facts import read_fact
 from flowcraft.engine.heartbeat import Heartbeat
-from flowcraft.engine.jobs import Job, read_job, with_event, write_job
+from flowcraft.engine.jobs import Job, event_in, read_job, with_event, write_job
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.spans import Spans
 from flowcraft.engine.stored import StoredRun
@@ -376,11 +376,15 @@ class World:
 
     def messages(self) -> list[Job]:
         """All messages on the queue, in hand or not."""
-        bodies = [with_event(each, self._decoded) for each in self.bodies_of_messages()]
+        bodies = [self._decoded_body(each) for each in self.bodies_of_messages()]
         return [read_job(body, self.runtime.options.serializer) for body in bodies]
 
+    def _decoded_body(self, body: str) -> str:
+        event = event_in(body)
+        return body if event is None else with_event(body, self._decoded(event))
+
     def _decoded(self, text: str) -> str:
-        return text if self.codec is None else Coder(self.codec).decode(text, "a text")
+        return text if self.codec is None else self.codec.decode(text.removeprefix(MARK))
 
     def events(self, run_id: str) -> list[Any]:
         """What has happened in a run."""

@@ -58,6 +58,11 @@ _TOKEN_BYTES = 6
 where two of them are for the same attempt, or name messages of the same run."""
 
 
+def random_bytes(count: int) -> bytes:
+    """Random bytes that nobody can foresee."""
+    return os.urandom(count)
+
+
 class SystemIdentifiers:
     """Random identifiers."""
 

@@ -19,7 +19,7 @@ from flowcraft.engine.threads import rest
 from flowcraft.engine.worker import Worker
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.codec import Codec
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
 
@@ -51,7 +51,7 @@ class Adapter(FlowClient):
         identifiers: Identifiers,
         longest_look_seconds: float = LONGEST_LOOK_SECONDS,
         shard_items: int = SHARD_ITEMS,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
         **worker_options: Any,
     ) -> None:

@@ -124,4 +124,7 @@ async def _recover(attempt: Attempt, held: Held, error: BaseException) -> None:
     try:
         await _call(attempt, held, "recover", error)
     except Exception:
-        held.ctx.logger.exception("'recover' of node '%s' raised", held.ctx.node_id)
+        # With a codec what a node raises is nobody's to read.
+        is_told = not attempt.run.host.is_coded
+        text = "'recover' of node '%s' raised"
+        held.ctx.logger.error(text, held.ctx.node_id, exc_info=is_told)

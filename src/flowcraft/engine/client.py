@@ -44,7 +44,7 @@ from flowcraft.engine.stored import RunPage, StoredRun, summary_of
 from flowcraft.engine.sweeping import Sweeper
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.codec import Codec
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.runs import Head, Query
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
@@ -77,7 +77,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
         identifiers: Identifiers,
         longest_look_seconds: float = LONGEST_LOOK_SECONDS,
         shard_items: int = SHARD_ITEMS,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         if shard_items < 1:

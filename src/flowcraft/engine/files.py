@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NotRequired, Protocol, TypedDict
 
@@ -106,7 +107,8 @@ class Files:
         and so does the end of its run.
         """
         objects: Any = _Insistent(self._objects, clock, sleep_until, who)
-        return Files(objects, self._identifiers, self._coder)
+        coder: Any = self._coder and _Insistent(self._coder, clock, sleep_until, who)
+        return Files(objects, self._identifiers, coder)
 
     async def put(self, run_id: str, epoch: str, owner: str, name: str, data: BlobData) -> Any:
         """Keep a file; gives the reference.
@@ -289,12 +291,13 @@ async def pieces_of(data: BlobData) -> AsyncIterator[bytes]:
             finally:
                 await asyncio.to_thread(file.close)
         case AsyncIterable():
-            async for piece in data:
-                yield _checked_piece(piece)
+            async for one in data:
+                yield _checked_piece(one)
         case Iterable() if not isinstance(data, str | Mapping):
             pieces = iter(data)
-            while (piece := await asyncio.to_thread(next, pieces, _END)) is not _END:
-                yield _checked_piece(piece)
+            following: Callable[[], Any] = partial(next, pieces, _END)
+            while (found := await asyncio.to_thread(following)) is not _END:
+                yield _checked_piece(found)
         case _:
             raise TypeError(
                 f"A file is made of bytes, of a Path, or of an iterator of bytes, not of "
@@ -315,11 +318,15 @@ def _damaged(told: BlobReference, place: str, how: str) -> StorageCorrupt:
 
 
 class _Insistent:
-    """A place whose calls are repeated for as long as it cannot be used."""
+    """A place, or a coder, whose calls are repeated for as long as it cannot be used.
+
+    A file that is encoded with a key that is not here waits, too: for this worker to be replaced by
+    one that has it.
+    """
 
     def __init__(
         self,
-        objects: ObjectStore,
+        objects: Any,
         clock: Clock,
         sleep_until: Callable[[float], Awaitable[None]],
         who: str,
@@ -351,4 +358,4 @@ class _Insistent:
         return repeated
 
 
-_FINAL: Final = (StorageCorrupt, StorageTooNew, CodecError)
+_FINAL: Final = (StorageCorrupt, StorageTooNew)

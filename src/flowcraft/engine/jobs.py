@@ -9,7 +9,6 @@ somebody's wish, the end of a child run).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -104,20 +103,21 @@ def _text(data: dict[str, Any]) -> str:
     return storable(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
 
 
-def with_event(text: str, turn: Callable[[str], str]) -> str:
-    """A message with what it brings turned into another text; what brings nothing stays as it is.
-
-    So does what is no message at all: whoever reads it will say so.
-    """
+def event_in(text: str) -> str | None:
+    """What a message brings, as text; ``None`` if it brings nothing, or is no message at all."""
     if '"event"' not in text:
-        return text
+        return None
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        return text
-    if not isinstance(data, dict) or not isinstance(data.get("event"), str):
-        return text
-    return _text({**data, "event": turn(data["event"])})
+        return None
+    event = data.get("event") if isinstance(data, dict) else None
+    return event if isinstance(event, str) else None
+
+
+def with_event(text: str, event: str) -> str:
+    """A message that brings another text, of one that brings something."""
+    return _text({**json.loads(text), "event": event})
 
 
 def read_job(text: str, serializer: Serializer) -> Job:

@@ -110,6 +110,8 @@ class Session:
         if status.is_final or status is RUN_PAUSED or not self.sleeping:
             self._done.set_result(None)
 
+    is_coded = False
+
     def files_for(self, node_id: str) -> Files:
         """The files of runs, for a node."""
         del node_id

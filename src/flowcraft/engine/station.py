@@ -13,7 +13,7 @@ from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.plan import Plan, build_plan
 from flowcraft.engine.bus import Tails
 from flowcraft.engine.calendar import Calendar
-from flowcraft.engine.coding import coded
+from flowcraft.engine.coding import Coder, coded
 from flowcraft.engine.encoded import plain
 from flowcraft.engine.files import Files
 from flowcraft.engine.jobs import Job, write_job
@@ -30,7 +30,7 @@ from flowcraft.engine.threads import DaemonThreads
 from flowcraft.engine.timers import LongDelays, timer_name
 from flowcraft.errors import FlowcraftError, SerializationError, StorageCorrupt
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.codec import Codec
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Head
 from flowcraft.ports.telemetry import Telemetry
@@ -70,14 +70,15 @@ class Station:
         clock: Clock,
         identifiers: Identifiers,
         *,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         hour_seconds = options.timers.hour_seconds
         self.delays = LongDelays(ports.queue, Calendar(ports.coordination, hour_seconds), clock)
         ports = ports._replace(queue=self.delays)
-        if codec is not None:
-            ports = coded(ports, codec)
+        self._coder = None if codec is None else Coder(codec)
+        if self._coder is not None:
+            ports = coded(ports, self._coder)
         self.queue, self.runs, self.blobs, self.coordination, self.objects = ports
         self.measures = Measures(telemetry, clock)
         self.options = options
@@ -126,9 +127,14 @@ class Station:
             setattr(self, name, patient)  # it has every method of what is behind it
 
     @property
+    def is_coded(self) -> bool:
+        """Whether payloads pass a codec, so that none of them may be logged."""
+        return self._coder is not None
+
+    @property
     def files(self) -> Files:
         """The files of runs."""
-        return Files(self.objects, self.identifiers)
+        return Files(self.objects, self.identifiers, self._coder)
 
     def files_for(self, node_id: str) -> Files:
         """The files of runs, for a node: trouble with where they are is none of the node's."""

@@ -56,6 +56,9 @@ def _sentence(run: RunView, note: Note) -> str:
     if "status" in details:
         what = f"{what} ({details['status']})"
     told = details.get("error") or details.get("message") or details.get("reason")
+    if run.host.is_coded:
+        # The rest is payload: what a node says of its failure, what an expression was about.
+        told = details.get("type")
     return f"{what}: {where}" + (f": {told}" if told else "")
 
 

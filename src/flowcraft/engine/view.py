@@ -94,6 +94,11 @@ class Host(Protocol):
     def in_loop(self, callback: Callable[[], None]) -> None:
         """Call something in the event loop: at once, or soon where this is another thread."""
 
+    @property
+    def is_coded(self) -> bool:
+        """Whether payloads pass a codec, so that none of them may be logged."""
+        ...
+
     def files_for(self, node_id: str) -> Files:
         """The files of runs, for a node."""
         ...

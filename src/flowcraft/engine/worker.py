@@ -32,7 +32,7 @@ from flowcraft.engine.timers import forget_dropped
 from flowcraft.engine.watch import WATCH
 from flowcraft.errors import CodecError
 from flowcraft.ports.clock import Clock, Identifiers
-from flowcraft.ports.codec import Codec
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.queue import Delivery
 from flowcraft.ports.runs import Held
 from flowcraft.ports.telemetry import Telemetry
@@ -125,7 +125,7 @@ class Worker:
         reconcile_every_seconds: float | None = DEFAULT_RECONCILE_SECONDS,
         schedules_every_seconds: float | None = DEFAULT_SCHEDULES_SECONDS,
         stalled_threshold_seconds: float | None = None,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
         heartbeat: bool = True,
         sweeping: bool = True,

@@ -14,6 +14,7 @@ from typing import Any, Final
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
 from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.objects import S3Objects
 from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
@@ -27,6 +28,7 @@ from flowcraft.adapters.aws.transport import (
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.together import Ports
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
+from flowcraft.testing.aws.s3 import FakeS3
 from flowcraft.testing.aws.sqs import FakeSqs, Unkindness
 from flowcraft.testing.simulate.backends import Connection, Watch, WatchedQueue
 from flowcraft.testing.simulate.chance import Chance
@@ -37,11 +39,32 @@ from flowcraft.testing.simulate.loop import SimulationLoop
 CONTEXTS: Final = "contexts"
 STATUSES: Final = "statuses"
 COORDINATION: Final = "coordination"
+PAYLOADS: Final = "payloads"
+OBJECT_BYTES: Final = 1024
+LARGE_BYTES: Final = 2048
+"""What is larger than these, a value compressed and a message as it is, lies in the bucket: much
+less than outside, so that it takes no large values to see what comes of it."""
+
 RECEIVES_BEFORE_BURIAL: Final = 1000
 """After so many receives a message goes to the dead-letter queue."""
 
 DOUBLED: Final = Unkindness(delivers_twice=0.5)
 USUAL: Final = Unkindness()
+
+
+S3_OPERATIONS: Final = frozenset(
+    {
+        "PutObject",
+        "GetObject",
+        "HeadObject",
+        "ListObjectsV2",
+        "DeleteObjects",
+        "CreateMultipartUpload",
+        "UploadPart",
+        "CompleteMultipartUpload",
+        "AbortMultipartUpload",
+    }
+)
 
 
 class AwsTrouble:
@@ -57,7 +80,8 @@ class AwsTrouble:
 
     def throttled(self, name: str) -> Exception:
         """It was not carried out, because there were too many."""
-        return AwsError("ThrottlingException", "simulated", operation=name)
+        code = "SlowDown" if name in S3_OPERATIONS else "ThrottlingException"
+        return AwsError(code, "simulated", operation=name, status=503)
 
     def broken(self, name: str) -> Exception:
         """It is not allowed."""
@@ -220,6 +244,8 @@ class AwsBackend:
         clock = SimulationClock(loop)
         self.sqs = FakeSqs(clock, chance.fork("sqs"), DOUBLED if doubles else USUAL)
         self.dynamodb = FakeDynamoDb(clock, choose=chance.fork("dynamodb").below)
+        self.s3 = FakeS3(clock, chance.fork("s3").below)
+        self.s3.create(PAYLOADS)
         dead = self.sqs.create("dead")
         policy = {
             "deadLetterTargetArn": self.sqs.arn(dead),
@@ -263,16 +289,26 @@ class AwsBackend:
             dynamodb = reach(_WatchedTable(self.dynamodb, self.watch))
             queue = SqsQueue(reach(self.sqs), self.queue_url, time)
             await queue.open()
+            objects = S3Objects(reach(self.s3), PAYLOADS)
             blobs = DynamoDbBlobs(
-                dynamodb, CONTEXTS, identifiers=CountedIdentifiers(f"{name}-blobs")
+                dynamodb,
+                CONTEXTS,
+                identifiers=CountedIdentifiers(f"{name}-blobs"),
+                objects=objects,
+                object_bytes=OBJECT_BYTES,
             )
+            runs = DynamoDbRuns(
+                dynamodb, CONTEXTS, STATUSES, time, objects=objects, object_bytes=OBJECT_BYTES
+            )
+            messages = LargeMessages(queue, blobs, objects, runs, large_bytes=LARGE_BYTES)
             locks = CountedIdentifiers(f"{name}-locks")
             try:
                 yield Ports(
-                    WatchedQueue(LargeMessages(queue, blobs), self.watch),
-                    DynamoDbRuns(dynamodb, CONTEXTS, STATUSES, time),
+                    WatchedQueue(messages, self.watch),
+                    runs,
                     blobs,
                     DynamoDbCoordinationStore(dynamodb, COORDINATION, time, identifiers=locks),
+                    objects,
                 )
             finally:
                 await queue.close()

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from flowcraft.testing.simulate.story import Story
-from flowcraft.testing.simulate.zoo import deploys, failures, long, people, shapes, times
+from flowcraft.testing.simulate.zoo import (
+    deploys,
+    failures,
+    long,
+    payloads,
+    people,
+    shapes,
+    times,
+)
 
 STORIES: dict[str, Story] = {
     story.name: story
-    for module in (shapes, times, failures, people, deploys, long)
+    for module in (shapes, times, failures, people, deploys, payloads, long)
     for story in module.STORIES
 }
 

@@ -1,0 +1,1 @@
+"""Codecs that come along; ``flowcraft.codecs`` has their public names."""

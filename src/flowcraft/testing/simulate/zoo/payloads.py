@@ -1,0 +1,93 @@
+"""Values that are large, and files: what lies beside the record of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from flowcraft.core.builder import FlowBuilder, create_flow
+from flowcraft.engine.nodes import NodeResult
+from flowcraft.ports.objects import PART_BYTES
+from flowcraft.testing.simulate.answering import answer
+from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
+
+LINES = 80
+
+
+def large(name: str) -> str:
+    """A text that stays large, however it is compressed; another one for each name."""
+    digests = (hashlib.sha256(f"{name} {number}".encode()).hexdigest() for number in range(LINES))
+    return "\n".join(digests)
+
+
+async def keep_in_context(ctx: Any) -> str:
+    """Put something large into the context, and give something else that is large."""
+    await ctx.context.set(f"kept by {ctx.node_id}", large(ctx.node_id))
+    return large(f"output of {ctx.node_id}")
+
+
+async def fall(ctx: Any) -> None:
+    """Fail with a long text."""
+    del ctx
+    raise ValueError(large("error"))
+
+
+def values() -> FlowBuilder:
+    """Large outputs, contexts, errors, answers, items and values of a child run."""
+    child = create_flow("large_child").node("x", node(lambda c: c.input[::-1]))
+    child.node("y", node(passed_on)).edge("x", "y")
+    flow = create_flow("large").node("a", keep_in_context).node("b", keep_in_context)
+    flow.node("bad", fall, fallback="instead").node("instead", node("instead"))
+    flow.subflow("c", child).edge("a", "c").edge("b", "w").wait("w")
+    flow.node("list", node([large(f"item {number}") for number in range(4)]))
+    flow.batch("each", node(lambda c: c.input[::-1]), uses="large_item").edge("list", "each")
+    flow.node("z", node(lambda c: hashlib.sha256(repr(c.input).encode()).hexdigest()))
+    return flow.edge("c", "z").edge("w", "z").edge("each", "z")
+
+
+async def pieces(name: str) -> AsyncIterator[bytes]:
+    """A file of a part and a bit, which comes piece by piece."""
+    yield name.encode().ljust(PART_BYTES)
+    yield b"end"
+
+
+async def keep_file(ctx: Any) -> NodeResult[Any]:
+    """Keep two files, one of which has more than one part."""
+    large_one = pieces("a") if ctx.node_id == "a" else b"b"
+    reference = await ctx.blobs.put("large", large_one)
+    small = await ctx.blobs.put("small", f"{ctx.node_id} {ctx.attempt}".encode())
+    return NodeResult({"large": reference, "small": small})
+
+
+async def read_files(ctx: Any) -> dict[str, Any]:
+    """What the files hold that others have kept."""
+    found: dict[str, Any] = {}
+    for name, kept in sorted(ctx.input.items()):
+        digest = hashlib.sha256()
+        async for piece in ctx.blobs.open(kept["large"]):
+            digest.update(piece)
+        text = (await ctx.blobs.get(kept["small"])).decode()
+        found[name] = [digest.hexdigest() == kept["large"]["sha256"], text.split()[0]]
+    return found
+
+
+def files() -> FlowBuilder:
+    """Files that are kept by two nodes side by side, and read by a third."""
+    flow = create_flow("files").node("a", keep_file).node("b", keep_file)
+    return flow.node("z", read_files).edge("a", "z").edge("b", "z")
+
+
+def files_are_read(run: Any) -> None:
+    """The reader has found what the files were to hold."""
+    found = run.outputs["z"]
+    assert found == {"a": [True, "a"], "b": [True, "b"]}, f"the files: {found}"
+    kept = [run.outputs[name][kind]["blob"] for name in "ab" for kind in ("large", "small")]
+    assert len(set(kept)) == len(kept), f"files share a key: {kept}"
+
+
+STORIES = (
+    story("large", values, people=(answer,), answers={"w": large("answer")}),
+    story("large-shards", values, people=(answer,), answers={"w": large("answer")}, shard_items=2),
+    story("files", files, is_settled=False, check=files_are_read),
+)
