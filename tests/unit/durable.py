@@ -148,8 +148,8 @@ class Process:
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
         others = [self.worker._poller, self.worker._deleting]
-        if self.worker._rounds is not None:
-            others.append(self.worker._rounds._task)
+        rounds = (self.worker._rounds, self.worker._sweeps)
+        others += [each._task for each in rounds if each is not None]
         return [*self.worker._strands, *(task for task in others if task is not None)]
 
     def _fall(self) -> None:

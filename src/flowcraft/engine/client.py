@@ -38,6 +38,7 @@ from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.stored import RunPage, StoredRun, summary_of
 from flowcraft.engine.sweeping import Sweeper
+from flowcraft.engine.timers import send_start
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import Codec
@@ -194,7 +195,7 @@ class FlowClient:
             key=checked_key(idempotency_key),
             due_at=checked_time("start_at", start_at),
         )
-        await station.send([job])
+        await send_start(station, job)
         return self._run(job.run_id)
 
     def _run(self, run_id: str) -> Run:

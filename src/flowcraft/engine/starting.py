@@ -88,11 +88,21 @@ async def begin_run(
     stored, is_new = await station.runs.create(head, entries, thread)
     if is_new:
         _tell(ledger)
-    elif stored.facts == 1 and stored.updated_at == stored.created_at:
-        due_at = stored.row.due_at  # it keeps the time it was to start at
+    else:
+        due_at = await _start_of(station, stored)
     thread = f"start/{stored.epoch}"
     job = Job(stored.run_id, stored.epoch, stored.blueprint_id, thread, due_at=due_at)
     return Begun(job, stored)
+
+
+async def _start_of(station: Station, stored: Head) -> float | None:
+    """When a run that is stored already is to start, unless it is at once: it keeps that time."""
+    if stored.facts != 1 or stored.row.due_at is None:
+        return None
+    record = await station.runs.read(stored.run_id)
+    # What is due may be something else, such as a sleep that it began with.
+    starts_at = record.facts[0].at if record is not None else stored.created_at
+    return starts_at if starts_at > stored.created_at else None
 
 
 def _tell(ledger: Ledger) -> None:
