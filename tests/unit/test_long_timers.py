@@ -19,12 +19,11 @@ from flowcraft.engine.spans import Spans
 from flowcraft.engine.station import Station
 from flowcraft.engine.sweeping import LOCK, Sweeper
 from flowcraft.engine.timers import LongDelays, timer_name
-from flowcraft.memory import MemoryStorage
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.together import Ports
 from flowcraft.testing.simulate.timers import timers_in
 from tests.unit.codecs import ToyCodec
-from tests.unit.durable import HORIZON_SECONDS, Process, World
+from tests.unit.durable import Process, World
 
 DAY = 86_400.0
 HOUR = 3600.0
@@ -524,7 +523,16 @@ def test_an_idle_fleet_pays_less_than_a_request_a_minute() -> None:
     with_world(case)
 
 
-def test_the_horizon_of_other_tests_is_not_reached() -> None:
-    """Worlds without sweeps keep every delay as a message."""
-    assert World().runtime.options.timers.hour_seconds > HORIZON_SECONDS
-    assert MemoryStorage().clock is not None
+def test_a_start_that_is_repeated_does_not_wait_for_another_timer() -> None:
+    """Who started a run that begins with a sleep died before its message: it goes on at once."""
+
+    async def case(world: LongWorld) -> None:
+        world.knows(create_flow("f").sleep("s", "3d").node("a", one))
+        await world.client.start_run("f", run_id="r")
+        world.ports.queue._messages.clear()  # type: ignore[attr-defined]
+        await world.client.start_run("f", run_id="r")
+        await world.worker()
+        await world.advance(60)
+        assert [type(each).__name__ for each in world.events("r")][1:] == ["NodeSucceeded"]
+
+    with_world(case)

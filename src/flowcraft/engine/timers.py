@@ -248,14 +248,15 @@ async def forget_dropped(station: Station, ledger: Ledger | None, thread: str) -
     gone: dict[str, float] = {}
     if _future(ledger.timers.live(thread), now) and not await station.refresh(ledger):
         gone = ledger.timers.live(thread)
+    # They stay known until they would have been due: the message may come twice, and arm them late.
+    ledger.timers.dropped = [each for each in ledger.timers.dropped if each.due_at > now]
+    needed = ledger.timers.live() if ledger.timers.dropped else {}
     for each in ledger.timers.dropped:
-        if thread in each.threads:
+        if thread in each.threads and each.name not in needed:
             gone[each.name] = each.due_at
     gone = _future(gone, now)
     if gone:
         await station.calendar.remove(gone, now)
-    there = [each for each in ledger.timers.dropped if each.due_at > now and each.name not in gone]
-    ledger.timers.dropped = there
 
 
 async def send_start(station: Station, job: Job) -> None:
