@@ -71,6 +71,7 @@ class _Fleet:
     clock: ServiceTime
     requests: int
     scan_segments: int = 1
+    retention_seconds: float | None = None
 
     def opener(self) -> OpenPorts:
         """Opens the ports: each time with threads of its own."""
@@ -93,6 +94,7 @@ class _Fleet:
                         self.status_table_name,
                         self.clock,
                         self.scan_segments,
+                        self.retention_seconds,
                     ),
                     blobs,
                     self.coordination_store,
@@ -147,6 +149,8 @@ class SqsAdapter(Adapter):
         concurrency: Messages worked on at once.
         scan_segments: How many parts of a table are read at a time where all of it is read: the
             status table, where runs are listed, or looked for that stand still. 1 for small ones.
+        retention_seconds: How long runs are kept after their end; for ever by default. The same
+            for all workers and clients.
         codec: Encodes payloads before they are sent and stored; all processes have the same.
         telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
@@ -171,12 +175,14 @@ class SqsAdapter(Adapter):
         status_table_name: str,
         concurrency: int = DEFAULT_CONCURRENCY,
         scan_segments: int = 1,
+        retention_seconds: float | None = None,
         codec: Codec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,
         **worker_options: Any,
     ) -> None:
+        runtime_options = runtime_options.kept_for(retention_seconds)
         self._fleet = _Fleet(
             sqs_client=sqs_client,
             dynamodb_client=dynamodb_client,
@@ -187,6 +193,7 @@ class SqsAdapter(Adapter):
             clock=ServiceTime(clock or SystemClock()),
             requests=concurrency + 2,
             scan_segments=checked_segments(scan_segments),
+            retention_seconds=retention_seconds,
         )
         super().__init__(
             self._fleet.opener(),
@@ -210,6 +217,7 @@ class SqsAdapter(Adapter):
         status_table_name: str,
         coordination_store: CoordinationStore,
         runtime_options: RuntimeOptions | None = None,
+        retention_seconds: float | None = None,
         shard_items: int = SHARD_ITEMS,
         codec: Codec | None = None,
         clock: Clock | None = None,
@@ -224,8 +232,10 @@ class SqsAdapter(Adapter):
             coordination_store=coordination_store,
             clock=ServiceTime(clock or SystemClock()),
             requests=CLIENT_THREADS,
+            retention_seconds=retention_seconds,
         )
-        return _client(fleet, runtime_options or RuntimeOptions(), shard_items, codec)
+        options = (runtime_options or RuntimeOptions()).kept_for(retention_seconds)
+        return _client(fleet, options, shard_items, codec)
 
     def _client_through(self, dynamodb_client: Any, scan_segments: int | None) -> FlowClient:
         """A client of the same runs, through another DynamoDB client."""

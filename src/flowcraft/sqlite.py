@@ -43,6 +43,8 @@ class SqliteAdapter(Adapter):
         durability: With ``"normal"`` what is written outlives the process, however it ends;
             with ``"full"`` a loss of power too, at the price of a wait for the disk each time.
         lease_seconds: How long a worker that is gone keeps others from what it was doing.
+        retention_seconds: How long runs are kept after their end; for ever by default. The same
+            for all processes that work on the file.
         codec: Encodes payloads before they are written to the file, and decodes what is read. All
             processes that work on the file, clients included, are given the same.
         telemetry: Is told what the worker counts and times.
@@ -63,6 +65,7 @@ class SqliteAdapter(Adapter):
         *,
         durability: Durability = "normal",
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        retention_seconds: float | None = None,
         codec: Codec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
@@ -71,8 +74,8 @@ class SqliteAdapter(Adapter):
     ) -> None:
         clock = clock or SystemClock()
         super().__init__(
-            _opener(path, clock, durability, lease_seconds),
-            runtime_options,
+            _opener(path, clock, durability, lease_seconds, retention_seconds),
+            runtime_options.kept_for(retention_seconds),
             clock=clock,
             identifiers=identifiers or SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,
@@ -88,14 +91,15 @@ class SqliteAdapter(Adapter):
         runtime_options: RuntimeOptions | None = None,
         *,
         durability: Durability = "normal",
+        retention_seconds: float | None = None,
         shard_items: int = SHARD_ITEMS,
         codec: Codec | None = None,
     ) -> FlowClient:
         """A client of the runs in a file, which runs no node: ``FlowClient.sqlite`` gives it."""
         clock = SystemClock()
         return FlowClient(
-            _opener(path, clock, durability, DEFAULT_LEASE_SECONDS),
-            runtime_options or RuntimeOptions(),
+            _opener(path, clock, durability, DEFAULT_LEASE_SECONDS, retention_seconds),
+            (runtime_options or RuntimeOptions()).kept_for(retention_seconds),
             clock=clock,
             identifiers=SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,
@@ -105,7 +109,11 @@ class SqliteAdapter(Adapter):
 
 
 def _opener(
-    path: str | PathLike[str], clock: Clock, durability: Durability, visibility_seconds: float
+    path: str | PathLike[str],
+    clock: Clock,
+    durability: Durability,
+    visibility_seconds: float,
+    retention_seconds: float | None,
 ) -> OpenPorts:
     if str(path) == ":memory:":
         raise ValueError(
@@ -122,7 +130,7 @@ def _opener(
         with Database(here, clock, durability=durability) as database:
             yield Ports(
                 SqliteQueue(database, visibility_seconds=visibility_seconds),
-                SqliteRuns(database),
+                SqliteRuns(database, retention_seconds),
                 SqliteBlobs(database),
                 SqliteCoordination(database),
             )
