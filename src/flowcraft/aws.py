@@ -79,6 +79,7 @@ class _Fleet:
     scan_segments: int = 1
     s3_client: Any = None
     payload_bucket: str | None = None
+    retention_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if (self.s3_client is None) != (self.payload_bucket is None):
@@ -107,6 +108,7 @@ class _Fleet:
                     self.status_table_name,
                     self.clock,
                     self.scan_segments,
+                    self.retention_seconds,
                     objects=objects,
                 )
                 yield Ports(
@@ -176,6 +178,8 @@ class SqsAdapter(Adapter):
         payload_bucket: Where large values and files are kept: ``"bucket"``, or
             ``"bucket/with/a/prefix"``; all processes have the same. Without one there are no
             files, and a value has at most 24 MB, compressed.
+        retention_seconds: How long runs are kept after their end; for ever by default. The same
+            for all workers and clients.
         codec: Encodes payloads before they are sent and stored; all processes have the same.
         telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
@@ -202,12 +206,14 @@ class SqsAdapter(Adapter):
         scan_segments: int = 1,
         s3_client: Any = None,
         payload_bucket: str | None = None,
+        retention_seconds: float | None = None,
         codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,
         **worker_options: Any,
     ) -> None:
+        runtime_options = runtime_options.kept_for(retention_seconds)
         self._fleet = _Fleet(
             sqs_client=sqs_client,
             dynamodb_client=dynamodb_client,
@@ -220,6 +226,7 @@ class SqsAdapter(Adapter):
             scan_segments=checked_segments(scan_segments),
             s3_client=s3_client,
             payload_bucket=payload_bucket,
+            retention_seconds=retention_seconds,
         )
         super().__init__(
             self._fleet.opener(),
@@ -243,6 +250,7 @@ class SqsAdapter(Adapter):
         status_table_name: str,
         coordination_store: CoordinationStore,
         runtime_options: RuntimeOptions | None = None,
+        retention_seconds: float | None = None,
         shard_items: int = SHARD_ITEMS,
         s3_client: Any = None,
         payload_bucket: str | None = None,
@@ -261,8 +269,10 @@ class SqsAdapter(Adapter):
             requests=CLIENT_THREADS,
             s3_client=s3_client,
             payload_bucket=payload_bucket,
+            retention_seconds=retention_seconds,
         )
-        return _client(fleet, runtime_options or RuntimeOptions(), shard_items, codec)
+        options = (runtime_options or RuntimeOptions()).kept_for(retention_seconds)
+        return _client(fleet, options, shard_items, codec)
 
     def _client_through(self, dynamodb_client: Any, scan_segments: int | None) -> FlowClient:
         """A client of the same runs, through another DynamoDB client."""

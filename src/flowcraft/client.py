@@ -29,6 +29,7 @@ class FlowClient(engine.FlowClient):
         runtime_options: RuntimeOptions | None = None,
         *,
         durability: Durability = "normal",
+        retention_seconds: float | None = None,
         shard_items: int = SHARD_ITEMS,
         codec: AnyCodec | None = None,
     ) -> engine.FlowClient:
@@ -39,12 +40,18 @@ class FlowClient(engine.FlowClient):
             runtime_options: Needed only for blueprints that no worker knows yet, and for types
                 that were registered with the serializer.
             durability: As for :class:`SqliteAdapter`.
+            retention_seconds: The one that the workers have.
             shard_items: Batches of more items than this, in runs that are started here, are cut
                 into records of so many each.
             codec: The one that the workers have.
         """
         return SqliteAdapter.client_of(
-            path, runtime_options, durability=durability, shard_items=shard_items, codec=codec
+            path,
+            runtime_options,
+            durability=durability,
+            retention_seconds=retention_seconds,
+            shard_items=shard_items,
+            codec=codec,
         )
 
     @classmethod
@@ -58,6 +65,7 @@ class FlowClient(engine.FlowClient):
         context_table_name: str,
         status_table_name: str,
         coordination_store: CoordinationStore,
+        retention_seconds: float | None = None,
         shard_items: int = SHARD_ITEMS,
         s3_client: Any = None,
         payload_bucket: str | None = None,
@@ -74,6 +82,7 @@ class FlowClient(engine.FlowClient):
             context_table_name: Their table of runs.
             status_table_name: Their table that shows runs to people.
             coordination_store: Their locks and marks.
+            retention_seconds: The one that they have.
             shard_items: Batches of more items than this, in runs that are started here, are cut
                 into records of so many each.
             s3_client: ``boto3.client("s3")``, if the workers have a bucket.
@@ -94,6 +103,7 @@ class FlowClient(engine.FlowClient):
             status_table_name=status_table_name,
             coordination_store=coordination_store,
             runtime_options=runtime_options,
+            retention_seconds=retention_seconds,
             shard_items=shard_items,
             s3_client=s3_client,
             payload_bucket=payload_bucket,

@@ -35,15 +35,20 @@ class MemoryStorage:
     Args:
         clock: The time.
         visibility_seconds: How long a message that is being worked on is hidden from others.
+        retention_seconds: How long runs are kept after their end; for ever by default.
     """
 
     def __init__(
-        self, clock: Clock | None = None, visibility_seconds: float = DEFAULT_LEASE_SECONDS
+        self,
+        clock: Clock | None = None,
+        visibility_seconds: float = DEFAULT_LEASE_SECONDS,
+        retention_seconds: float | None = None,
     ) -> None:
+        self.retention_seconds = retention_seconds
         self.clock = clock or SystemClock()
         self._ports = Ports(
             MemoryQueue(self.clock, visibility_seconds=visibility_seconds),
-            MemoryRuns(self.clock),
+            MemoryRuns(self.clock, retention_seconds),
             MemoryBlobs(),
             MemoryCoordination(self.clock),
             MemoryObjects(),
@@ -61,6 +66,8 @@ class MemoryAdapter(Adapter):
     Args:
         runtime_options: ``FlowRuntime.options``: implementations, blueprints and the rest.
         storage: What it shares with other adapters.
+        retention_seconds: How long runs are kept after their end; for ever by default. Where a
+            storage is given, that one's counts.
         codec: Encodes payloads before they are kept, and decodes what is read.
         telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
@@ -75,6 +82,7 @@ class MemoryAdapter(Adapter):
         runtime_options: RuntimeOptions,
         *,
         storage: MemoryStorage | None = None,
+        retention_seconds: float | None = None,
         codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
@@ -82,10 +90,11 @@ class MemoryAdapter(Adapter):
         **worker_options: Any,
     ) -> None:
         if storage is None:
-            storage = MemoryStorage(clock, worker_options.get("lease_seconds", 30.0))
+            lease_seconds = worker_options.get("lease_seconds", DEFAULT_LEASE_SECONDS)
+            storage = MemoryStorage(clock, lease_seconds, retention_seconds)
         super().__init__(
             storage.open_ports,
-            runtime_options,
+            runtime_options.kept_for(storage.retention_seconds),
             clock=clock or storage.clock,
             identifiers=identifiers or SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,

@@ -45,6 +45,8 @@ class SqliteAdapter(Adapter):
         durability: With ``"normal"`` what is written outlives the process, however it ends;
             with ``"full"`` a loss of power too, at the price of a wait for the disk each time.
         lease_seconds: How long a worker that is gone keeps others from what it was doing.
+        retention_seconds: How long runs are kept after their end; for ever by default. The same
+            for all processes that work on the file.
         codec: Encodes payloads before they are written to the file, and decodes what is read. All
             processes that work on the file, clients included, are given the same.
         telemetry: Is told what the worker counts and times.
@@ -65,6 +67,7 @@ class SqliteAdapter(Adapter):
         *,
         durability: Durability = "normal",
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        retention_seconds: float | None = None,
         codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
@@ -73,8 +76,8 @@ class SqliteAdapter(Adapter):
     ) -> None:
         clock = clock or SystemClock()
         super().__init__(
-            _opener(path, clock, durability, lease_seconds),
-            runtime_options,
+            _opener(path, clock, durability, lease_seconds, retention_seconds),
+            runtime_options.kept_for(retention_seconds),
             clock=clock,
             identifiers=identifiers or SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,
@@ -90,14 +93,15 @@ class SqliteAdapter(Adapter):
         runtime_options: RuntimeOptions | None = None,
         *,
         durability: Durability = "normal",
+        retention_seconds: float | None = None,
         shard_items: int = SHARD_ITEMS,
         codec: AnyCodec | None = None,
     ) -> FlowClient:
         """A client of the runs in a file, which runs no node: ``FlowClient.sqlite`` gives it."""
         clock = SystemClock()
         return FlowClient(
-            _opener(path, clock, durability, DEFAULT_LEASE_SECONDS),
-            runtime_options or RuntimeOptions(),
+            _opener(path, clock, durability, DEFAULT_LEASE_SECONDS, retention_seconds),
+            (runtime_options or RuntimeOptions()).kept_for(retention_seconds),
             clock=clock,
             identifiers=SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,
@@ -113,7 +117,11 @@ def _files_of(path: Path, durability: Durability) -> DirectoryObjects:
 
 
 def _opener(
-    path: str | PathLike[str], clock: Clock, durability: Durability, visibility_seconds: float
+    path: str | PathLike[str],
+    clock: Clock,
+    durability: Durability,
+    visibility_seconds: float,
+    retention_seconds: float | None,
 ) -> OpenPorts:
     if str(path) == ":memory:":
         raise ValueError(
@@ -130,7 +138,7 @@ def _opener(
         with Database(here, clock, durability=durability) as database:
             yield Ports(
                 SqliteQueue(database, visibility_seconds=visibility_seconds),
-                SqliteRuns(database),
+                SqliteRuns(database, retention_seconds),
                 SqliteBlobs(database),
                 SqliteCoordination(database),
                 _files_of(here, durability),

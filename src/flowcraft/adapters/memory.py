@@ -330,11 +330,12 @@ class _Run:
         self.leases[claim.place] = Lease(claim.place, claim.token, claim.thread, expires_at)
         return True, None
 
-    def set_row(self, row: Row, now: float) -> bool:
+    def set_row(self, row: Row, now: float, retention_seconds: float | None) -> bool:
         status = self.head.row.status
         if status in FINAL_STATUSES and row.status != status:
             return False
-        self.head = replace(self.head, row=row, updated_at=now)
+        expires_at = self.head.expiry(row, now, retention_seconds)
+        self.head = replace(self.head, row=row, updated_at=now, expires_at=expires_at)
         return True
 
 
@@ -343,12 +344,14 @@ class MemoryRuns:
 
     Args:
         clock: Decides when a lease has expired.
+        retention_seconds: How long after its end a run counts as absent; never by default.
     """
 
     rows_are_apart = False
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, retention_seconds: float | None = None) -> None:
         self._clock = clock
+        self._retention_seconds = retention_seconds
         self._lock = threading.Lock()
         self._runs: dict[str, _Run] = {}
         self._keys: dict[str, str] = {}
@@ -365,7 +368,8 @@ class MemoryRuns:
                 there = self._runs[self._keys[head.key]]
             is_new = there is None
             if there is None:
-                there = _Run(replace(head, tags=dict(head.tags)))
+                expires_at = head.expiry(head.row, self._clock.now(), self._retention_seconds)
+                there = _Run(replace(head, tags=dict(head.tags), expires_at=expires_at))
                 there.append(entries, thread)
                 self._runs[head.run_id] = there
                 if head.key is not None:
@@ -385,14 +389,14 @@ class MemoryRuns:
         """Do a conditional write."""
         with self._lock:
             run = self._runs.get(change.run_id)
-            if run is None or run.head.epoch != change.epoch:
-                return Written(Verdict.GONE)
             now = self._clock.now()
+            if run is None or run.head.epoch != change.epoch or run.head.is_gone(now):
+                return Written(Verdict.GONE)
             is_current = change.seen == len(run.facts)
             refusal = _refusal(run, change, is_current, now)
             if refusal is not None:
                 return Written(refusal, tuple(run.facts[change.seen :]))
-            return _carry_out(run, change, is_current, now)
+            return _carry_out(run, change, is_current, now, self._retention_seconds)
 
     async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:
         """Prolong leases from now on, and learn what became of them."""
@@ -413,6 +417,8 @@ class MemoryRuns:
             if behind is None:
                 raise RunNotFound(f"There is no run '{query.after}' to go on behind.")
             heads = [head for head in heads if _place(head) < _place(behind.head)]
+        now = self._clock.now()
+        heads = [head for head in heads if query.is_of_time(head, now)]
         found = sorted((head for head in heads if _matches(head, query)), key=_place, reverse=True)
         return found[: query.limit]
 
@@ -420,16 +426,22 @@ class MemoryRuns:
         """A page of the runs that may be stuck, by id."""
         with self._lock:
             heads = [run.current_head() for run in self._runs.values()]
+        now = self._clock.now()
+        heads = [head for head in heads if not head.is_gone(now)]
         left = [head for head in heads if after is None or head.run_id > after]
         found = sorted(filter(suspicion.is_about, left), key=lambda head: head.run_id)
         page = found[:PAGE_RUNS]
         return Suspects(page, page[-1].run_id if len(found) > PAGE_RUNS else None)
 
-    async def remove(self, run_id: str, epoch: str) -> None:
-        """Forget a run and everything that belongs to it."""
+    async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
+        """Forget a run and everything that is stored with it, or let it count as absent."""
         with self._lock:
-            run = self._runs.get(run_id)
+            run, now = self._runs.get(run_id), self._clock.now()
             if run is None or run.head.epoch != epoch:
+                return
+            if only_hide:
+                if not run.head.is_gone(now):
+                    run.head = replace(run.head, expires_at=now)
                 return
             del self._runs[run_id]
             if run.head.key is not None:
@@ -437,7 +449,7 @@ class MemoryRuns:
 
     def _renew(self, held: Held, until: float) -> Renewed:
         run = self._runs.get(held.run_id)
-        if run is None:
+        if run is None or run.head.is_gone(self._clock.now()):
             return Renewed(held=False, stopping=False)
         lease = run.leases.get(held.place)
         is_held = lease is not None and lease.token == held.token and not lease.over
@@ -458,7 +470,9 @@ def _refusal(run: _Run, change: Change, is_current: bool, now: float) -> Verdict
     return None
 
 
-def _carry_out(run: _Run, change: Change, is_current: bool, now: float) -> Written:
+def _carry_out(
+    run: _Run, change: Change, is_current: bool, now: float, retention_seconds: float | None
+) -> Written:
     if change.holding is not None:
         run.end(change.holding)
     granted, lease = False, None
@@ -467,7 +481,9 @@ def _carry_out(run: _Run, change: Change, is_current: bool, now: float) -> Writt
         granted, lease = run.claim(change.claim, now, may_take)
     first = len(run.facts) if change.entries else -1
     run.append(change.entries, change.thread)
-    row_written = change.row is not None and is_current and run.set_row(change.row, now)
+    row_written = (
+        change.row is not None and is_current and run.set_row(change.row, now, retention_seconds)
+    )
     facts = tuple(run.facts[change.seen :])
     return Written(Verdict.DONE, facts, first, granted, lease, row_written)
 

@@ -28,6 +28,7 @@ from flowcraft.engine.places import (
     subject_of,
     timer_of,
 )
+from flowcraft.engine.removing import remove_run
 from flowcraft.engine.shards import begin_shard, look_ups
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
@@ -120,14 +121,15 @@ class Carrier:
         except FlowcraftError as error:
             self._settle_parent(parent, child_not_started(command, error))
             return
+        if cancelled is None and not await station.refresh(ledger):
+            await remove_run(station, stored.run_id, stored.epoch)  # the parent was, meanwhile
+            return
         self._jobs.append(job)
-        if cancelled is None and await self._is_unwanted(command):
+        if cancelled is None and self._is_unwanted(command):
             self._cancel_child(command.key, command.attempt, "its parent does not wait for it")
 
-    async def _is_unwanted(self, command: cmd.StartChild) -> bool:
+    def _is_unwanted(self, command: cmd.StartChild) -> bool:
         """Whether the parent was stopped, or gave up on the child, while it was stored."""
-        if not await self._station.refresh(self._ledger):
-            return True
         record = self._ledger.state.records.get(command.key)
         waits = record is not None and record.status is CHILD and record.attempt == command.attempt
         return not waits or self._ledger.state.stopping is not None

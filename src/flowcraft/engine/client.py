@@ -29,10 +29,11 @@ from flowcraft.engine.arguments import (
 from flowcraft.engine.attempt import checked_action
 from flowcraft.engine.blobs import WithBlobs
 from flowcraft.engine.blocking import BlockingClient
-from flowcraft.engine.family import read_head, read_run, remove_run
+from flowcraft.engine.family import read_head, read_run
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import Reconciler, ReconciliationStats, stalled_seconds
+from flowcraft.engine.removing import Reaper, delete_run
 from flowcraft.engine.reports import Reports
 from flowcraft.engine.restarts import Restarts
 from flowcraft.engine.run import Run
@@ -42,6 +43,7 @@ from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.stored import RunPage, StoredRun, summary_of
 from flowcraft.engine.sweeping import Sweeper
+from flowcraft.engine.timers import send_start
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import AnyCodec
@@ -203,7 +205,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
             key=checked_key(idempotency_key),
             due_at=checked_time("start_at", start_at),
         )
-        await station.send([job])
+        await send_start(station, job)
         return self._run(job.run_id)
 
     def _run(self, run_id: str) -> Run:
@@ -504,23 +506,26 @@ class FlowClient(WithBlobs, Reports, Restarts):
             visibility = station.queue.visibility_seconds
             seconds = stalled_seconds(stalled_threshold_seconds, visibility)
         await Sweeper(station).sweep()
-        return await Reconciler(station, seconds, force=force).run()
+        stats = await Reconciler(station, seconds, force=force).run()
+        await Reaper(station).look()
+        return stats
 
-    async def delete_run(self, run_id: str) -> None:
-        """Forget a run that is over, with its child runs.
+    async def delete_run(self, run_id: str, *, force: bool = False) -> None:
+        """Forget a run that is over, with its child runs and all else that belongs to it.
+
+        From the beginning of the call on the run is absent for everybody. If the call does not come
+        to its end, another one goes on; workers do so, too.
+
+        Args:
+            run_id: The run.
+            force: Also one that is not over. Its nodes are not waited for: what runs comes to its
+                end, and nothing of it counts. Nothing is compensated; cancel a run for that.
 
         Raises:
-            RunNotFound: There is no such run.
-            InvalidRunState: It is not over.
+            RunNotFound: There is no such run, or it is a part of another one.
+            InvalidRunState: It is not over, or it belongs to a run that is there.
         """
-        station = await self._opened()
-        head = await self._head(run_id)
-        if not RunStatus(head.row.status).is_final:
-            raise InvalidRunState(
-                f"Run '{run_id}' is {head.row.status}: only a run that is over can be deleted. "
-                "Cancel it first."
-            )
-        await remove_run(station, await self._read(run_id))
+        await delete_run(await self._opened(), checked_text("run_id", run_id), force)
 
     async def _live(self, run_id: str) -> Ledger:
         ledger = await self._read(run_id)

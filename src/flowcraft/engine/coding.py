@@ -338,9 +338,9 @@ class CodedRuns:
         """A page of the runs that may be stuck."""
         return await self._runs.suspects(suspicion, after)
 
-    async def remove(self, run_id: str, epoch: str) -> None:
-        """Forget a run."""
-        await self._runs.remove(run_id, epoch)
+    async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
+        """Forget a run, or let it count as absent."""
+        await self._runs.remove(run_id, epoch, only_hide=only_hide)
 
     async def _encoded(self, run_id: str, entries: Iterable[Entry]) -> tuple[Entry, ...]:
         what = f"A fact of run '{run_id}'"

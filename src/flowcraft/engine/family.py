@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from flowcraft.core.plan import Kind, index_of_key
 from flowcraft.core.state import CHILD
 from flowcraft.engine.children import child_run_id
 from flowcraft.engine.ledger import Ledger
-from flowcraft.engine.shards import shard_id
 from flowcraft.engine.station import Station
 from flowcraft.errors import RunNotFound
-from flowcraft.ports.objects import run_prefix
 from flowcraft.ports.runs import NO_FACTS, Head
 
 
@@ -20,6 +17,8 @@ async def read_head(station: Station, run_id: str) -> Head:
         RunNotFound: There is no such run.
     """
     record = await station.runs.read(run_id, NO_FACTS)
+    if record is not None and record.head.is_gone(station.clock.now()):
+        record = None
     return _whole(run_id, None if record is None else record.head)
 
 
@@ -38,21 +37,6 @@ async def read_run(station: Station, run_id: str, epoch: str | None = None) -> L
             if child is not None:
                 ledger.children[key] = await read_run(station, child.run_id, ledger.epoch)
     return ledger
-
-
-async def remove_run(station: Station, ledger: Ledger) -> None:
-    """Forget a run, what belongs to it first: without it nobody would find that."""
-    for key, record in ledger.state.records.items():
-        if ledger.plan.nodes[index_of_key(key)].kind is Kind.SUBFLOW:
-            for attempt in range(1, record.attempt + 1):
-                child = await station.read(child_run_id(ledger, key, attempt), ledger.epoch)
-                if child is not None:
-                    await remove_run(station, child)
-    for (key, first), shard in ledger.state.shards.items():
-        for attempt in range(1, shard.attempt + 1):
-            await station.runs.remove(shard_id(ledger, key, first, attempt), ledger.epoch)
-    await station.objects.delete_all(f"{run_prefix(ledger.run_id, ledger.epoch)}f/")
-    await station.runs.remove(ledger.run_id, ledger.epoch)
 
 
 def _whole(run_id: str, head: Head | None) -> Head:

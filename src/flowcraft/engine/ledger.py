@@ -239,7 +239,7 @@ class Ledger(RunView):
         for subject in _subjects(decision):
             self._forget(subject, fact)
         if fact.number == 0:
-            self.timers.arm(("start",), None, fact.at, self.head.created_at)
+            self.timers.arm_start(("start",), self.head.created_at, fact)
         for command in decision.commands:
             subject = subject_of(command)
             work = self.outstanding.get(subject)
@@ -254,15 +254,15 @@ class Ledger(RunView):
             else:
                 _note_due(self._dues, command)
                 event, due_at = timer_of(command)
-                self.timers.arm(subject, event, due_at, fact.at)
+                self.timers.arm(subject, event, due_at, fact)
         if self.state.status.is_final:
             for subject in tuple(self.outstanding):
                 if subject != ("finish",):
                     self._forget(subject, fact)
-            self.timers.drop(("start",), thread, fact.at)
+            self.timers.drop(("start",), fact)
 
     def _forget(self, subject: Subject, fact: Fact) -> None:
-        self.timers.drop(subject, fact.thread, fact.at)
+        self.timers.drop(subject, fact)
         work = self.outstanding.pop(subject, None)
         if work is not None:
             self._dues.pop(subject, None)

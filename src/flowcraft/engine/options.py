@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowcraft.core.blueprint import WorkflowBlueprint
@@ -35,6 +36,7 @@ class RuntimeOptions:
         blueprints: Blueprints by id: the runtime's own, which sees what is added.
         bus: Where events go: the runtime's own, so that its listeners hear of durable runs too.
         timers: From when on timers are no messages; the same for all that share queue and stores.
+        retention_seconds: How long a durable run is kept after its end; for ever by default.
     """
 
     dependencies: Mapping[Any, Any] = field(default_factory=dict)
@@ -48,6 +50,25 @@ class RuntimeOptions:
     blueprints: Mapping[str, WorkflowBlueprint] = field(default_factory=dict)
     bus: EventBus = field(default_factory=EventBus)
     timers: Spans = field(default_factory=Spans)
+    retention_seconds: float | None = None
+
+    def kept_for(self, retention_seconds: float | None) -> RuntimeOptions:
+        """The same, for runs that are kept for so long after their end.
+
+        Raises:
+            TypeError: It is no number.
+            ValueError: It is not positive, or has no end.
+        """
+        if retention_seconds is None:
+            return self
+        if isinstance(retention_seconds, bool) or not isinstance(retention_seconds, int | float):
+            raise TypeError(f"retention_seconds is a number, not {retention_seconds!r}.")
+        if not 0 < retention_seconds < math.inf:
+            raise ValueError(
+                f"retention_seconds is a positive number, not {retention_seconds!r}; leave it out "
+                "to keep runs for ever."
+            )
+        return replace(self, retention_seconds=float(retention_seconds))
 
     def dependency(self, key: Any) -> Any:
         """The dependency given under ``key``.

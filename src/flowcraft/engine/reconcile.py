@@ -39,6 +39,7 @@ from flowcraft.engine.depths import Depths
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.places import ATTEMPTS, place_of
+from flowcraft.engine.removing import is_orphan, remove_run
 from flowcraft.engine.shards import shard_id
 from flowcraft.engine.station import Station
 from flowcraft.errors import CodecError, StorageError
@@ -237,6 +238,10 @@ class Reconciler:
         found = None if record is None or record.head.epoch != head.epoch else self._find(record)
         if found is None:
             return None
+        if await is_orphan(self._station, head):
+            # It was stored while its run was removed: nobody is there to hear of it.
+            await remove_run(self._station, head.run_id, head.epoch)
+            return 1
         if not await self._backoff.may_send(found.state, force=self._force):
             return 0
         ledger = await self._station.read(head.run_id, head.epoch)
@@ -253,6 +258,8 @@ class Reconciler:
 
     def _find(self, record: Record) -> _Finding | None:
         head, now = record.head, self._station.clock.now()
+        if head.is_gone(now):
+            return None
         is_leased = any(lease.expires_at > now for lease in record.leases)
         idle = not is_leased and all(fact.at <= self._before for fact in record.facts)
         due_at = head.row.due_at

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowcraft.engine.depths import Depths
 from flowcraft.engine.reconcile import Reconciler
 from flowcraft.engine.recurring import Recurring
+from flowcraft.engine.removing import Reaper
 from flowcraft.engine.station import Station
 
 LOCK = "reconciler"
@@ -34,6 +35,7 @@ class Rounds(Recurring):
         )
         self._stalled_seconds = stalled_seconds
         self._depths = Depths(station)
+        self._reaper = Reaper(station)
 
     async def look(self) -> None:
         """Look once, unless another worker does."""
@@ -41,6 +43,7 @@ class Rounds(Recurring):
             return
         reconciler = Reconciler(self._station, self._stalled_seconds)
         stats = await reconciler.run(self._may_go_on, await self._depths.of_this_look())
+        await self._reaper.look(self._may_go_on)
         if stats.failed_runs:
             # Another worker may know how to read what this one does not.
             await self._lock.give_up()

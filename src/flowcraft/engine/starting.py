@@ -12,9 +12,14 @@ from flowcraft.core.state import RunStatus
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.parent import Parent
+from flowcraft.engine.removing import remove_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.telling import tell_decision
-from flowcraft.ports.runs import Entry, Fact, Head, Row
+from flowcraft.errors import StorageBusy
+from flowcraft.ports.runs import Created, Entry, Fact, Head, Row
+
+TRIES = 5
+"""How often a run is begun anew whose id somebody has whose time is over."""
 
 
 class Begun(NamedTuple):
@@ -85,14 +90,38 @@ async def begin_run(
     if due_at is not None and not RunStatus(row.status).is_final:
         row = replace(row, due_at=due_at)
     head = replace(head, facts=ledger.number, row=row)
-    stored, is_new = await station.runs.create(head, entries, thread)
+    stored, is_new = await _created(station, head, entries, thread)
     if is_new:
         _tell(ledger)
-    elif stored.facts == 1 and stored.updated_at == stored.created_at:
-        due_at = stored.row.due_at  # it keeps the time it was to start at
+    else:
+        due_at = await _start_of(station, stored)
     thread = f"start/{stored.epoch}"
     job = Job(stored.run_id, stored.epoch, stored.blueprint_id, thread, due_at=due_at)
     return Begun(job, stored)
+
+
+async def _created(station: Station, head: Head, entries: Sequence[Entry], thread: str) -> Created:
+    """Begin a record; one of the same id or key whose time is over is removed before."""
+    for _ in range(TRIES):
+        created = await station.runs.create(head, entries, thread)
+        there = created.head
+        if created.is_new or not there.is_gone(station.clock.now()):
+            return created
+        await remove_run(station, there.run_id, there.epoch)
+    raise StorageBusy(
+        f"Run '{head.run_id}' could not be started: runs of its id, or its key, are removed and "
+        "are there again each time. Try again."
+    )
+
+
+async def _start_of(station: Station, stored: Head) -> float | None:
+    """When a run that is stored already is to start, unless it is at once: it keeps that time."""
+    if stored.facts != 1 or stored.row.due_at is None:
+        return None
+    record = await station.runs.read(stored.run_id)
+    # What is due may be something else, such as a sleep that it began with.
+    starts_at = record.facts[0].at if record is not None else stored.created_at
+    return starts_at if starts_at > stored.created_at else None
 
 
 def _tell(ledger: Ledger) -> None:

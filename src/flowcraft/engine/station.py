@@ -191,11 +191,21 @@ class Station:
             facts -= ledger.number
             characters -= ledger.characters
 
-    async def read(self, run_id: str, epoch: str | None = None) -> Ledger | None:
-        """A run as it is stored now, for oneself; ``None`` if there is none."""
+    async def read(
+        self, run_id: str, epoch: str | None = None, *, hidden: bool = False
+    ) -> Ledger | None:
+        """A run as it is stored now, for oneself; ``None`` if there is none.
+
+        Args:
+            run_id: The run.
+            epoch: Which start of it; any by default.
+            hidden: Read one that counts as absent, too.
+        """
         asked = self.asked()
         record = await self.runs.read(run_id)
         if record is None or epoch not in (None, record.head.epoch):
+            return None
+        if record.head.is_gone(self.clock.now()) and not hidden:
             return None
         ledger = await self._ledger(record.head)
         if ledger is None:
@@ -224,7 +234,11 @@ class Station:
         """Read what was written since; false if the run is gone."""
         asked = self.asked()
         record = await self.runs.read(ledger.run_id, ledger.number)
-        if record is None or record.head.epoch != ledger.epoch:
+        if (
+            record is None
+            or record.head.epoch != ledger.epoch
+            or record.head.is_gone(self.clock.now())
+        ):
             self.forget(ledger)
             return False
         ledger.catch_up(record.facts)

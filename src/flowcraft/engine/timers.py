@@ -16,16 +16,19 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flowcraft.core import events as ev
+from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.calendar import ENTRY_BYTES, Calendar, Later, size_of
 from flowcraft.engine.facts import event_data
 from flowcraft.engine.places import Subject
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.queue import Delivery, Outgoing, Queue
+from flowcraft.ports.runs import NO_FACTS, Fact
 
 if TYPE_CHECKING:
+    from flowcraft.engine.jobs import Job
     from flowcraft.engine.ledger import Ledger
     from flowcraft.engine.station import Station
 
@@ -154,6 +157,14 @@ class LongDelays:
 # --- timers of a run -----------------------------------------------------------------------
 
 
+class _Armed(NamedTuple):
+    """A timer that is needed: what it brings, when it is due, the thread of the fact it is of."""
+
+    event: ev.Event | None
+    due_at: float
+    thread: str
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
     """A timer that was armed, and is not needed any more before its time.
@@ -161,69 +172,108 @@ class Dropped:
     Attributes:
         name: Its name.
         due_at: When it would have been due.
-        thread: The thread of the fact that made it needless, which sees to it.
+        threads: The threads that see to it: of the fact that made it needless, and of the one that
+            armed it, which may do so late.
     """
 
     name: str
     due_at: float
-    thread: str
+    threads: tuple[str, str]
 
 
 class LongTimers:
     """The timers of a run that are, or were, in the calendar.
 
     Args:
+        run_id: The run.
+        epoch: Which start of it.
         hour_seconds: Those that were armed longer ahead than this.
+
+    Attributes:
+        dropped: Those that are not needed any more.
     """
 
     def __init__(self, run_id: str, epoch: str, hour_seconds: float) -> None:
         self._run_id = run_id
         self._epoch = epoch
         self._hour_seconds = hour_seconds
-        self._armed: dict[Subject, tuple[ev.Event | None, float]] = {}
+        self._armed: dict[Subject, _Armed] = {}
         self.dropped: list[Dropped] = []
 
-    def arm(self, subject: Subject, event: ev.Event | None, due_at: float, at: float) -> None:
-        """A timer was armed by a fact that was written at a time.
+    def arm(self, subject: Subject, event: ev.Event | None, due_at: float, fact: Fact) -> None:
+        """A timer is to be armed.
 
         Args:
             subject: What it is about.
-            event: What it brings; ``None`` for the start of the run.
+            event: What it brings.
             due_at: When it is due.
-            at: When the fact was written.
+            fact: Why.
         """
-        if due_at - at > self._hour_seconds:
-            self._armed[subject] = (event, due_at)
+        if due_at - fact.at > self._hour_seconds:
+            self._armed[subject] = _Armed(event, due_at, fact.thread)
 
-    def drop(self, subject: Subject, thread: str, at: float) -> None:
+    def arm_start(self, subject: Subject, created_at: float, fact: Fact) -> None:
+        """The run has its first fact, which is of when it is to start."""
+        if fact.at - created_at > self._hour_seconds:
+            self._armed[subject] = _Armed(None, fact.at, fact.thread)
+
+    def drop(self, subject: Subject, fact: Fact) -> None:
         """What a timer was for is settled by a fact: was it by something else than the timer?"""
         armed = self._armed.pop(subject, None) if self._armed else None
-        if armed is not None and armed[1] > at:
-            name = timer_name(self._run_id, self._epoch, armed[0])
-            self.dropped.append(Dropped(name, armed[1], thread))
+        if armed is not None and armed.due_at > fact.at:
+            name = self._name(armed)
+            self.dropped.append(Dropped(name, armed.due_at, (fact.thread, armed.thread)))
 
-    @property
-    def live(self) -> Mapping[str, float]:
-        """When those that are still needed are due, by their names."""
-        named = (
-            (timer_name(self._run_id, self._epoch, event), at) for event, at in self._armed.values()
-        )
-        return dict(named)
+    def live(self, thread: str | None = None) -> dict[str, float]:
+        """When those that are needed are due, by their names; of one thread, or of all."""
+        armed = (each for each in self._armed.values() if thread in (None, each.thread))
+        return {self._name(each): each.due_at for each in armed}
+
+    def _name(self, armed: _Armed) -> str:
+        return timer_name(self._run_id, self._epoch, armed.event)
 
 
 async def forget_dropped(station: Station, ledger: Ledger | None, thread: str) -> None:
-    """Take the timers out of the calendar that facts of a thread have made needless.
+    """Take the timers out of the calendar that a thread has to see to, and nobody needs any more.
 
-    Where the process dies before, the thread's message comes again and finds the same facts.
+    Those that it has armed may have become needless before it did: so it looks at the run once
+    more. Where the process dies before, the thread's message comes again and finds the same.
 
     Raises:
-        StorageError: The coordination store cannot be used.
+        StorageError: The coordination store, or the run, cannot be used.
     """
-    if ledger is None or not ledger.timers.dropped:
+    if ledger is None:
         return
     now = station.clock.now()
-    there = [each for each in ledger.timers.dropped if each.due_at > now]
-    mine = {each.name: each.due_at for each in there if each.thread == thread}
-    if mine:
-        await station.calendar.remove(mine, now)
-    ledger.timers.dropped = [each for each in there if each.name not in mine]
+    gone: dict[str, float] = {}
+    if _future(ledger.timers.live(thread), now) and not await station.refresh(ledger):
+        gone = ledger.timers.live(thread)
+    # They stay known until they would have been due: the message may come twice, and arm them late.
+    ledger.timers.dropped = [each for each in ledger.timers.dropped if each.due_at > now]
+    needed = ledger.timers.live() if ledger.timers.dropped else {}
+    for each in ledger.timers.dropped:
+        if thread in each.threads and each.name not in needed:
+            gone[each.name] = each.due_at
+    gone = _future(gone, now)
+    if gone:
+        await station.calendar.remove(gone, now)
+
+
+async def send_start(station: Station, job: Job) -> None:
+    """Send the message that starts a run, unless the run is over before it is to start.
+
+    Raises:
+        StorageError: The queue, or a store, cannot be used.
+    """
+    now = station.clock.now()
+    await station.send([job])
+    if job.due_at is None or job.due_at - now <= station.options.timers.hour_seconds:
+        return
+    record = await station.runs.read(job.run_id, NO_FACTS)
+    if record is None or record.head.row.status in FINAL_STATUSES:
+        name = timer_name(job.run_id, job.epoch, job.event)
+        await station.calendar.remove({name: job.due_at}, now)
+
+
+def _future(dues: Mapping[str, float], now: float) -> dict[str, float]:
+    return {name: due_at for name, due_at in dues.items() if due_at > now}

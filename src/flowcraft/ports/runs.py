@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from flowcraft.core.state import FINAL_STATUSES
+
 if TYPE_CHECKING:
     from flowcraft.ports.suspicion import Suspects, Suspicion
 
@@ -121,6 +123,7 @@ class Head:
         tags: The user's labels.
         key: The idempotency key it was started with.
         is_part: Whether it is a part of another run that nobody lists, such as a shard.
+        expires_at: From when on it counts as absent, in the store's time; ``None`` for never.
     """
 
     run_id: str
@@ -135,6 +138,21 @@ class Head:
     tags: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     is_part: bool = False
+    expires_at: float | None = None
+
+    def is_gone(self, now: float) -> bool:
+        """Whether it counts as absent."""
+        return self.expires_at is not None and self.expires_at <= now
+
+    def expiry(self, row: Row, now: float, retention_seconds: float | None) -> float | None:
+        """When it expires, once its row is this one.
+
+        A run expires some time after its end, and what belongs to it goes with it.
+        """
+        is_kept = row.status not in FINAL_STATUSES or self.parent is not None
+        if self.expires_at is not None or retention_seconds is None or is_kept:
+            return self.expires_at
+        return now + retention_seconds
 
 
 class Created(NamedTuple):
@@ -241,6 +259,9 @@ class Query:
         updated_before: Runs whose row was last written before this time.
         parts: Whether parts of other runs are listed too.
         awaits: Runs whose row has this event among those it waits for.
+        lapsed: Only runs whose time is over: those that count as absent, which are not listed
+            otherwise, and those that do not expire by themselves, belong to no other run, and were
+            over, with a row that was last written, before this time.
     """
 
     status: str | None = None
@@ -254,6 +275,14 @@ class Query:
     after: str | None = None
     limit: int = 100
     parts: bool = False
+    lapsed: float | None = None
+
+    def is_of_time(self, head: Head, now: float) -> bool:
+        """Whether a run is to be listed as far as its time goes."""
+        if self.lapsed is None or head.is_gone(now):
+            return (self.lapsed is not None) == head.is_gone(now)
+        is_own = head.expires_at is None and head.parent is None
+        return is_own and head.row.status in FINAL_STATUSES and head.updated_at < self.lapsed
 
 
 NO_FACTS = 1 << 60
@@ -308,5 +337,12 @@ class RunStore(Protocol):
         """
         ...
 
-    async def remove(self, run_id: str, epoch: str) -> None:
-        """Forget a run and everything that belongs to it."""
+    async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
+        """Forget a run and everything that is stored with it.
+
+        Args:
+            run_id: The run.
+            epoch: Which start of it.
+            only_hide: Let it count as absent: nothing can be written to it any more, it is in no
+                list but that of lapsed runs, and it is read with the time from when on it is gone.
+        """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from flowcraft.adapters.aws.item import SEGMENT_FACTS, RunItem, begun_ms, new_item, start_thread
@@ -13,6 +14,7 @@ from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.rows import StatusRows
 from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.errors import StorageBusy, StorageFull
+from flowcraft.ports.clock import Clock
 from flowcraft.ports.runs import Created, Entry, Head
 
 _ROUNDS = 10
@@ -33,9 +35,19 @@ class Creator:
     Args:
         records: The context table.
         rows: The status table.
+        clock: The service's time.
+        retention_seconds: How long after its end a run counts as absent; never by default.
     """
 
-    def __init__(self, records: Records, rows: StatusRows) -> None:
+    def __init__(
+        self,
+        records: Records,
+        rows: StatusRows,
+        clock: Clock,
+        retention_seconds: float | None = None,
+    ) -> None:
+        self._clock = clock
+        self._retention_seconds = retention_seconds
         self._records = records
         self._rows = rows
 
@@ -45,6 +57,8 @@ class Creator:
         The row comes before the item, so that no run is there that nobody finds.
         """
         _check_id(head.run_id)
+        expires_at = head.expiry(head.row, self._clock.now(), self._retention_seconds)
+        head = replace(head, expires_at=expires_at)
         facts = await self._records.pack(head, entries, thread)
         segments = len(facts) // SEGMENT_FACTS
         cut = [facts[at * SEGMENT_FACTS :][:SEGMENT_FACTS] for at in range(segments)]

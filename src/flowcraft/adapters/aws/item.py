@@ -12,6 +12,8 @@ x       BOOL   whether running nodes are to be stopped; missing if not
 d       N      when the next timer is due; missing without one
 w       L      the events that are awaited; missing without any
 u       N      when status, due time and so on were last written
+t       N      from when on the run counts as absent; missing for never
+ttl     N      when DynamoDB may remove the item, if nobody else did: some days after that
 r       N      goes up with each such write
 c       N      how many facts are settled: in segments or in ``z``
 g       N      how many of them are in segments, in segments of ``SEGMENT_FACTS``; missing at 0
@@ -28,6 +30,7 @@ only by whoever settles more of them, on condition that ``c`` is still the same.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -234,6 +237,22 @@ def row_values(row: Row) -> dict[str, Value | None]:
     }
 
 
+TTL_SECONDS: Final = 7 * 86_400.0
+"""How long after its time DynamoDB may remove what workers have not: they remove all of it."""
+
+
+def time_values(head: Head) -> dict[str, Value]:
+    """The attributes that say when a run expires, of its item."""
+    if head.expires_at is None:
+        return {}
+    return {"t": number(head.expires_at), "ttl": ttl_value(head.expires_at)}
+
+
+def ttl_value(expires_at: float) -> Value:
+    """When DynamoDB may remove an item that expires at a time."""
+    return {"N": str(math.ceil(expires_at + TTL_SECONDS))}
+
+
 def place_name(place: str) -> str:
     """A place, as the item has it: most are first attempts, and the item has many of them."""
     return place[:-1] if place.endswith("/1") else place
@@ -271,6 +290,7 @@ def new_item(
         "z": {"B": packed} if packed else None,
         "f": {"L": [{"B": data} for data in tail]},
         "l": {"M": {}},
+        **time_values(head),
     }
     return {name: value for name, value in item.items() if value is not None}
 
@@ -331,6 +351,7 @@ def _read(run_id: str, item: Mapping[str, Any]) -> RunItem:
         tags=fixed.get("t", {}),
         key=fixed.get("k"),
         is_part=fixed.get("i", False),
+        expires_at=float(item["t"]["N"]) if "t" in item else None,
     )
     places = ((_place_of(name), value) for name, value in item["l"]["M"].items())
     leases = {place: _lease(head, place, value) for place, value in places}

@@ -14,6 +14,7 @@ from flowcraft.adapters.aws.pages import Row
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.rows import StatusRows, place_in_list
 from flowcraft.errors import RunNotFound, StorageError
+from flowcraft.ports.clock import Clock
 from flowcraft.ports.runs import Head, Query
 
 logger = logging.getLogger("flowcraft.aws")
@@ -29,9 +30,11 @@ class Listing:
         records: The context table.
         rows: The status table.
         mender: Sees to rows that are behind.
+        clock: The service's time.
     """
 
-    def __init__(self, records: Records, rows: StatusRows, mender: Mender) -> None:
+    def __init__(self, records: Records, rows: StatusRows, mender: Mender, clock: Clock) -> None:
+        self._clock = clock
         self._records = records
         self._rows = rows
         self._mender = mender
@@ -45,7 +48,8 @@ class Listing:
             RunNotFound: There is no run any more that the list should go on behind.
         """
         behind = None if query.after is None else await self._place_of(query.after)
-        rows = [row async for row in self._rows.scan(query)]
+        now = self._clock.now()
+        rows = [row async for row in self._rows.scan(query, now)]
         if behind is not None:
             rows = [row for row in rows if place_in_list(row) < behind]
         rows.sort(key=place_in_list, reverse=True)
@@ -54,7 +58,7 @@ class Listing:
             some, rows = rows[:LOOK_AHEAD], rows[LOOK_AHEAD:]
             for row, item in await self._with_items(some):
                 head = await self._head(row, item)
-                if head is not None and matches(head, query):
+                if head is not None and query.is_of_time(head, now) and matches(head, query):
                     found.append(head)
         return found[: query.limit]
 

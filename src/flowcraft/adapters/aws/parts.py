@@ -228,13 +228,17 @@ class Parts:
         return found
 
     async def delete(self, head: Head, segments: int, references: Iterable[bytes]) -> None:
-        """Forget segments up to a number, values, and all objects of the run."""
-        keys = [_segment_key(head, number) for number in range(segments)]
-        for reference in references:
-            keys += _value_keys(head, reference)
+        """Forget values and objects, and then segments up to a number.
+
+        What refers to values goes after them: whoever dies in between finds them once more.
+        """
+        await self._delete([key for each in references for key in _value_keys(head, each)])
+        await self.delete_objects(head.run_id, head.epoch)
+        await self._delete([_segment_key(head, number) for number in range(segments)])
+
+    async def _delete(self, keys: Sequence[str]) -> None:
         requests = [{"DeleteRequest": {"Key": {"runId": {"S": key}}}} for key in keys]
         await write_items(self._service, self._table_name, requests)
-        await self.delete_objects(head.run_id, head.epoch)
 
     async def delete_objects(self, run_id: str, epoch: str) -> None:
         """Forget all objects of a run: values, messages and files."""

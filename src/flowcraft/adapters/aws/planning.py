@@ -8,7 +8,7 @@ another one, which the refusal brings along, and there is a new ruling.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from flowcraft.adapters.aws.folding import Fold
@@ -21,6 +21,7 @@ from flowcraft.adapters.aws.item import (
     place_name,
     row_values,
     status_code,
+    time_values,
 )
 from flowcraft.adapters.aws.packing import pack_text
 from flowcraft.adapters.aws.updates import Update
@@ -134,6 +135,7 @@ def request(
     entries: Sequence[bytes],
     folding: Fold | None,
     now: float,
+    retention_seconds: float | None = None,
 ) -> dict[str, Any]:
     """The update that does what the ruling says, or is refused.
 
@@ -145,9 +147,11 @@ def request(
         entries: The facts to append, packed.
         folding: What is settled along with it.
         now: The time.
+        retention_seconds: How long after its end a run is kept.
     """
     update = Update(table_name, {"runId": {"S": change.run_id}})
     update.require_equal(update.path("e"), {"B": pack_text(change.epoch)})
+    require_time(update, item)
     if rule.needs_count or folding is not None:
         update.require_equal(update.path("c"), {"N": str(item.settled)})
     if rule.needs_count:
@@ -162,7 +166,20 @@ def request(
         _take(update, change, change.claim, item, rule, now)
     if rule.row is not None:
         _set_row(update, item, rule.row, now)
+        expires_at = item.head.expiry(rule.row, now, retention_seconds)
+        if expires_at != item.head.expires_at:
+            for name, value in time_values(replace(item.head, expires_at=expires_at)).items():
+                update.set_value(name, value)
     return update.request()
+
+
+def require_time(update: Update, item: RunItem) -> None:
+    """Require that nobody has removed the run: that it expires when it is known to."""
+    expires_at = item.head.expires_at
+    if expires_at is None:
+        update.require(f"attribute_not_exists({update.path('t')})")
+    else:
+        update.require_equal(update.path("t"), number(expires_at))
 
 
 def _same_place(change: Change) -> bool:

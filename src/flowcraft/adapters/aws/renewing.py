@@ -7,6 +7,7 @@ from typing import Final
 
 from flowcraft.adapters.aws.item import RunItem, expiry, place_name
 from flowcraft.adapters.aws.packing import pack_text
+from flowcraft.adapters.aws.planning import require_time
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.adapters.aws.updates import Update
@@ -52,7 +53,7 @@ async def _renew(
     found: dict[Held, Renewed] = {}
     left = list(leases)
     for _ in range(ROUNDS):
-        if item is None:
+        if item is None or item.head.is_gone(clock.now()):
             return found | dict.fromkeys(left, Renewed(held=False, stopping=False))
         item, is_done = await _prolong(records, clock, item, left, seconds)
         if item is None:
@@ -77,6 +78,7 @@ async def _prolong(
     run_id = item.head.run_id
     update = Update(records.table_name, {"runId": {"S": run_id}})
     update.require_equal(update.path("e"), {"B": pack_text(item.head.epoch)})
+    require_time(update, item)
     until = update.value(expiry(item.head, clock.now() + seconds))
     for held in leases:
         lease = update.path("l", place_name(held.place))

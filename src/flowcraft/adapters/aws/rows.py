@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from flowcraft.adapters.aws.item import Value, another_systems, has_epoch, number
+from flowcraft.adapters.aws.item import Value, another_systems, has_epoch, number, ttl_value
 from flowcraft.adapters.aws.packing import pack_text
 from flowcraft.adapters.aws.pages import Row, beginning, next_pages, scans
 from flowcraft.adapters.aws.transport import AwsError, Transport
@@ -87,6 +87,23 @@ class StatusRows:
         if not await self._if_allowed("UpdateItem", request):
             await self.write(head, revision)
 
+    async def hide(self, head: Head, at: float) -> None:
+        """Let the row of a run be found among those that have expired."""
+        sooner = "(attribute_not_exists(expiresAt) OR expiresAt > :at)"
+        request = {
+            "TableName": self._table_name,
+            "Key": _key(head.run_id),
+            "UpdateExpression": "SET expiresAt = :at, #ttl = :ttl",
+            "ConditionExpression": f"e = :e AND {sooner}",
+            "ExpressionAttributeNames": {"#ttl": "ttl"},
+            "ExpressionAttributeValues": {
+                ":e": {"B": pack_text(head.epoch)},
+                ":at": number(at),
+                ":ttl": ttl_value(at),
+            },
+        }
+        await self._if_allowed("UpdateItem", request)
+
     async def remove(self, run_id: str, epoch: str) -> bool:
         """Forget the row of a run; whether there was one."""
         request = {
@@ -120,9 +137,9 @@ class StatusRows:
 
     # -- finding ----------------------------------------------------------------------------
 
-    async def scan(self, query: Query) -> AsyncIterator[Row]:
+    async def scan(self, query: Query, now: float) -> AsyncIterator[Row]:
         """All rows of this package that a query is about, in no order; ``after`` is not heeded."""
-        conditions, names, values = _conditions(query)
+        conditions, names, values = _conditions(query, now)
         request: dict[str, Any] = {
             "TableName": self._table_name,
             "ConsistentRead": True,
@@ -141,7 +158,7 @@ class StatusRows:
                     yield row
 
 
-def _conditions(query: Query) -> tuple[list[str], dict[str, str], dict[str, Value]]:
+def _conditions(query: Query, now: float) -> tuple[list[str], dict[str, str], dict[str, Value]]:
     # The epoch tells the rows of this package from those of others.
     conditions = ["attribute_exists(e)"]
     names: dict[str, str] = {}
@@ -169,6 +186,16 @@ def _conditions(query: Query) -> tuple[list[str], dict[str, str], dict[str, Valu
     if query.awaits is not None:
         values[":event"] = {"S": query.awaits}
         conditions.append("contains(awaits, :event)")
+    if query.lapsed is not None:
+        values[":now"] = number(now)
+        lapsed = "expiresAt <= :now"
+        if math.isfinite(query.lapsed):
+            names["#parent"] = "parent"
+            values[":lapsed"] = number(query.lapsed)
+            own = "attribute_not_exists(expiresAt) AND attribute_not_exists(#parent)"
+            lapsed += f" OR ({own} AND attribute_exists(finalStatus) AND lastUpdated < :lapsed)"
+            lapsed = f"({lapsed})"
+        conditions.append(lapsed)
     if not query.parts:
         conditions.append("attribute_not_exists(isPart)")
     return conditions, names, values
@@ -218,6 +245,8 @@ def _row(head: Head, revision: int) -> dict[str, Value]:
         "parent": None if head.parent is None else {"S": head.parent},
         "isPart": {"BOOL": True} if head.is_part else None,
         "heartbeatSeconds": number(HEARTBEAT_SECONDS),
+        "expiresAt": None if head.expires_at is None else number(head.expires_at),
+        "ttl": None if head.expires_at is None else ttl_value(head.expires_at),
         "e": {"B": pack_text(head.epoch)},
         "r": {"N": str(revision)},
     }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from flowcraft.adapters.aws.creating import Creator
 from flowcraft.adapters.aws.failures import Resource, Service
-from flowcraft.adapters.aws.item import SEGMENT_FACTS
+from flowcraft.adapters.aws.item import SEGMENT_FACTS, RunItem, number, ttl_value
 from flowcraft.adapters.aws.listing import Listing
 from flowcraft.adapters.aws.mending import Mender
 from flowcraft.adapters.aws.packing import pack_text
@@ -17,6 +18,7 @@ from flowcraft.adapters.aws.rows import StatusRows
 from flowcraft.adapters.aws.suspects import Finder
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.adapters.aws.writing import Writer
+from flowcraft.errors import StorageCorrupt
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.objects import ObjectStore
 from flowcraft.ports.runs import (
@@ -45,6 +47,7 @@ class DynamoDbRuns:
         scan_segments: How many parts of a table are scanned at a time.
         objects: Where large values are kept; ``None`` without a bucket: then in the table.
         object_bytes: What takes more than this, compressed, is one of those.
+        retention_seconds: How long after its end a run counts as absent; never by default.
     """
 
     rows_are_apart = True
@@ -56,6 +59,7 @@ class DynamoDbRuns:
         status_table_name: str | None,
         clock: Clock,
         scan_segments: int = 1,
+        retention_seconds: float | None = None,
         *,
         objects: ObjectStore | None = None,
         object_bytes: int = OBJECT_BYTES,
@@ -67,10 +71,10 @@ class DynamoDbRuns:
         self._records = Records(contexts, context_table_name, parts)
         self._rows = StatusRows(statuses, status_table_name or "", scan_segments)
         rows = None if status_table_name is None else self._rows
-        self._creator = Creator(self._records, self._rows)
-        self._writer = Writer(self._records, rows, clock)
+        self._creator = Creator(self._records, self._rows, clock, retention_seconds)
+        self._writer = Writer(self._records, rows, clock, retention_seconds)
         mender = Mender(self._records, self._rows, clock)
-        self._listing = Listing(self._records, self._rows, mender)
+        self._listing = Listing(self._records, self._rows, mender, clock)
         self._finder = Finder(
             self._records, statuses, status_table_name or "", mender, clock, scan_segments
         )
@@ -112,39 +116,68 @@ class DynamoDbRuns:
         """A page of the runs that may be stuck."""
         return await self._finder.page(suspicion, after)
 
-    async def remove(self, run_id: str, epoch: str) -> None:
-        """Forget a run and everything that belongs to it.
+    async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
+        """Forget a run and everything that is stored with it, or let it count as absent.
 
-        The item goes first: what is left if the process dies then is in nobody's way, and its
-        objects go when the call is repeated.
+        The item goes last but for the row, once nothing can be written to it: whoever dies on the
+        way leaves a run that is found again by its row, and whose removal can be gone on with.
         """
         item = await self._records.item(run_id)
         if item is None or item.head.epoch != epoch:
-            await self._records.parts.delete_objects(run_id, epoch)
+            if not only_hide:
+                await self._records.parts.delete_objects(run_id, epoch)
+                await self._rows.remove(run_id, epoch)
             return
-        # What belongs to it can be told only as long as the item is there.
-        facts = await self._records.packed(item, 0) or ()
-        # Facts that are equal refer to the same.
-        references = {fact.data: None for _, fact in facts if fact.is_away}
-        await self._delete(run_id, epoch)
-        if item.head.key is not None:
-            await self._creator.free_key(item.head)
-        await self._rows.remove(run_id, epoch)
+        now = self._clock.now()
+        if not item.head.is_gone(now):
+            await self._rows.hide(item.head, now)
+            await self._hide(item, now)
+        if only_hide:
+            return
         # A segment may have been written whose write of the item never came.
         segments = max(item.segments, item.facts // SEGMENT_FACTS)
-        await self._records.parts.delete(item.head, segments, references)
+        await self._records.parts.delete(item.head, segments, await self._references(item))
+        if item.head.key is not None:
+            await self._creator.free_key(item.head)
+        await self._change(item, "DeleteItem", {})
+        await self._rows.remove(run_id, epoch)
 
-    async def _delete(self, run_id: str, epoch: str) -> None:
+    async def _references(self, item: RunItem) -> Iterable[bytes]:
+        """What the facts of a run refer to, as far as they are there."""
+        try:
+            facts = await self._records.packed(item, 0) or ()
+        except StorageCorrupt:
+            facts = ()  # segments are missing: somebody was removing it, and was done with the rest
+        # Facts that are equal refer to the same.
+        return {fact.data: None for _, fact in facts if fact.is_away}
+
+    async def _hide(self, item: RunItem, now: float) -> None:
+        values = {":t": number(now), ":ttl": ttl_value(now)}
+        update = {
+            "UpdateExpression": "SET t = :t, #ttl = :ttl",
+            "ExpressionAttributeNames": {"#ttl": "ttl"},
+        }
+        await self._change(item, "UpdateItem", update, values)
+
+    async def _change(
+        self,
+        item: RunItem,
+        operation: str,
+        change: Mapping[str, Any],
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
+        epoch = {"B": pack_text(item.head.epoch)}
         request = {
             "TableName": self._records.table_name,
-            "Key": {"runId": {"S": run_id}},
+            "Key": {"runId": {"S": item.head.run_id}},
             "ConditionExpression": "e = :e",
-            "ExpressionAttributeValues": {":e": {"B": pack_text(epoch)}},
+            "ExpressionAttributeValues": {":e": epoch, **(values or {})},
+            **change,
         }
         try:
-            await self._records.service.call("DeleteItem", request)
+            await self._records.service.call(operation, request)
         except AwsError as error:
             # It is gone: boto3 may have repeated the request. What belongs to it goes, too.
             if not error.is_refused_condition:
                 raise
-        self._records.forget(run_id)
+        self._records.forget(item.head.run_id)

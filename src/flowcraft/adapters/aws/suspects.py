@@ -189,7 +189,7 @@ class Finder:
                 if item is None:
                     continue
                 head = replace(item.head, updated_at=updated_at(row, item))
-                if suspicion.is_about(head):
+                if suspicion.is_about(head) and not head.is_gone(self._clock.now()):
                     heads.append(head)
         return Suspects(heads, None, mended, tuple(failed))
 

@@ -46,9 +46,17 @@ class Writer:
         records: The context table.
         rows: The status table; ``None`` if it is not to be written.
         clock: The service's time.
+        retention_seconds: How long after its end a run counts as absent; never by default.
     """
 
-    def __init__(self, records: Records, rows: StatusRows | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        records: Records,
+        rows: StatusRows | None,
+        clock: Clock,
+        retention_seconds: float | None = None,
+    ) -> None:
+        self._retention_seconds = retention_seconds
         self._records = records
         self._rows = rows
         self._clock = clock
@@ -76,6 +84,8 @@ class Writer:
             item = known.item  # storing what is large took its time
         for _ in range(ROUNDS):
             now = self._clock.now()
+            if item.head.is_gone(now):
+                return Written(Verdict.GONE)
             has_ids = any(entry.id is not None for entry in change.entries)
             ids = await self._records.ids(item) if has_ids else ()
             rule = ruling(change, item, ids, now, is_fresh=is_fresh)
@@ -110,7 +120,8 @@ class Writer:
         entries = [pack_fact(fact, item.begun_ms, item.thread) for fact in new]
         known = self._records.known(change.run_id, change.epoch)
         folding = self._fold(known, item, rule, entries)
-        update = request(self._records.table_name, change, item, rule, entries, folding, now)
+        table_name, retention = self._records.table_name, self._retention_seconds
+        update = request(table_name, change, item, rule, entries, folding, now, retention)
         if folding is None or known is None:
             return await self._update(change, update)
         ahead: asyncio.Task[None] | None = None

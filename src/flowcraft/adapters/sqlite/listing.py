@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flowcraft.adapters.sqlite.connection import Execute
+from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.errors import RunNotFound
 from flowcraft.ports.runs import Head, Query, Row
 from flowcraft.ports.suspicion import PAGE_RUNS, Suspects, Suspicion
@@ -15,7 +17,7 @@ _COLUMNS = """
     SELECT run_id, epoch, blueprint_id, blueprint_hash,
            (SELECT max(number) + 1 FROM facts WHERE run_id = runs.run_id),
            status, stopping, due_at, created_at, updated_at, parent, tags, key, is_part,
-           (SELECT group_concat(hex(event)) FROM awaited WHERE run_id = runs.run_id)
+           expires_at, (SELECT group_concat(hex(event)) FROM awaited WHERE run_id = runs.run_id)
 """
 
 HEADS = f"{_COLUMNS} FROM runs"
@@ -52,14 +54,24 @@ _CONDITIONS = {
 }
 
 
-def list_runs(execute: Execute, query: Query) -> list[Head]:
-    """The runs that a query asks for.
+_LIVES = "(expires_at IS NULL OR expires_at > ?)"
+_HAS_LAPSED = "run_id IN ({})"
+_EXPIRED = "SELECT run_id FROM runs INDEXED BY runs_by_expiry WHERE expires_at <= ?"
+_OVER_FOR_LONG = f"""
+    UNION SELECT run_id FROM runs INDEXED BY runs_by_status WHERE status IN
+    ({", ".join(f"'{status}'" for status in sorted(map(str, FINAL_STATUSES)))})
+    AND expires_at IS NULL AND parent IS NULL AND updated_at < ?
+"""
+
+
+def list_runs(execute: Execute, query: Query, now: float) -> list[Head]:
+    """The runs that a query asks for, at a time.
 
     Raises:
         RunNotFound: There is no run any more that the list should go on behind.
     """
-    terms = list(_terms(execute, query))
-    where = "WHERE " + " AND ".join(text for text, _ in terms) if terms else ""
+    terms = [_time(query, now), *_terms(execute, query)]
+    where = "WHERE " + " AND ".join(text for text, _ in terms)
     values = [value for _, given in terms for value in given]
     source = HEADS if query.due_before is None else _DUE_HEADS
     if query.awaits is not None:
@@ -67,15 +79,27 @@ def list_runs(execute: Execute, query: Query) -> list[Head]:
     return [head_of(row) for row in execute(f"{source} {where} {_ORDER}", (*values, query.limit))]
 
 
-def list_suspects(execute: Execute, suspicion: Suspicion, after: str | None) -> Suspects:
-    """A page of the runs that may be stuck."""
+def _time(query: Query, now: float) -> tuple[str, tuple[float, ...]]:
+    """Whose time is not over, or whose is."""
+    if query.lapsed is None:
+        return _LIVES, (now,)
+    if not math.isfinite(query.lapsed):
+        return _HAS_LAPSED.format(_EXPIRED), (now,)
+    return _HAS_LAPSED.format(_EXPIRED + _OVER_FOR_LONG), (now, query.lapsed)
+
+
+def list_suspects(
+    execute: Execute, suspicion: Suspicion, after: str | None, now: float
+) -> Suspects:
+    """A page of the runs that may be stuck, at a time."""
     kinds = ((_UNTOUCHED, suspicion.untouched), (_OVERDUE, suspicion.overdue))
     asked = [(text.format(_marks(statuses)), statuses) for text, statuses in kinds if statuses]
     suspected = " UNION ".join(text for text, _ in asked)
     values = [value for _, statuses in asked for value in (*statuses, suspicion.before)]
     found = execute(
-        f"{HEADS} WHERE run_id > ? AND run_id IN ({suspected}) ORDER BY run_id LIMIT ?",
-        (after or "", *values, PAGE_RUNS + 1),
+        f"{HEADS} WHERE run_id > ? AND {_LIVES} AND run_id IN ({suspected}) "
+        "ORDER BY run_id LIMIT ?",
+        (after or "", now, *values, PAGE_RUNS + 1),
     )
     heads = [head_of(row) for row in found]
     page = heads[:PAGE_RUNS]
@@ -89,7 +113,7 @@ def _marks(values: tuple[str, ...]) -> str:
 def head_of(row: tuple[Any, ...]) -> Head:
     """The run of a row of ``HEADS``."""
     run_id, epoch, blueprint_id, blueprint_hash, facts, status, stopping, due_at, *rest = row
-    created_at, updated_at, parent, tags, key, is_part, awaited = rest
+    created_at, updated_at, parent, tags, key, is_part, expires_at, awaited = rest
     return Head(
         run_id=run_id,
         epoch=epoch,
@@ -103,6 +127,7 @@ def head_of(row: tuple[Any, ...]) -> Head:
         tags=json.loads(tags) if tags else {},
         key=key,
         is_part=bool(is_part),
+        expires_at=expires_at,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from flowcraft.adapters.sqlite.connection import Database, Execute
@@ -29,7 +30,7 @@ from flowcraft.ports.suspicion import Suspects, Suspicion
 
 _STATE = """
     SELECT epoch, status, due_at, (SELECT max(number) + 1 FROM facts WHERE run_id = runs.run_id)
-    FROM runs WHERE run_id = ?
+    FROM runs WHERE run_id = ? AND (expires_at IS NULL OR expires_at > ?)
 """
 _FACTS = (
     "SELECT number, at, thread, data FROM facts WHERE run_id = ? AND number >= ? ORDER BY number"
@@ -56,6 +57,14 @@ _CLAIM = """
 _RENEW = """
     UPDATE leases SET expires_at = ? WHERE run_id = ? AND place = ? AND token = ? AND NOT over
 """
+_HIDE = """
+    UPDATE runs SET expires_at = ?
+    WHERE run_id = ? AND epoch = ? AND (expires_at IS NULL OR expires_at > ?)
+"""
+_EXPIRE = (
+    "UPDATE runs SET expires_at = ? WHERE run_id = ? AND expires_at IS NULL AND parent IS NULL"
+)
+_IS_GONE = "SELECT 1 FROM runs WHERE run_id = ? AND expires_at <= ?"
 _IS_STOPPING = "SELECT stopping FROM runs WHERE run_id = ?"
 
 # SQLite writes the indexes of every column that is set, changed or not: most rows keep these two.
@@ -68,8 +77,8 @@ _HEAD = f"{HEADS} WHERE run_id = ?"
 _HEAD_BY_KEY = f"{HEADS} WHERE key = ?"
 _CREATE = """
     INSERT INTO runs (run_id, epoch, blueprint_id, blueprint_hash, status, stopping, due_at,
-                      created_at, updated_at, parent, tags, key, is_part)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                      created_at, updated_at, parent, tags, key, is_part, expires_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _TAG = "INSERT INTO tags (name, value, run_id) VALUES (?, ?, ?)"
 _AWAITED = "SELECT event FROM awaited WHERE run_id = ?"
@@ -94,12 +103,18 @@ class _State(NamedTuple):
 
 
 class SqliteRuns:
-    """The records of runs; each method raises a ``StorageError`` if the database cannot be used."""
+    """The records of runs; each method raises a ``StorageError`` if the database cannot be used.
+
+    Args:
+        database: The file.
+        retention_seconds: How long after its end a run counts as absent; never by default.
+    """
 
     rows_are_apart = False
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, retention_seconds: float | None = None) -> None:
         self._database = database
+        self._retention_seconds = retention_seconds
         self._clock = database.clock
 
     async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
@@ -115,7 +130,8 @@ class SqliteRuns:
                 there = execute(_HEAD_BY_KEY, (head.key,)).fetchone()
             is_new = there is None
             if is_new:
-                _insert(execute, head)
+                expires_at = head.expiry(head.row, self._clock.now(), self._retention_seconds)
+                _insert(execute, replace(head, expires_at=expires_at))
                 _append(execute, head.run_id, 0, entries, thread)
                 there = execute(_HEAD, (head.run_id,)).fetchone()
         return Created(head_of(there), is_new)
@@ -133,25 +149,28 @@ class SqliteRuns:
     async def write(self, change: Change) -> Written:
         """Do a conditional write, in one transaction."""
         with self._database.transaction as execute:
-            row = execute(_STATE, (change.run_id,)).fetchone()
+            now = self._clock.now()
+            row = execute(_STATE, (change.run_id, now)).fetchone()
             if row is None or row[0] != change.epoch:
                 return Written(Verdict.GONE)
             state = _State(*row)
-            now = self._clock.now()
             # Ending the lease is the last condition and the first thing done: when it fails
             # there is nothing to be undone.
             refusal = _refusal(execute, change, state) or _end(execute, change, now)
             if refusal is not None:
                 return Written(refusal, _facts(execute, change.run_id, change.seen))
-            return _carry_out(execute, change, state, now)
+            written = _carry_out(execute, change, state, now)
+            if written.row_written and self._retention_seconds is not None:
+                _let_expire(execute, change, now + self._retention_seconds)
+            return written
 
     async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:
         """Prolong leases from now on, and learn what became of them."""
         if not leases:
             return ()
-        until = self._clock.now() + seconds
+        now = self._clock.now()
         with self._database.transaction as execute:
-            return [_renew(execute, held, until) for held in leases]
+            return [_renew(execute, held, now, seconds) for held in leases]
 
     async def find(self, query: Query) -> Sequence[Head]:
         """List runs.
@@ -160,17 +179,20 @@ class SqliteRuns:
             RunNotFound: There is no run any more that the list should go on behind.
         """
         with self._database.snapshot as execute:
-            return list_runs(execute, query)
+            return list_runs(execute, query, self._clock.now())
 
     async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:
         """A page of the runs that may be stuck, by id."""
         with self._database.snapshot as execute:
-            return list_suspects(execute, suspicion, after)
+            return list_suspects(execute, suspicion, after, self._clock.now())
 
-    async def remove(self, run_id: str, epoch: str) -> None:
-        """Forget a run and everything that belongs to it."""
+    async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
+        """Forget a run and everything that is stored with it, or let it count as absent."""
         with self._database.transaction as execute:
-            if execute(_REMOVE, (run_id, epoch)).rowcount:
+            if only_hide:
+                now = self._clock.now()
+                execute(_HIDE, (now, run_id, epoch, now))
+            elif execute(_REMOVE, (run_id, epoch)).rowcount:
                 for statement in _REMOVE_REST:
                     execute(statement, (run_id,))
 
@@ -260,6 +282,12 @@ def _set_row(execute: Execute, run_id: str, state: _State, row: Row, now: float)
     return True
 
 
+def _let_expire(execute: Execute, change: Change, at: float) -> None:
+    """Let a run expire that has come to its end, and belongs to no other one."""
+    if change.row is not None and change.row.status in FINAL_STATUSES:
+        execute(_EXPIRE, (at, change.run_id))
+
+
 def _set_awaited(execute: Execute, run_id: str, events: Sequence[str]) -> None:
     """Write the difference: of many events most stay."""
     before = {event for (event,) in execute(_AWAITED, (run_id,))}
@@ -291,6 +319,7 @@ def _insert(execute: Execute, head: Head) -> None:
             tags_text(head.tags),
             head.key,
             head.is_part,
+            head.expires_at,
         ),
     )
     for name, value in head.tags.items():
@@ -307,7 +336,10 @@ def _lease(place: str, token: str, thread: str, expires_at: float, over: int) ->
     return Lease(place, token, thread, expires_at, bool(over))
 
 
-def _renew(execute: Execute, held: Held, until: float) -> Renewed:
+def _renew(execute: Execute, held: Held, now: float, seconds: float) -> Renewed:
+    if execute(_IS_GONE, (held.run_id, now)).fetchone():
+        return Renewed(held=False, stopping=False)
+    until = now + seconds
     is_held = execute(_RENEW, (until, held.run_id, held.place, held.token)).rowcount > 0
     row = execute(_IS_STOPPING, (held.run_id,)).fetchone()
     return Renewed(is_held, row is not None and bool(row[0]))

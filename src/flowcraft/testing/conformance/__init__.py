@@ -31,6 +31,7 @@ the rest.
 from flowcraft.ports.together import Ports
 from flowcraft.testing.conformance.blobs import cases as _blob_cases
 from flowcraft.testing.conformance.coordination import cases as _coordination_cases
+from flowcraft.testing.conformance.ends import cases as _end_cases
 from flowcraft.testing.conformance.leases import cases as _lease_cases
 from flowcraft.testing.conformance.listing import cases as _listing_cases
 from flowcraft.testing.conformance.objects import cases as _object_cases
@@ -55,6 +56,7 @@ RUN_CASES: tuple[Case, ...] = (
     *_lease_cases,
     *_listing_cases,
     *_suspect_cases,
+    *_end_cases,
 )
 """What a ``RunStore`` does."""
 

@@ -29,9 +29,11 @@ def late_in(ledger: Ledger, record: Record) -> Iterator[tuple[Any, float]]:
         record: Its facts.
     """
     for fact in record.facts:
-        before = ledger.timers.live
+        before = ledger.timers.live()
         ledger.catch_up([fact])
         known = ledger.decision_of(fact.number)
-        gone = set(before) - set(ledger.timers.live) - {each.name for each in ledger.timers.dropped}
+        gone = (
+            set(before) - set(ledger.timers.live()) - {each.name for each in ledger.timers.dropped}
+        )
         for name in gone:
             yield None if known is None else known[0], fact.at - before[name]
