@@ -46,6 +46,8 @@ class Story:
         statuses: How it may end where that depends.
         shard_items: Batches of more items than this are cut into shards.
         check: Looks at each run at its end.
+        schedules: Whether workers look after schedules.
+        lasts_seconds: How long people take, beside the run itself.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Story:
     statuses: tuple[str, ...] = ("completed",)
     shard_items: int = 500
     check: Check | None = None
+    schedules: bool = False
+    lasts_seconds: float = 0.0
 
     @cached_property
     def truth(self) -> Truth:

@@ -196,7 +196,8 @@ class World:
     async def _rest(self) -> tuple[bool, int]:
         """Wait until the run is over and nothing is left to do; gives whether it came to that."""
         stretches = sum(each.seconds for each in self.scenario.faults if each.kind in STRETCHES)
-        patience = PATIENCE_SECONDS + self.told.story.truth.seconds + 10 * stretches
+        story = self.told.story
+        patience = PATIENCE_SECONDS + story.truth.seconds + story.lasts_seconds + 10 * stretches
         deadline, helps = self.loop.time() + patience, 0
         while not await self._is_over():
             await self.loop.quiet()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flowcraft.testing.simulate.story import Story
-from flowcraft.testing.simulate.zoo import failures, people, shapes, times
+from flowcraft.testing.simulate.zoo import failures, people, schedules, shapes, times
 
-STORIES: dict[str, Story] = {
-    story.name: story for module in (shapes, times, failures, people) for story in module.STORIES
-}
+MODULES = (shapes, times, failures, people, schedules)
+
+STORIES: dict[str, Story] = {story.name: story for module in MODULES for story in module.STORIES}
