@@ -61,8 +61,12 @@ async def _finished(person: Person, schedule_id: str) -> tuple[ScheduleInfo, lis
     while True:
         info = await person.insist(lambda: client.schedules.get(schedule_id))
         page = await person.insist(lambda: client.list_runs(tags=tags, limit=MOST_RUNS))
-        is_done = not info.next_ticks and not info.waiting
-        if is_done and all(str(run.status) == "completed" for run in page.runs):
+        is_done = not info.next_ticks and all(
+            tick.outcome not in ("starting", "queued") for tick in info.ticks
+        )
+        told = sum(tick.run_id is not None for tick in info.ticks)  # rows may lag behind
+        is_over = all(str(run.status) == "completed" for run in page.runs)
+        if is_done and is_over and len(page.runs) >= told:
             return info, sorted(page.runs, key=lambda run: run.created_at)
         await person.rest(LOOK_SECONDS)
 
