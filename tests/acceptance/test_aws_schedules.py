@@ -86,9 +86,10 @@ def test_two_workers_start_a_run_every_second(ministack: str, aws_names: AwsName
 
     async def work(fleet: Fleet) -> None:
         first, second = fleet.adapter(), fleet.adapter()
+        async with first:
+            await first.schedules.create("s", "report", every="1s", overlap="allow")
         async with second:
-            async with first:
-                await first.schedules.create("s", "report", every="1s", overlap="allow")
+            async with fleet.adapter():
                 await fleet.until(lambda: len(fleet.seen) >= RUNS)
             count = len(fleet.seen)
             await fleet.until(lambda: len(fleet.seen) >= count + RUNS)

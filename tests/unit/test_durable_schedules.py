@@ -20,6 +20,7 @@ from flowcraft.engine.schedule_rounds import Agenda, ScheduleRounds
 from flowcraft.engine.schedule_store import PARTS
 from flowcraft.engine.station import Station
 from flowcraft.errors import ScheduleExists, ScheduleNotFound, SerializationError
+from flowcraft.memory import MemoryAdapter
 from flowcraft.sqlite import SqliteAdapter
 from flowcraft.testing import VirtualClock
 from tests.unit.codecs import ToyCodec
@@ -203,6 +204,34 @@ def test_a_new_schedule_is_noticed_by_a_worker_that_had_none() -> None:
         assert await runs_of(world.client, "s") == ["2024-01-01T01:02:00Z"]
 
     play(work)
+
+
+def test_a_worker_notices_at_once_what_is_changed_in_its_process() -> None:
+    """An adapter that creates a schedule looks after it at once, although it had none before."""
+
+    async def work() -> None:
+        clock = VirtualClock()
+        ran: list[str] = []
+
+        async def note(ctx: Any) -> None:
+            ran.append((await ctx.context.get("_schedule"))["due_at"])
+
+        runtime = FlowRuntime(flows=[create_flow("report").node("note", note)])
+        adapter = MemoryAdapter(runtime.options, clock=clock, heartbeat=False)
+        await adapter.start()
+        await clock.settle()
+        await adapter.schedules.create("s", "report", every="5s")
+        await clock.settle()
+        clock.advance("5s")
+        await clock.settle()
+        assert ran == ["2024-01-01T00:00:05Z"]
+        stopping = asyncio.ensure_future(adapter.stop())
+        while not stopping.done():
+            await clock.settle()
+            clock.advance("1s")
+        await stopping
+
+    asyncio.run(work())
 
 
 def test_what_came_in_a_downtime_is_made_up_for_as_it_was_asked() -> None:

@@ -204,6 +204,7 @@ class ScheduleRounds:
         self._holds = False
         self._rests = True
         self._refreshed_at = -math.inf
+        self._changed = asyncio.Event()
         self._ending = False
         self._looking = False
         self._task: asyncio.Task[None] | None = None
@@ -241,7 +242,20 @@ class ScheduleRounds:
                 until = self.station.clock.now() + self._every_seconds
             finally:
                 self._looking = False
-            await self.station.sleep_until(until)
+            await self._sleep(until)
+
+    def wake(self) -> None:
+        """Look now: something was changed in this process."""
+        self._rests, self._refreshed_at = False, -math.inf
+        self._changed.set()
+
+    async def _sleep(self, until: float) -> None:
+        timer = self.station.clock.call_at(until, self._changed.set)
+        try:
+            await self._changed.wait()
+        finally:
+            timer.cancel()
+            self._changed.clear()
 
     async def look_once(self) -> FiringStats:
         """Look once and let go, for a function that is called every so often.
