@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +38,8 @@ from flowcraft.ports.coordination import CoordinationStore
 from flowcraft.ports.objects import NoObjects
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts, Ports
+
+logger = logging.getLogger("flowcraft.schedules")
 
 __all__ = [
     "DynamoDbContext",
@@ -364,9 +367,9 @@ class _Nothing:
 
 
 class SqsReconciler:
-    """Gets runs going again that stand still; workers do so by themselves, too.
+    """Gets runs going again that stand still, and starts those that schedules have due.
 
-    Made by :func:`create_sqs_reconciler`.
+    Workers do so by themselves, too. Made by :func:`create_sqs_reconciler`.
     """
 
     def __init__(self, client: FlowClient, stalled_threshold_seconds: float | None) -> None:
@@ -374,7 +377,7 @@ class SqsReconciler:
         self._stalled_threshold_seconds = stalled_threshold_seconds
 
     async def run(self) -> ReconciliationStats:
-        """Look at all runs that are not over, once.
+        """Look after all schedules, and then at all runs that are not over, once.
 
         Once an hour, of all that look, all rows of runs that are not over are compared with the
         runs; once a day missing rows are put back.
@@ -387,6 +390,11 @@ class SqsReconciler:
             StorageError: A table cannot be used.
             ValueError: The threshold is less than two visibility timeouts of the queue.
         """
+        try:
+            await self._client.schedules.fire_due()
+        except Exception:
+            # Stuck runs are to be looked for all the same, and the next look begins anew.
+            logger.exception("Schedules could not be looked after; trying again")
         return await self._client.reconcile(
             stalled_threshold_seconds=self._stalled_threshold_seconds
         )
@@ -452,7 +460,9 @@ def lambda_handler(
 
 
 def reconciler_handler(reconciler: SqsReconciler) -> ReconcilerHandler:
-    """A function of AWS Lambda that a schedule calls: each call looks for stuck runs once.
+    """A function of AWS Lambda for an EventBridge schedule, of a minute, say.
+
+    Each call looks after the schedules of the fleet, and for stuck runs, once.
 
     Args:
         reconciler: As :func:`create_sqs_reconciler` gives it.

@@ -215,12 +215,27 @@ def test_an_idle_worker_polls_every_twenty_seconds() -> None:
     """A worker without work makes a request every 20 s, and no other for an hour."""
     clock = VirtualClock()
     service = IdleService(clock)
-    asyncio.run(_idle(service, clock, reconcile_every_seconds=None))
+    nothing = {"reconcile_every_seconds": None, "schedules_every_seconds": None}
+    asyncio.run(_idle(service, clock, **nothing))
     polls = service.asked["ReceiveMessage"]
     assert set(service.asked) == {"GetQueueAttributes", "ReceiveMessage"}
     assert len(service.asked["GetQueueAttributes"]) == 1
     assert IDLE_SECONDS / 20 <= len(polls) <= IDLE_SECONDS / 20 + 1
     assert all(later - earlier >= 20 for earlier, later in pairwise(polls))
+
+
+def test_asking_for_schedules_costs_one_read_a_minute() -> None:
+    """An idle worker of a fleet that never had a schedule asks once a minute whether there are any.
+
+    It is a read of one item that is not there: nobody has a lock, and no directory is read.
+    """
+    clock = VirtualClock()
+    service = IdleService(clock)
+    asyncio.run(_idle(service, clock, reconcile_every_seconds=None))
+    reads = service.asked["GetItem"]
+    assert set(service.asked) == {"GetQueueAttributes", "ReceiveMessage", "GetItem"}
+    assert IDLE_SECONDS / 60 <= len(reads) <= IDLE_SECONDS / 60 + 1
+    assert all(later - earlier >= 60 for earlier, later in pairwise(reads))
 
 
 @pytest.mark.parametrize(("has_index", "pass_requests"), [(False, 1), (True, 3)])
@@ -233,7 +248,7 @@ def test_looking_for_stuck_runs_costs_two_requests_a_minute(
     """
     clock = VirtualClock()
     service = IdleService(clock, has_index=has_index)
-    asyncio.run(_idle(service, clock))
+    asyncio.run(_idle(service, clock, schedules_every_seconds=None))
     asked = {name: len(service.asked.get(name, ())) for name in RECONCILING}
     rounds = IDLE_SECONDS / 60
     # To take the lock, to give it up, twice to see that it is time for a thorough look, to see

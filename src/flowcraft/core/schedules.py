@@ -182,7 +182,8 @@ def settle(
         return schedule
     active = tuple(each for each in schedule.active if each not in over)
     due = due_ticks(schedule.rules, timetable, schedule.cursor, now)
-    if due.missed is None and not due.ticks and (active or not schedule.queue):
+    waits = not schedule.queue or (active and schedule.spec.overlap != "allow")
+    if due.missed is None and not due.ticks and waits:
         return schedule
     decided = replace(schedule, cursor=due.cursor, active=active)
     if due.missed is not None:

@@ -26,7 +26,7 @@ from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.core.ticks import Timetable
 from flowcraft.engine.arguments import check_strict
 from flowcraft.engine.encoded import plain
-from flowcraft.engine.schedule_store import ScheduleStore, Stored
+from flowcraft.engine.schedule_store import ScheduleStore, Stored, marked
 from flowcraft.engine.schedule_texts import Entry
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.starting import begin_run
@@ -131,8 +131,11 @@ class Firing:
         raise _contended(schedule_id)
 
     async def tell(self, schedule: Schedule) -> None:
-        """Tell those who look after schedules that this one is another now."""
-        await self.store.enter(schedule.id, self.entry(schedule))
+        """Tell those who look after schedules that this one is another now, or is new."""
+        entry = self.entry(schedule)
+        await self.store.enter(schedule.id, entry)
+        if schedule.revision == 1:
+            await self.store.note({schedule.id: (marked(entry), entry)})
         await self.store.count_change()
 
     async def write(self, before: Stored, schedule: Schedule) -> Stored | None:

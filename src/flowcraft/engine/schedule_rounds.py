@@ -41,6 +41,9 @@ WHOLE_SECONDS: Final = 600.0
 TROUBLE_SECONDS: Final = 5.0
 """How long a schedule is left alone that could not be looked after."""
 
+SOON_MS: Final = 60_000
+"""What is due so little later than the directory says is not worth a write."""
+
 AT_A_TIME: Final = 10
 """Schedules that are looked after at the same time."""
 
@@ -75,6 +78,7 @@ class Agenda:
         self.station = station
         self.firing = Firing(station)
         self._entries: dict[str, Entry] = {}
+        self._written: dict[str, Entry] = {}  # as the directory has them
         self._changes: int | None = None
         self._read_at = -math.inf
 
@@ -97,6 +101,7 @@ class Agenda:
         known, there = self._entries, dict[str, Entry]()
         if changes is not None:
             there = await self.firing.store.directory()
+        self._written = dict(there)
         if is_time:
             # Somebody may have died between a change and telling of it: look at what is marked.
             known, self._read_at = {}, now
@@ -126,6 +131,7 @@ class Agenda:
         hands = asyncio.Semaphore(AT_A_TIME)
         started = await asyncio.gather(*(self._fire(id_, hands, changed) for _, id_ in due))
         await self.firing.store.note(changed)
+        self._written |= {id_: entry for id_, (_, entry) in changed.items()}
         counted = [each for each in started if each is not None]
         return FiringStats(len(due), sum(counted), len(started) - len(counted))
 
@@ -150,8 +156,9 @@ class Agenda:
                 self._entries[schedule_id] = before._replace(due_at=later)
                 return None
         self._entries[schedule_id] = entry
-        if entry[:2] != before[:2]:
-            changed[schedule_id] = before, entry
+        written = self._written.get(schedule_id, before)
+        if _is_worth_writing(written, entry):
+            changed[schedule_id] = written, entry
         return started
 
     async def _forget(self, schedule_id: str, entry: Entry) -> None:
@@ -163,6 +170,13 @@ class Agenda:
             return
         await self.firing.store.strike(schedule_id, entry.incarnation)
         del self._entries[schedule_id]
+
+
+def _is_worth_writing(written: Entry, entry: Entry) -> bool:
+    """Whether the directory is to have what is known now; soon is as good as now."""
+    if written[:2] != entry[:2] or written.due_at is None or entry.due_at is None:
+        return written != entry
+    return entry.due_at - written.due_at > SOON_MS
 
 
 class ScheduleRounds:
@@ -190,6 +204,7 @@ class ScheduleRounds:
         self._holds = False
         self._rests = True
         self._refreshed_at = -math.inf
+        self._changed = asyncio.Event()
         self._ending = False
         self._looking = False
         self._task: asyncio.Task[None] | None = None
@@ -227,7 +242,20 @@ class ScheduleRounds:
                 until = self.station.clock.now() + self._every_seconds
             finally:
                 self._looking = False
-            await self.station.sleep_until(until)
+            await self._sleep(until)
+
+    def wake(self) -> None:
+        """Look now: something was changed in this process."""
+        self._rests, self._refreshed_at = False, -math.inf
+        self._changed.set()
+
+    async def _sleep(self, until: float) -> None:
+        timer = self.station.clock.call_at(until, self._changed.set)
+        try:
+            await self._changed.wait()
+        finally:
+            timer.cancel()
+            self._changed.clear()
 
     async def look_once(self) -> FiringStats:
         """Look once and let go, for a function that is called every so often.

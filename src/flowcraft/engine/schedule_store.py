@@ -101,7 +101,7 @@ class ScheduleStore:
         """Put a schedule into the directory, or what is newer about it.
 
         Where there is none, or one of another incarnation, nobody knows here which one is true:
-        whoever looks after schedules is to look at this one.
+        it is marked, so that whoever looks after schedules looks at this one.
 
         Raises:
             StorageFull: There are too many.
@@ -110,7 +110,7 @@ class ScheduleStore:
         def put(entries: dict[str, Entry]) -> None:
             there = entries.get(schedule_id)
             if there is None or there.incarnation != entry.incarnation:
-                entries[schedule_id] = entry._replace(due_at=entry.created_at)
+                entries[schedule_id] = marked(entry)
             elif there.revision < entry.revision:
                 entries[schedule_id] = entry
 
@@ -121,9 +121,11 @@ class ScheduleStore:
 
         def put(entries: dict[str, Entry]) -> None:
             there = entries.get(schedule.id)
-            is_late = there is not None and (there.due_at is None or there.due_at > now)
-            if there is not None and is_late and there.incarnation == schedule.incarnation:
-                entries[schedule.id] = there._replace(due_at=now)
+            if there is not None and there.incarnation == schedule.incarnation:
+                # It has to differ from what others know, who may just be looking at it.
+                is_due = there.due_at is not None and there.due_at <= now
+                due_at = there.due_at - 1 if is_due else now  # type: ignore[operator]
+                entries[schedule.id] = there._replace(due_at=due_at)
 
         await self._change_part(_part_of(schedule.id), put)
 
@@ -131,7 +133,7 @@ class ScheduleStore:
         """Say when schedules are due next, where the directory has nothing newer about them.
 
         Args:
-            changed: What was known of each, and what is.
+            changed: What the directory said of each before it was looked at, and what it is to say.
         """
         parts: dict[int, dict[str, tuple[Entry, Entry]]] = defaultdict(dict)
         for id_, pair in changed.items():
@@ -171,13 +173,19 @@ class ScheduleStore:
         raise StorageBusy(f"'{key}' was changed by others each time. Try again.")
 
 
+def marked(entry: Entry) -> Entry:
+    """An entry of a schedule that is to be looked at."""
+    return entry._replace(due_at=entry.created_at)
+
+
 def _note(changed: Mapping[str, tuple[Entry, Entry]], entries: dict[str, Entry]) -> None:
     for id_, (before, entry) in changed.items():
         there = entries.get(id_)
         if there is None:
             continue
         is_newer = there.incarnation == entry.incarnation and there.revision < entry.revision
-        if is_newer or there[:2] == before[:2]:
+        # One that was marked meanwhile is another one.
+        if is_newer or there == before:
             entries[id_] = entry
 
 

@@ -55,7 +55,14 @@ def write_schedule(schedule: Schedule) -> str:
         "recent": schedule.recent,
         "problem": schedule.problem,
     }
-    return _text({name: value for name, value in data.items() if value not in ("", (), False)})
+    # A zero is no False here, although it is equal to it.
+    return _text(
+        {
+            name: value
+            for name, value in data.items()
+            if value is not False and value not in ("", ())
+        }
+    )
 
 
 _PLAIN: Final = Spec("")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from flowcraft.core.schedules import Outcome, Overlap, Reason, Schedule, Seen, Start, next_ticks
 from flowcraft.core.ticks import CatchUp, Timetable
@@ -19,7 +19,8 @@ class Tick:
 
     Attributes:
         at: The tick.
-        outcome: ``started``, ``triggered`` (by hand), ``queued`` or ``skipped``.
+        outcome: ``started``, ``triggered`` (by hand), ``starting`` (decided, and not done yet),
+            ``queued`` or ``skipped``.
         reason: Why it was skipped: ``overlap`` (a run was not over), ``queue_full``, ``missed``
             (nobody looked after it in time, and it was not to be made up for) or ``paused``.
         run_id: The run that it started.
@@ -28,7 +29,7 @@ class Tick:
     """
 
     at: datetime
-    outcome: Outcome
+    outcome: Outcome | Literal["starting"]
     reason: Reason = ""
     run_id: str | None = None
     until: datetime | None = None
@@ -131,12 +132,12 @@ def moment_of(milliseconds: int) -> datetime:
 
 
 def _tick(schedule: Schedule, seen: Seen) -> Tick:
-    is_run = seen.outcome in ("started", "triggered")
+    start, is_run = Start(seen.at, seen.token), seen.outcome in ("started", "triggered")
     return Tick(
         at=moment_of(seen.at),
-        outcome=seen.outcome,
+        outcome="starting" if is_run and start in schedule.pending else seen.outcome,
         reason=seen.reason,
-        run_id=schedule.run_id(Start(seen.at, seen.token)) if is_run else None,
+        run_id=schedule.run_id(start) if is_run else None,
         until=moment_of(seen.until) if seen.outcome == "skipped" else None,
         count=seen.number or None,
     )

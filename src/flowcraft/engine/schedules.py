@@ -103,6 +103,7 @@ class Schedules:
             await self._drop_context(station, key)
             raise _exists(schedule_id)
         await firing.tell(new)
+        self._wake()
         return await self._info(station, firing, new)
 
     async def update(self, schedule_id: str, **changes: Unpack[ScheduleChanges]) -> ScheduleInfo:
@@ -320,7 +321,15 @@ class Schedules:
         return stored
 
     async def _change(self, firing: Firing, schedule_id: str, change: Change) -> Schedule:
-        return (await firing.change(checked_schedule_id(schedule_id), change)).schedule
+        stored = await firing.change(checked_schedule_id(schedule_id), change)
+        self._wake()
+        return stored.schedule
+
+    def _wake(self) -> None:
+        """Have a worker in the same process look now: others notice a little later."""
+        for rounds in getattr(getattr(self._client, "worker", None), "_rounds", ()):
+            if isinstance(rounds, ScheduleRounds):
+                rounds.wake()
 
     async def _flow(self, station: Station, flow: Any) -> str:
         try:

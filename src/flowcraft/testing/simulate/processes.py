@@ -31,6 +31,7 @@ POLL_SECONDS: Final = 20.0
 
 STALLED_SECONDS: Final = 120.0
 RECONCILE_SECONDS: Final = 60.0
+SCHEDULES_SECONDS: Final = 15.0
 TRIES: Final = 50
 PAUSE_SECONDS: Final = 1.0
 
@@ -62,6 +63,7 @@ class WorkerProcess:
             lease_seconds=LEASE_SECONDS,
             poll_seconds=POLL_SECONDS,
             reconcile_every_seconds=RECONCILE_SECONDS if world.reconciles else None,
+            schedules_every_seconds=SCHEDULES_SECONDS if world.told.story.schedules else None,
             stalled_threshold_seconds=STALLED_SECONDS,
             heartbeat=False,
         )

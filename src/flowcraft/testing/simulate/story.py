@@ -46,7 +46,8 @@ class Story:
         statuses: How it may end where that depends.
         shard_items: Batches of more items than this are cut into shards.
         check: Looks at each run at its end.
-        lasts_seconds: How much longer than the workflow people take.
+        schedules: Whether workers look after schedules.
+        lasts_seconds: How long people take, beside the run itself.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Story:
     statuses: tuple[str, ...] = ("completed",)
     shard_items: int = 500
     check: Check | None = None
+    schedules: bool = False
     lasts_seconds: float = 0.0
 
     @cached_property

@@ -9,15 +9,14 @@ from flowcraft.testing.simulate.zoo import (
     long,
     payloads,
     people,
+    schedules,
     shapes,
     times,
 )
 
-STORIES: dict[str, Story] = {
-    story.name: story
-    for module in (shapes, times, failures, people, deploys, payloads, long)
-    for story in module.STORIES
-}
+MODULES = (shapes, times, failures, people, deploys, payloads, schedules, long)
+
+STORIES: dict[str, Story] = {story.name: story for module in MODULES for story in module.STORIES}
 
 LONGER: dict[str, Story] = {story.name: story for story in long.LONGER}
 """Those that are simulated only when they are named."""
