@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
@@ -16,7 +17,9 @@ from flowcraft.adapters.aws.lambda_ import (
     ReconcilerHandler,
 )
 from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
 from flowcraft.adapters.aws.pages import checked_segments
+from flowcraft.adapters.aws.prices import PRICES, Prices, prices_of
 from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
@@ -37,8 +40,10 @@ from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts, Ports
 
 __all__ = [
+    "PRICES",
     "DynamoDbContext",
     "DynamoDbCoordinationStore",
+    "Prices",
     "ReconciliationStats",
     "SqsAdapter",
     "SqsReconciler",
@@ -71,6 +76,8 @@ class _Fleet:
     clock: ServiceTime
     requests: int
     scan_segments: int = 1
+    prices: Prices = field(default_factory=partial(prices_of, None))
+    meter: Meter = field(default_factory=Meter)
 
     def opener(self) -> OpenPorts:
         """Opens the ports: each time with threads of its own."""
@@ -81,7 +88,9 @@ class _Fleet:
                 sqs = await self._transport(stack, self.sqs_client, self.requests)
                 polls = await self._transport(stack, self.sqs_client, 2)
                 dynamodb = await self._transport(stack, self.dynamodb_client, self.requests)
-                queue = SqsQueue(_Routed(polls, sqs), self.queue_url, self.clock)
+                dynamodb = MeteredTables(dynamodb, self.context_table_name, self.meter)
+                jobs = MeteredQueue(_Routed(polls, sqs), self.meter)
+                queue = SqsQueue(jobs, self.queue_url, self.clock)
                 await queue.open()
                 stack.push_async_callback(queue.close)
                 blobs = DynamoDbBlobs(dynamodb, self.context_table_name)
@@ -93,6 +102,7 @@ class _Fleet:
                         self.status_table_name,
                         self.clock,
                         self.scan_segments,
+                        self.prices,
                     ),
                     blobs,
                     self.coordination_store,
@@ -147,6 +157,8 @@ class SqsAdapter(Adapter):
         concurrency: Messages worked on at once.
         scan_segments: How many parts of a table are read at a time where all of it is read: the
             status table, where runs are listed, or looked for that stand still. 1 for small ones.
+        prices: What AWS charges, as :class:`Prices` or by the name of a region (us-east-1): for
+            what runs have cost, and for their budgets.
         codec: Encodes payloads before they are sent and stored; all processes have the same.
         telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
@@ -171,6 +183,7 @@ class SqsAdapter(Adapter):
         status_table_name: str,
         concurrency: int = DEFAULT_CONCURRENCY,
         scan_segments: int = 1,
+        prices: Prices | str | None = None,
         codec: Codec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
@@ -187,6 +200,7 @@ class SqsAdapter(Adapter):
             clock=ServiceTime(clock or SystemClock()),
             requests=concurrency + 2,
             scan_segments=checked_segments(scan_segments),
+            prices=prices_of(prices),
         )
         super().__init__(
             self._fleet.opener(),
@@ -211,6 +225,7 @@ class SqsAdapter(Adapter):
         coordination_store: CoordinationStore,
         runtime_options: RuntimeOptions | None = None,
         shard_items: int = SHARD_ITEMS,
+        prices: Prices | str | None = None,
         codec: Codec | None = None,
         clock: Clock | None = None,
     ) -> FlowClient:
@@ -224,6 +239,7 @@ class SqsAdapter(Adapter):
             coordination_store=coordination_store,
             clock=ServiceTime(clock or SystemClock()),
             requests=CLIENT_THREADS,
+            prices=prices_of(prices),
         )
         return _client(fleet, runtime_options or RuntimeOptions(), shard_items, codec)
 

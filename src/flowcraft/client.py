@@ -59,6 +59,7 @@ class FlowClient(engine.FlowClient):
         status_table_name: str,
         coordination_store: CoordinationStore,
         shard_items: int = SHARD_ITEMS,
+        prices: Any = None,
         codec: Codec | None = None,
     ) -> engine.FlowClient:
         """A client of the runs of a fleet.
@@ -74,6 +75,7 @@ class FlowClient(engine.FlowClient):
             coordination_store: Their locks and marks.
             shard_items: Batches of more items than this, in runs that are started here, are cut
                 into records of so many each.
+            prices: What AWS charges: ``flowcraft.aws.Prices``, or the name of a region.
             codec: The one that the workers have.
 
         Raises:
@@ -91,5 +93,6 @@ class FlowClient(engine.FlowClient):
             coordination_store=coordination_store,
             runtime_options=runtime_options,
             shard_items=shard_items,
+            prices=prices,
             codec=codec,
         )

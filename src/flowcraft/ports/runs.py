@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from flowcraft.ports.usage import Usage
+
 if TYPE_CHECKING:
     from flowcraft.ports.suspicion import Suspects, Suspicion
 
@@ -121,6 +123,7 @@ class Head:
         tags: The user's labels.
         key: The idempotency key it was started with.
         is_part: Whether it is a part of another run that nobody lists, such as a shard.
+        usage: What it has cost so far, where the store counts that, and a single run was read.
     """
 
     run_id: str
@@ -135,6 +138,7 @@ class Head:
     tags: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     is_part: bool = False
+    usage: Usage | None = None
 
 
 class Created(NamedTuple):
@@ -204,6 +208,7 @@ class Written:
         granted: Whether the claim was granted.
         lease: The lease that stands at the claim's place where it was not granted.
         row_written: Whether the row was.
+        usage: What the run has cost so far, where the store counts that.
     """
 
     verdict: Verdict
@@ -212,6 +217,7 @@ class Written:
     granted: bool = False
     lease: Lease | None = None
     row_written: bool = False
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

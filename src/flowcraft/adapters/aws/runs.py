@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flowcraft.adapters.aws.creating import Creator
 from flowcraft.adapters.aws.failures import Resource, Service
@@ -10,6 +11,7 @@ from flowcraft.adapters.aws.item import SEGMENT_FACTS
 from flowcraft.adapters.aws.listing import Listing
 from flowcraft.adapters.aws.mending import Mender
 from flowcraft.adapters.aws.packing import pack_text
+from flowcraft.adapters.aws.prices import Prices
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.renewing import renew
 from flowcraft.adapters.aws.rows import StatusRows
@@ -41,6 +43,7 @@ class DynamoDbRuns:
             lists none.
         clock: The service's time.
         scan_segments: How many parts of a table are scanned at a time.
+        prices: What is charged; ``None`` where nobody counts what is asked for (``metering.py``).
     """
 
     rows_are_apart = True
@@ -52,20 +55,27 @@ class DynamoDbRuns:
         status_table_name: str | None,
         clock: Clock,
         scan_segments: int = 1,
+        prices: Prices | None = None,
     ) -> None:
         self._clock = clock
+        self._prices = prices
         contexts = Service(transport, Resource("table", context_table_name, "runId"))
         statuses = Service(transport, Resource("table", status_table_name or "", "runId"))
         self._records = Records(contexts, context_table_name)
         self._rows = StatusRows(statuses, status_table_name or "", scan_segments)
         rows = None if status_table_name is None else self._rows
         self._creator = Creator(self._records, self._rows)
-        self._writer = Writer(self._records, rows, clock)
+        self._writer = Writer(self._records, rows, clock, prices)
         mender = Mender(self._records, self._rows, clock)
         self._listing = Listing(self._records, self._rows, mender)
         self._finder = Finder(
             self._records, statuses, status_table_name or "", mender, clock, scan_segments
         )
+
+    @property
+    def counts_usage(self) -> bool:
+        """Whether what runs cost is counted, so that they can have a budget."""
+        return self._prices is not None
 
     async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
         """Begin a record with its first facts, unless there is one of this run id or key.
@@ -82,7 +92,8 @@ class DynamoDbRuns:
         if item is None or facts is None:
             return None
         await self._writer.see_to_row(item)
-        return Record(item.head, facts, item.live())
+        head = replace(item.head, usage=item.usage(self._prices))
+        return Record(head, facts, item.live())
 
     async def write(self, change: Change) -> Written:
         """Do a conditional write: one request, and what is large before."""

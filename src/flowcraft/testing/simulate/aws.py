@@ -14,6 +14,8 @@ from typing import Any, Final
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
 from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
+from flowcraft.adapters.aws.prices import PRICES
 from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
@@ -254,14 +256,16 @@ class AwsBackend:
         """Ports for a process, or for the world around."""
         time = ServiceTime(clock)
         name = "world" if life is None else life.name
+        meter = Meter()
 
         def reach(service: Transport) -> Transport:
             return Timed(service if life is None else FaultyTransport(service, life), time)
 
         @asynccontextmanager
         async def open_ports() -> AsyncIterator[Ports]:
-            dynamodb = reach(_WatchedTable(self.dynamodb, self.watch))
-            queue = SqsQueue(reach(self.sqs), self.queue_url, time)
+            tables = reach(_WatchedTable(self.dynamodb, self.watch))
+            dynamodb = MeteredTables(tables, CONTEXTS, meter)
+            queue = SqsQueue(MeteredQueue(reach(self.sqs), meter), self.queue_url, time)
             await queue.open()
             blobs = DynamoDbBlobs(
                 dynamodb, CONTEXTS, identifiers=CountedIdentifiers(f"{name}-blobs")
@@ -270,7 +274,7 @@ class AwsBackend:
             try:
                 yield Ports(
                     WatchedQueue(LargeMessages(queue, blobs), self.watch),
-                    DynamoDbRuns(dynamodb, CONTEXTS, STATUSES, time),
+                    DynamoDbRuns(dynamodb, CONTEXTS, STATUSES, time, prices=PRICES["us-east-1"]),
                     blobs,
                     DynamoDbCoordinationStore(dynamodb, COORDINATION, time, identifiers=locks),
                 )
