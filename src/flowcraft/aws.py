@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
@@ -17,8 +18,10 @@ from flowcraft.adapters.aws.lambda_ import (
     ReconcilerHandler,
 )
 from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
 from flowcraft.adapters.aws.objects import S3Objects
 from flowcraft.adapters.aws.pages import checked_segments
+from flowcraft.adapters.aws.prices import PRICES, Prices, prices_of
 from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
@@ -42,8 +45,10 @@ from flowcraft.ports.together import OpenPorts, Ports
 logger = logging.getLogger("flowcraft.schedules")
 
 __all__ = [
+    "PRICES",
     "DynamoDbContext",
     "DynamoDbCoordinationStore",
+    "Prices",
     "ReconciliationStats",
     "SqsAdapter",
     "SqsReconciler",
@@ -83,6 +88,8 @@ class _Fleet:
     s3_client: Any = None
     payload_bucket: str | None = None
     retention_seconds: float | None = None
+    prices: Prices = field(default_factory=partial(prices_of, None))
+    meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
         if (self.s3_client is None) != (self.payload_bucket is None):
@@ -100,7 +107,9 @@ class _Fleet:
                 sqs = await self._transport(stack, self.sqs_client, self.requests)
                 polls = await self._transport(stack, self.sqs_client, 2)
                 dynamodb = await self._transport(stack, self.dynamodb_client, self.requests)
-                queue = SqsQueue(_Routed(polls, sqs), self.queue_url, self.clock)
+                dynamodb = MeteredTables(dynamodb, self.context_table_name, self.meter)
+                jobs = MeteredQueue(_Routed(polls, sqs), self.meter)
+                queue = SqsQueue(jobs, self.queue_url, self.clock)
                 await queue.open()
                 stack.push_async_callback(queue.close)
                 objects = await self._objects(stack)
@@ -113,6 +122,7 @@ class _Fleet:
                     self.scan_segments,
                     self.retention_seconds,
                     objects=objects,
+                    prices=self.prices,
                 )
                 yield Ports(
                     LargeMessages(queue, blobs, objects, runs),
@@ -183,6 +193,8 @@ class SqsAdapter(Adapter):
             files, and a value has at most 24 MB, compressed.
         retention_seconds: How long runs are kept after their end; for ever by default. The same
             for all workers and clients.
+        prices: What AWS charges, as :class:`Prices` or by the name of a region (us-east-1): for
+            what runs have cost, and for their budgets.
         codec: Encodes payloads before they are sent and stored; all processes have the same.
         telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
@@ -210,6 +222,7 @@ class SqsAdapter(Adapter):
         s3_client: Any = None,
         payload_bucket: str | None = None,
         retention_seconds: float | None = None,
+        prices: Prices | str | None = None,
         codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
@@ -230,6 +243,7 @@ class SqsAdapter(Adapter):
             s3_client=s3_client,
             payload_bucket=payload_bucket,
             retention_seconds=retention_seconds,
+            prices=prices_of(prices),
         )
         super().__init__(
             self._fleet.opener(),
@@ -257,6 +271,7 @@ class SqsAdapter(Adapter):
         shard_items: int = SHARD_ITEMS,
         s3_client: Any = None,
         payload_bucket: str | None = None,
+        prices: Prices | str | None = None,
         codec: AnyCodec | None = None,
         clock: Clock | None = None,
     ) -> FlowClient:
@@ -273,6 +288,7 @@ class SqsAdapter(Adapter):
             s3_client=s3_client,
             payload_bucket=payload_bucket,
             retention_seconds=retention_seconds,
+            prices=prices_of(prices),
         )
         options = (runtime_options or RuntimeOptions()).kept_for(retention_seconds)
         return _client(fleet, options, shard_items, codec)

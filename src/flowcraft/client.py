@@ -69,6 +69,7 @@ class FlowClient(engine.FlowClient):
         shard_items: int = SHARD_ITEMS,
         s3_client: Any = None,
         payload_bucket: str | None = None,
+        prices: Any = None,
         codec: AnyCodec | None = None,
     ) -> engine.FlowClient:
         """A client of the runs of a fleet.
@@ -87,6 +88,7 @@ class FlowClient(engine.FlowClient):
                 into records of so many each.
             s3_client: ``boto3.client("s3")``, if the workers have a bucket.
             payload_bucket: Their bucket for large values and files.
+            prices: What AWS charges: ``flowcraft.aws.Prices``, or the name of a region.
             codec: The one that the workers have.
 
         Raises:
@@ -107,5 +109,6 @@ class FlowClient(engine.FlowClient):
             shard_items=shard_items,
             s3_client=s3_client,
             payload_bucket=payload_bucket,
+            prices=prices,
             codec=codec,
         )

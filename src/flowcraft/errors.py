@@ -16,6 +16,7 @@
     ├── WorkerLost                  a node's workers died too often
     ├── SubflowFailed               a child run ended without success
     ├── LimitExceeded               a run hit a bound that keeps it from running for ever
+    │   └── BudgetExceeded          it has cost more than it may
     ├── ScheduleNotFound            no schedule has this id
     ├── ScheduleExists              another schedule has this id
     ├── StorageError                a queue or store could not do what it was asked for
@@ -156,6 +157,10 @@ class LimitExceeded(FlowcraftError):
     """A run hit a bound, such as the number of node executions (rule S10)."""
 
     disposition: ClassVar[Disposition] = "fail"
+
+
+class BudgetExceeded(LimitExceeded):
+    """A run has cost more than it may: more dollars, or more requests to services."""
 
 
 class ScheduleNotFound(FlowcraftError):

@@ -12,7 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flowcraft.core import batches, compensation, control, outstanding, shards, subflows, waits
+from flowcraft.core import (
+    batches,
+    budgets,
+    compensation,
+    control,
+    outstanding,
+    shards,
+    subflows,
+    waits,
+)
 from flowcraft.core import events as ev
 from flowcraft.core.added import add_nodes
 from flowcraft.core.commands import FinishRun, RetryNode
@@ -84,6 +93,7 @@ def _start(step: Step, event: ev.RunStarted) -> None:
         "fail_fast": fast,
         "max_executions": event.max_executions,
         "shard_size": event.shard_size,
+        "budget": budgets.budget_of(event.budget_usd, event.budget_requests),
     }
     if event.context:
         step.changes.context = dict(event.context)
@@ -304,6 +314,7 @@ HANDLERS: dict[type[Any], Callable[[Step, Any], None]] = {
     ev.UndoSettled: compensation.settle,
     ev.UndoLost: compensation.lost,
     ev.UndoRetryDue: lambda step, e: compensation.retry(step, e.target, e.attempt),
+    ev.Spent: budgets.spend,
     ev.CancelRequested: lambda step, e: control.cancel(step, e.reason),
     ev.PauseRequested: lambda step, _: control.pause(step),
     ev.ContinueRequested: lambda step, _: control.resume_run(step),

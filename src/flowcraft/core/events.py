@@ -32,6 +32,8 @@ class RunStarted(NamedTuple):
         max_executions: Node executions after which the run fails; ``None`` for no bound.
         cancelled: Why the run is cancelled before anything starts, if it is.
         shard_size: Batches of more items than this are cut into shards; ``None`` for none.
+        budget_usd: What the run may cost, in dollars; ``None`` for no bound.
+        budget_requests: How many requests to services it may take; ``None`` for no bound.
     """
 
     run_id: str
@@ -42,6 +44,8 @@ class RunStarted(NamedTuple):
     max_executions: int | None = DEFAULT_MAX_EXECUTIONS
     cancelled: str | None = None
     shard_size: int | None = None
+    budget_usd: float | None = None
+    budget_requests: float | None = None
 
 
 class NodeSucceeded(NamedTuple):
@@ -295,6 +299,13 @@ class UndoRetryDue(NamedTuple):
     attempt: int
 
 
+class Spent(NamedTuple):
+    """What the run has cost so far: it may be more than it may."""
+
+    usd: float
+    requests: float
+
+
 class CancelRequested(NamedTuple):
     """Somebody wants the run to stop."""
 
@@ -356,6 +367,7 @@ Event = (
     | UndoSettled
     | UndoLost
     | UndoRetryDue
+    | Spent
     | CancelRequested
     | PauseRequested
     | ContinueRequested

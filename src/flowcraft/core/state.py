@@ -295,6 +295,18 @@ class Undo(NamedTuple):
     lost: int = 0
 
 
+class Budget(NamedTuple):
+    """What a run may cost; ``None`` for no bound.
+
+    Attributes:
+        usd: Dollars.
+        requests: Requests to services.
+    """
+
+    usd: float | None = None
+    requests: float | None = None
+
+
 class Note(NamedTuple):
     """A transition worth telling (rule S16), as data; the shell turns notes into events."""
 
@@ -353,6 +365,7 @@ class RunState:
         undoing: The place of the one under way; ``None`` before any were needed.
         working: Instances, items and compensations that run or are between attempts.
         waiting: Instances that wait for a person, a timer or a child that itself waits.
+        budget: What the run may cost, where that is counted.
         stopping: The final status the run is heading for; nothing more starts.
     """
 
@@ -390,6 +403,7 @@ class RunState:
     shard: tuple[Key, int, int] | None
     report_at: int | None
     shard_size: int | None
+    budget: Budget | None
     stopping: RunStatus | None
     reason: str | None
     started_at: float | None
@@ -422,7 +436,7 @@ class RunState:
         self.resting = frozenset()
         self.ready = self.added = ()
         self.undoing = self.stopping = self.reason = self.started_at = self.ended_at = None
-        self.shard = self.report_at = self.shard_size = None
+        self.shard = self.report_at = self.shard_size = self.budget = None
         self.working = self.waiting = self.executions = 0
         self.max_executions = DEFAULT_MAX_EXECUTIONS
         self.fail_fast = self.paused = False

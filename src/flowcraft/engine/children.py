@@ -77,6 +77,8 @@ def child_started(
         max_executions=run.state.max_executions,
         cancelled=cancelled,
         shard_size=run.state.shard_size,
+        budget_usd=run.state.budget and run.state.budget.usd,
+        budget_requests=run.state.budget and run.state.budget.requests,
     )
 
 

@@ -39,6 +39,7 @@ from flowcraft.engine.restarts import Restarts
 from flowcraft.engine.run import Run
 from flowcraft.engine.schedules import Schedules
 from flowcraft.engine.shards import SHARD_ITEMS
+from flowcraft.engine.spending import budget_fields
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.stored import RunPage, StoredRun, summary_of
@@ -160,6 +161,8 @@ class FlowClient(WithBlobs, Reports, Restarts):
         start_at: datetime | None = None,
         on_failure: Literal["fail_fast", "continue"] | None = None,
         cancelled: bool = False,
+        budget_usd: float | None = None,
+        budget_requests: float | None = None,
     ) -> Run:
         """Start a run; it is stored when this returns, and goes on whatever happens here.
 
@@ -175,6 +178,8 @@ class FlowClient(WithBlobs, Reports, Restarts):
             start_at: When it is to start; at once by default.
             on_failure: Whether a failure stops the run at once; overrides the blueprint.
             cancelled: Store it as cancelled by the caller, so that nothing of it starts.
+            budget_usd: It fails with ``BudgetExceeded`` once it has cost more than this, on AWS.
+            budget_requests: The same, once it has taken more requests than this.
 
         Raises:
             FlowcraftError: Nobody knows the blueprint.
@@ -195,6 +200,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
             max_executions=self._options.max_executions,
             cancelled="cancelled by the caller" if cancelled else None,
             shard_size=self._shard_items,
+            **budget_fields(station, blueprint, budget_usd, budget_requests),
         )
         job, _ = await begin_run(
             station,

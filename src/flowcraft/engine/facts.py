@@ -44,6 +44,7 @@ _TYPES: Final[Mapping[str, type[Any]]] = {
         ev.UndoSettled,
         ev.UndoLost,
         ev.UndoRetryDue,
+        ev.Spent,
         ev.CancelRequested,
         ev.PauseRequested,
         ev.ContinueRequested,

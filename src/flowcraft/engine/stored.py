@@ -11,6 +11,7 @@ from flowcraft.core.state import ErrorInfo, Record, RunStatus
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.results import RunResult
 from flowcraft.ports.runs import Head
+from flowcraft.ports.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,15 @@ class StoredRun(RunResult):
     def created_at(self) -> datetime:
         """When it was started."""
         return datetime.fromtimestamp(self._head.created_at, UTC)
+
+    @property
+    def cost(self) -> Usage | None:
+        """What it has cost so far, without its child runs; ``None`` where nothing is paid for.
+
+        On AWS: requests and units that were counted along the way, and dollars. What a worker
+        that died had not written down is missing in it.
+        """
+        return self._head.usage
 
     @property
     def tags(self) -> Mapping[str, str]:

@@ -33,6 +33,7 @@ from flowcraft.engine.places import (
     was_stopped,
 )
 from flowcraft.engine.shards import ShardLedger, obey, tell_at_once
+from flowcraft.engine.spending import mind_budget
 from flowcraft.engine.telling import tell_facts, tell_start
 from flowcraft.errors import InvalidRunState, StorageError
 from flowcraft.ports.runs import Change, Claim, Holding, Lease, Verdict, Written
@@ -457,7 +458,7 @@ class Strand:
             in_hand = ledger.attempt_at(claimed.place)
             self.holding = claimed
             commands = [each for each in commands if each is not in_hand and each != in_hand]
-        return await self._carry_out(commands, in_hand)
+        return await mind_budget(self, written, await self._carry_out(commands, in_hand))
 
     async def _bring_row_up_to_date(self) -> None:
         """Write the row again where the one that was foreseen is not what came of it.

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.ports.usage import Usage
 
 if TYPE_CHECKING:
     from flowcraft.ports.suspicion import Suspects, Suspicion
@@ -124,6 +125,7 @@ class Head:
         key: The idempotency key it was started with.
         is_part: Whether it is a part of another run that nobody lists, such as a shard.
         expires_at: From when on it counts as absent, in the store's time; ``None`` for never.
+        usage: What it has cost so far, where the store counts that, and a single run was read.
     """
 
     run_id: str
@@ -139,6 +141,7 @@ class Head:
     key: str | None = None
     is_part: bool = False
     expires_at: float | None = None
+    usage: Usage | None = None
 
     def is_gone(self, now: float) -> bool:
         """Whether it counts as absent."""
@@ -222,6 +225,7 @@ class Written:
         granted: Whether the claim was granted.
         lease: The lease that stands at the claim's place where it was not granted.
         row_written: Whether the row was.
+        usage: What the run has cost so far, where the store counts that.
     """
 
     verdict: Verdict
@@ -230,6 +234,7 @@ class Written:
     granted: bool = False
     lease: Lease | None = None
     row_written: bool = False
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

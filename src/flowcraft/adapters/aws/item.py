@@ -19,6 +19,7 @@ c       N      how many facts are settled: in segments or in ``z``
 g       N      how many of them are in segments, in segments of ``SEGMENT_FACTS``; missing at 0
 z       B      the other settled facts, packed together
 f       L      the facts after those, each packed by itself (B)
+$       N      what was asked of AWS for the run so far (``spending.py``); missing if nobody counts
 l       M      leases by place, whose end "/1" is "/" here: a list of token (B), thread (B) and
                expiry (N, in ms since the start of the run); the number 0 where the attempt is over
 ======  =====  ==================================================================================
@@ -46,9 +47,13 @@ from flowcraft.adapters.aws.packing import (
     unpack_facts,
     unpack_text,
 )
+from flowcraft.adapters.aws.prices import Prices
 from flowcraft.adapters.aws.sizes import item_size
+from flowcraft.adapters.aws.spending import AFTERWARDS, Spent, unpack_spent
+from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.errors import InvalidRunState, StorageCorrupt, StorageTooNew
 from flowcraft.ports.runs import Head, Lease, Row
+from flowcraft.ports.usage import Usage
 
 Value = Mapping[str, Any]
 """A value in the shape of the requests: ``{"S": …}``."""
@@ -65,6 +70,9 @@ _STATUSES: Final = {
     "cancelled": "x",
 }
 _NAMES: Final = {letter: name for name, letter in _STATUSES.items()}
+
+SPENT: Final = "$"
+"""The attribute that has what was spent."""
 
 OVER: Final[Value] = {"N": "0"}
 """What stands at the place of an attempt that is over."""
@@ -105,6 +113,7 @@ class RunItem:
         size: The item's size in bytes, as AWS counts it.
         seen_over: Of the places that are over how many facts there were, at most, when they
             ended: the number of facts when it was first noticed.
+        spent: What was asked for it, where that is counted.
     """
 
     head: Head
@@ -116,6 +125,7 @@ class RunItem:
     leases: Mapping[str, Lease | None]
     size: int
     seen_over: dict[str, int] = field(default_factory=dict)
+    spent: Spent | None = None
 
     @property
     def facts(self) -> int:
@@ -151,6 +161,13 @@ class RunItem:
         for place, data in enumerate(self.tail, self.settled):
             if place >= since:
                 yield place, unpack_fact(data, self.begun_ms, self.thread)
+
+    def usage(self, prices: Prices | None) -> Usage | None:
+        """What the run has cost; ``None`` where nobody counts, or there are no prices."""
+        if self.spent is None or prices is None:
+            return None
+        is_over = self.head.row.status in FINAL_STATUSES
+        return (self.spent.plus(AFTERWARDS) if is_over else self.spent).usage(prices)
 
     def live(self) -> tuple[Lease, ...]:
         """The leases that are not over, by place."""
@@ -364,6 +381,7 @@ def _read(run_id: str, item: Mapping[str, Any]) -> RunItem:
         tail=tail,
         leases=leases,
         size=item_size(item),
+        spent=unpack_spent(item[SPENT]) if SPENT in item else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flowcraft.adapters.aws.creating import Creator
@@ -12,6 +13,7 @@ from flowcraft.adapters.aws.listing import Listing
 from flowcraft.adapters.aws.mending import Mender
 from flowcraft.adapters.aws.packing import pack_text
 from flowcraft.adapters.aws.parts import OBJECT_BYTES, Parts
+from flowcraft.adapters.aws.prices import Prices
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.renewing import renew
 from flowcraft.adapters.aws.rows import StatusRows
@@ -48,6 +50,7 @@ class DynamoDbRuns:
         objects: Where large values are kept; ``None`` without a bucket: then in the table.
         object_bytes: What takes more than this, compressed, is one of those.
         retention_seconds: How long after its end a run counts as absent; never by default.
+        prices: What is charged; ``None`` where nobody counts what is asked for (``metering.py``).
     """
 
     rows_are_apart = True
@@ -63,8 +66,10 @@ class DynamoDbRuns:
         *,
         objects: ObjectStore | None = None,
         object_bytes: int = OBJECT_BYTES,
+        prices: Prices | None = None,
     ) -> None:
         self._clock = clock
+        self._prices = prices
         contexts = Service(transport, Resource("table", context_table_name, "runId"))
         statuses = Service(transport, Resource("table", status_table_name or "", "runId"))
         parts = Parts(contexts, context_table_name, objects, object_bytes)
@@ -72,12 +77,17 @@ class DynamoDbRuns:
         self._rows = StatusRows(statuses, status_table_name or "", scan_segments)
         rows = None if status_table_name is None else self._rows
         self._creator = Creator(self._records, self._rows, clock, retention_seconds)
-        self._writer = Writer(self._records, rows, clock, retention_seconds)
+        self._writer = Writer(self._records, rows, clock, retention_seconds, prices)
         mender = Mender(self._records, self._rows, clock)
         self._listing = Listing(self._records, self._rows, mender, clock)
         self._finder = Finder(
             self._records, statuses, status_table_name or "", mender, clock, scan_segments
         )
+
+    @property
+    def counts_usage(self) -> bool:
+        """Whether what runs cost is counted, so that they can have a budget."""
+        return self._prices is not None
 
     async def create(self, head: Head, entries: Sequence[Entry], thread: str) -> Created:
         """Begin a record with its first facts, unless there is one of this run id or key.
@@ -94,7 +104,8 @@ class DynamoDbRuns:
         if item is None or facts is None:
             return None
         await self._writer.see_to_row(item)
-        return Record(item.head, facts, item.live())
+        head = replace(item.head, usage=item.usage(self._prices))
+        return Record(head, facts, item.live())
 
     async def write(self, change: Change) -> Written:
         """Do a conditional write: one request, and what is large before."""

@@ -12,6 +12,7 @@ from flowcraft.adapters.aws.folding import Fold, fold
 from flowcraft.adapters.aws.item import RunItem
 from flowcraft.adapters.aws.packing import Packed, pack_fact, size_of_all
 from flowcraft.adapters.aws.planning import Ruling, is_nothing, request, ruling
+from flowcraft.adapters.aws.prices import Prices
 from flowcraft.adapters.aws.records import Known, Records, places_of
 from flowcraft.adapters.aws.rows import HEARTBEAT_SECONDS, StatusRows
 from flowcraft.adapters.aws.transport import AwsError
@@ -47,6 +48,7 @@ class Writer:
         rows: The status table; ``None`` if it is not to be written.
         clock: The service's time.
         retention_seconds: How long after its end a run counts as absent; never by default.
+        prices: What is charged, if that is counted.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Writer:
         rows: StatusRows | None,
         clock: Clock,
         retention_seconds: float | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self._retention_seconds = retention_seconds
+        self._prices = prices
         self._records = records
         self._rows = rows
         self._clock = clock
@@ -214,7 +218,8 @@ class Writer:
         await self._show(item, row_written)
         granted = rule.grant is not None
         lease = None if granted else rule.lease
-        return Written(Verdict.DONE, facts, first, granted, lease, row_written)
+        usage = item.usage(self._prices)
+        return Written(Verdict.DONE, facts, first, granted, lease, row_written, usage)
 
     async def _show(self, item: RunItem, row_written: bool) -> None:
         """Let the row follow."""

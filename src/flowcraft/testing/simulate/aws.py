@@ -14,7 +14,9 @@ from typing import Any, Final
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
 from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
 from flowcraft.adapters.aws.objects import S3Objects
+from flowcraft.adapters.aws.prices import PRICES
 from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
@@ -280,14 +282,16 @@ class AwsBackend:
         """Ports for a process, or for the world around."""
         time = ServiceTime(clock)
         name = "world" if life is None else life.name
+        meter = Meter()
 
         def reach(service: Transport) -> Transport:
             return Timed(service if life is None else FaultyTransport(service, life), time)
 
         @asynccontextmanager
         async def open_ports() -> AsyncIterator[Ports]:
-            dynamodb = reach(_WatchedTable(self.dynamodb, self.watch))
-            queue = SqsQueue(reach(self.sqs), self.queue_url, time)
+            tables = reach(_WatchedTable(self.dynamodb, self.watch))
+            dynamodb = MeteredTables(tables, CONTEXTS, meter)
+            queue = SqsQueue(MeteredQueue(reach(self.sqs), meter), self.queue_url, time)
             await queue.open()
             objects = S3Objects(reach(self.s3), PAYLOADS)
             blobs = DynamoDbBlobs(
@@ -298,7 +302,13 @@ class AwsBackend:
                 object_bytes=OBJECT_BYTES,
             )
             runs = DynamoDbRuns(
-                dynamodb, CONTEXTS, STATUSES, time, objects=objects, object_bytes=OBJECT_BYTES
+                dynamodb,
+                CONTEXTS,
+                STATUSES,
+                time,
+                objects=objects,
+                object_bytes=OBJECT_BYTES,
+                prices=PRICES["us-east-1"],
             )
             messages = LargeMessages(queue, blobs, objects, runs, large_bytes=LARGE_BYTES)
             locks = CountedIdentifiers(f"{name}-locks")

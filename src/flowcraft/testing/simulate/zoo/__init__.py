@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowcraft.testing.simulate.story import Story
 from flowcraft.testing.simulate.zoo import (
+    budgets,
     deploys,
     failures,
     long,
@@ -14,7 +15,7 @@ from flowcraft.testing.simulate.zoo import (
     times,
 )
 
-MODULES = (shapes, times, failures, people, deploys, payloads, schedules, long)
+MODULES = (shapes, times, failures, people, deploys, payloads, schedules, budgets, long)
 
 STORIES: dict[str, Story] = {story.name: story for module in MODULES for story in module.STORIES}
 
