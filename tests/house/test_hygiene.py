@@ -33,6 +33,7 @@ PUBLIC_NAMES = [
     "InputError",
     "InvalidRunState",
     "JsonSerializer",
+    "Limit",
     "LintIssue",
     "LintResult",
     "Middleware",

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.expressions import Evaluator, SafeEvaluator
+from flowcraft.core.limits import Limits
 from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS
 from flowcraft.engine.bus import EventBus
 from flowcraft.engine.middleware import Middleware
@@ -33,6 +34,7 @@ class RuntimeOptions:
         registry: Implementations by ``uses`` key: the runtime's own, which sees what is added.
         blueprints: Blueprints by id: the runtime's own, which sees what is added.
         bus: Where events go: the runtime's own, so that its listeners hear of durable runs too.
+        limits: What holds for attempts of the same ``concurrencyKey`` together.
     """
 
     dependencies: Mapping[Any, Any] = field(default_factory=dict)
@@ -45,6 +47,7 @@ class RuntimeOptions:
     registry: Registry = field(default_factory=Registry)
     blueprints: Mapping[str, WorkflowBlueprint] = field(default_factory=dict)
     bus: EventBus = field(default_factory=EventBus)
+    limits: Limits = field(default_factory=Limits)
 
     def dependency(self, key: Any) -> Any:
         """The dependency given under ``key``.

@@ -32,6 +32,7 @@ from flowcraft.ports.together import Ports
 from flowcraft.testing.conformance.blobs import cases as _blob_cases
 from flowcraft.testing.conformance.coordination import cases as _coordination_cases
 from flowcraft.testing.conformance.leases import cases as _lease_cases
+from flowcraft.testing.conformance.limits import cases as _limit_cases
 from flowcraft.testing.conformance.listing import cases as _listing_cases
 from flowcraft.testing.conformance.queue import cases as _queue_cases
 from flowcraft.testing.conformance.records import cases as _record_cases
@@ -60,8 +61,8 @@ RUN_CASES: tuple[Case, ...] = (
 BLOB_CASES: tuple[Case, ...] = tuple(_blob_cases)
 """What a ``BlobStore`` does."""
 
-COORDINATION_CASES: tuple[Case, ...] = tuple(_coordination_cases)
-"""What a ``CoordinationStore`` does."""
+COORDINATION_CASES: tuple[Case, ...] = (*_coordination_cases, *_limit_cases)
+"""What a ``CoordinationStore`` does, and limits do that are kept in it."""
 
 CASES: tuple[Case, ...] = (*QUEUE_CASES, *RUN_CASES, *BLOB_CASES, *COORDINATION_CASES)
 """All of the contract."""
