@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from flowcraft.testing.simulate.story import Story
-from flowcraft.testing.simulate.zoo import failures, people, shapes, times
+from flowcraft.testing.simulate.zoo import failures, limits, people, shapes, times
 
 STORIES: dict[str, Story] = {
-    story.name: story for module in (shapes, times, failures, people) for story in module.STORIES
+    story.name: story
+    for module in (shapes, times, failures, people, limits)
+    for story in module.STORIES
 }
