@@ -20,6 +20,7 @@ from flowcraft.engine.places import AttemptCommand, node_index_of, place_of
 from flowcraft.errors import StorageError
 from flowcraft.ports.limits import Place
 from flowcraft.ports.queue import Outgoing
+from flowcraft.ports.runs import Lease
 
 if TYPE_CHECKING:
     from flowcraft.engine.station import Station
@@ -40,6 +41,12 @@ class Inside(NamedTuple):
 
     place: Place
     entered: Entered
+
+
+class Refused(NamedTuple):
+    """An attempt turned out to be somebody's, or nobody's; whose lease there is, if any."""
+
+    in_the_way: Lease | None
 
 
 class Gate:
@@ -80,6 +87,31 @@ class Gate:
         return limit_of(options, plan, above.state, command, tell, changes)
 
     # -- coming in --------------------------------------------------------------------------
+
+    async def take(
+        self, ledger: Ledger, command: AttemptCommand, token: str, job: Job
+    ) -> Refused | None:
+        """Take a place for an attempt that is to be claimed, if it is limited.
+
+        Returns:
+            Why it is not to be claimed by this message, if so.
+
+        Raises:
+            PutOff: There is no place: the message stands in line.
+        """
+        limited = self.limited(ledger, command)
+        if limited is None or (await self.come_in(limited, token, job)).granted:
+            return None
+        # Other deliveries of the message, or copies of it, are not to stand in line as well.
+        place = place_of(command)
+        if await self._station.refresh(ledger):
+            lease = ledger.leases.get(place)
+            if lease is None and ledger.attempt_at(place) is not None:
+                await self.wait(limited, token, at_place(job, ledger, command))
+                return None
+            await self.drop_ticket(job)
+            return Refused(lease)
+        return Refused(None)
 
     async def come_in(self, limited: Limited, token: str, job: Job | None = None) -> Entered:
         """Ask for a place at once, with the ticket of a message if it has one for this key."""

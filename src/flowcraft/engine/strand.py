@@ -177,8 +177,13 @@ class Strand(Storing):
     async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
         """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""
         claim = self._new_claim(command)
-        if not await self._come_in(command, claim.token):
-            return await self._resume()
+        if self._is_too_late(command) or self.ledger.state.paused:
+            await self.gate.drop_ticket(self.job)  # what does not begin needs no place
+        else:
+            refused = await self.gate.take(self.ledger, command, claim.token, self.job)
+            if refused is not None:
+                self._in_the_way = refused.in_the_way
+                return await self._resume()
         while True:
             known = self.ledger.number
             written = await self._write(self._change(claim=claim))
@@ -207,30 +212,6 @@ class Strand(Storing):
     def _new_claim(self, command: AttemptCommand) -> Claim:
         token = self.station.identifiers.new_token()
         return Claim(place_of(command), token, self.thread, self.worker.lease_seconds)
-
-    async def _come_in(self, command: AttemptCommand, token: str) -> bool:
-        """Take a place for an attempt that is limited; false if it turns out to be somebody's.
-
-        Raises:
-            PutOff: There is none: the message stands in line.
-        """
-        limited = self.gate.limited(self.ledger, command)
-        # What does not begin needs no place.
-        if limited is None or self._is_too_late(command) or self.ledger.state.paused:
-            return True
-        if (await self.gate.come_in(limited, token, self.job)).granted:
-            return True
-        # Other deliveries of the message, or copies of it, are not to stand in line as well.
-        place = place_of(command)
-        if not await self.station.refresh(self.ledger):
-            return False
-        lease = self.ledger.leases.get(place)
-        if lease is not None or self.ledger.attempt_at(place) is None:
-            self._in_the_way = lease
-            await self.gate.drop_ticket(self.job)
-            return False
-        await self.gate.wait(limited, token, at_place(self.job, self.ledger, command))
-        return True
 
     async def _give_back(self) -> None:
         await self.gate.leave()
