@@ -9,6 +9,7 @@ from flowcraft.core.definitions import EdgeDefinition, NodeConfig, NodeDefinitio
 from flowcraft.core.draw import generate_mermaid
 from flowcraft.core.expressions import Evaluator, PropertyEvaluator, SafeEvaluator
 from flowcraft.core.graph import BlueprintAnalysis, analyze_blueprint
+from flowcraft.core.limits import Limit
 from flowcraft.core.lint import LintIssue, LintResult, lint_blueprint
 from flowcraft.core.retry_policy import RetryPolicy
 from flowcraft.core.state import ErrorInfo, RunStatus
@@ -63,6 +64,7 @@ __all__ = [
     "InputError",
     "InvalidRunState",
     "JsonSerializer",
+    "Limit",
     "LintIssue",
     "LintResult",
     "Middleware",

@@ -34,6 +34,7 @@ PUBLIC_NAMES = [
     "InputError",
     "InvalidRunState",
     "JsonSerializer",
+    "Limit",
     "LintIssue",
     "LintResult",
     "Middleware",

@@ -207,6 +207,9 @@ class Waiting:
     def lost(self, beat: Beat) -> None:
         raise AssertionError(beat)
 
+    def displaced(self, beat: Beat) -> None:
+        """Somebody else has the place under a limit."""
+
     def stopping(self, beat: Beat) -> None:
         raise AssertionError(beat)
 

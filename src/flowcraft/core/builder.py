@@ -113,7 +113,8 @@ class FlowBuilder:
             compensate: Id of the node that undoes this one when the run fails.
             join: Whether to wait for ``"all"`` incoming edges (the default) or ``"any"``.
             isolation: ``"process"`` to run it where it can be killed.
-            concurrency_key: Nodes of the same key are limited together.
+            concurrency_key: Nodes of the same key are limited together, by what the runtime has
+                as ``limits``; ``"tenant:{input.tenant}"`` is evaluated for each attempt.
 
         Raises:
             BlueprintError: The callable has no name, or another one has the same key.
@@ -166,6 +167,7 @@ class FlowBuilder:
         retry: RetryPolicy | None = None,
         timeout: timedelta | float | None = None,
         isolation: Literal["process"] | None = None,
+        concurrency_key: str | None = None,
     ) -> FlowBuilder:
         """Add a batch: a worker for each item of a list (rule S11).
 
@@ -184,6 +186,8 @@ class FlowBuilder:
             retry: For each item.
             timeout: For each attempt of an item, in seconds or as a ``timedelta``.
             isolation: ``"process"`` to run each item where it can be killed.
+            concurrency_key: Items of the same key are limited together, as for :meth:`node`; the
+                ``input`` of its placeholders is the item.
         """
         key = self._register(worker, uses, f"batch {id!r}")
         given = {"gatherNodeId": gather_id(id), "outputKey": output_key}
@@ -192,7 +196,10 @@ class FlowBuilder:
         self._batches.append(id)
         self._add(
             scatter_id(id), builtins.BATCH_SCATTER, scatter, inputs,
-            {"retry": retry, "timeout": timeout, "isolation": isolation},
+            {
+                "retry": retry, "timeout": timeout, "isolation": isolation,
+                "concurrency_key": concurrency_key,
+            },
         )  # fmt: skip
         self._add(gather_id(id), builtins.BATCH_GATHER, without_none(given), None, {"join": "all"})
         return self._wire(Wire(scatter_id(id), gather_id(id), implied=True))

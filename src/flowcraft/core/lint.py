@@ -32,6 +32,7 @@ MISSING_PARAM                 warning   a parameter that a built-in node needs
 NON_TEXT_ACTION               warning   an edge's action is not text
 UNKNOWN_CONFIG_KEY            warning   a configuration that nothing reads
 BAD_CONFIG_VALUE              warning   a configuration that does not do what it seems to
+BAD_CONCURRENCY_KEY           either    a ``concurrencyKey`` that does not parse, or limits nothing
 CONTEXT_KEY_CONFLICT          warning   two nodes, in no order, set the same context key
 ============================  ========  =====================================================
 """
@@ -44,6 +45,7 @@ from typing import Any
 
 from flowcraft.core import builtins
 from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.definitions import DuplicateId
 from flowcraft.core.expressions import (
     Evaluator,
@@ -51,6 +53,7 @@ from flowcraft.core.expressions import (
     SafeEvaluator,
     check_expression,
 )
+from flowcraft.core.limit_keys import parts_of
 from flowcraft.core.lint_flow import (
     lint_actions,
     lint_context_keys,
@@ -120,6 +123,7 @@ def lint_blueprint(
         lint_loops(subject),
         lint_helpers(subject),
         _lint_expressions(subject, _check_of(evaluator)),
+        _lint_limit_keys(subject, _check_of(evaluator)),
         lint_params(subject),
         lint_actions(subject),
         lint_configs(subject),
@@ -176,6 +180,34 @@ def _lint_expressions(subject: Subject, check: Check | None) -> Iterator[LintIss
                 node_id=node.id,
                 place=subject.node_place(index, "params", "condition"),
             )
+
+
+def _lint_limit_keys(subject: Subject, check: Check | None) -> Iterator[LintIssue]:
+    """Keys of limits whose placeholders do not parse, and keys of what nothing limits."""
+    for index, node in enumerate(subject.blueprint.nodes):
+        template = node.config.concurrency_key
+        if template is None:
+            continue
+        place = subject.node_place(index, "config", "concurrencyKey")
+        try:
+            texts = [part.text for part in parts_of(template) if part.is_expression]
+        except ExpressionError as error:
+            message = f"The concurrencyKey of node '{node.id}': {error}; it is taken as it is."
+            yield LintIssue("BAD_CONCURRENCY_KEY", message, node_id=node.id, place=place)
+            continue
+        problems = [_problem_of(check, text) for text in texts] if check is not None else []
+        for problem in filter(None, problems):
+            message = f"The concurrencyKey of node '{node.id}': {problem}"
+            yield LintIssue("BAD_CONCURRENCY_KEY", message, node_id=node.id, place=place)
+        if not template.strip():
+            message = f"The concurrencyKey of node '{node.id}' is empty; leave it out."
+            yield LintIssue("BAD_CONCURRENCY_KEY", message, "warning", node_id=node.id, place=place)
+        if node.uses in BUILTIN_USES and node.uses != builtins.BATCH_SCATTER:
+            message = (
+                f"Node '{node.id}' has a concurrencyKey, which does nothing here: the engine "
+                f"carries '{node.uses}' out itself. Give it to nodes with an implementation."
+            )
+            yield LintIssue("BAD_CONCURRENCY_KEY", message, "warning", node_id=node.id, place=place)
 
 
 def _problem_of(check: Check, text: str | None) -> str | None:

@@ -13,6 +13,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from flowcraft.engine.swap_limits import limits_of
+from flowcraft.ports.coordination import CoordinationStore
+from flowcraft.ports.limits import LimitStore, Place
 from flowcraft.ports.runs import Held
 from flowcraft.ports.together import OpenPorts, Ports
 
@@ -22,12 +25,15 @@ logger = logging.getLogger("flowcraft.worker")
 class Beat(NamedTuple):
     """What is to be kept for one message: its delivery, and the lease in hand if there is one.
 
-    A message that was received elsewhere has no handle here.
+    A message that was received elsewhere has no handle here. The place that the lease's attempt
+    has under a limit is kept until ``kept_until``.
     """
 
     handle: str
     lease: Held | None
     strand: Any
+    place: Place | None = None
+    kept_until: float = 0.0
 
 
 class Keeper(Protocol):
@@ -39,6 +45,9 @@ class Keeper(Protocol):
 
     def lost(self, beat: Beat) -> None:
         """Somebody else holds the lease."""
+
+    def displaced(self, beat: Beat) -> None:
+        """The place under a limit is somebody else's."""
 
     def stopping(self, beat: Beat) -> None:
         """The run is to stop."""
@@ -57,6 +66,7 @@ class Heartbeat:
         self._open_ports = open_ports
         self._keeper = keeper
         self._lease_seconds = lease_seconds
+        self._limits: tuple[CoordinationStore, LimitStore] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="flowcraft-heartbeat", daemon=True)
 
@@ -96,6 +106,7 @@ class Heartbeat:
         results = await asyncio.gather(
             self._hide(ports, [beat.handle for beat in beats if beat.handle]),
             self._renew(ports, beats),
+            self._keep_places(ports, beats),
             return_exceptions=True,
         )
         for result in results:
@@ -114,6 +125,18 @@ class Heartbeat:
                     "The queue has not answered for %.0f s: messages in hand may come once more",
                     patience,
                 )
+
+    async def _keep_places(self, ports: Ports, beats: Sequence[Beat]) -> None:
+        placed = [beat for beat in beats if beat.place is not None]
+        places = [beat.place for beat in placed if beat.place is not None]
+        if not places:
+            return
+        if self._limits is None or self._limits[0] is not ports.coordination:
+            self._limits = (ports.coordination, limits_of(ports.coordination))
+        until = min(beat.kept_until for beat in placed)
+        for beat, is_kept in zip(placed, await self._limits[1].renew(places, until), strict=True):
+            if not is_kept:
+                self._keeper.displaced(beat)
 
     async def _renew(self, ports: Ports, beats: Sequence[Beat]) -> None:
         leased = [beat for beat in beats if beat.lease is not None]

@@ -44,6 +44,9 @@ class Job:
         first_at: When it was put back for the first time.
         since: Of how many facts what they lead to has messages of its own already. The message
             only watches over what its thread did later.
+        limit_key: The key whose limit the attempt waits for.
+        ticket: Its place in the line of that key.
+        waits: How often it was put off for that.
     """
 
     run_id: str
@@ -59,6 +62,9 @@ class Job:
     put_back: int = 0
     first_at: float | None = None
     since: int = 0
+    limit_key: str | None = None
+    ticket: int | None = None
+    waits: int = 0
 
     def put_off(self, now: float) -> Job:
         """The same, put back once more."""
@@ -67,7 +73,17 @@ class Job:
 
     def watching(self, since: int) -> Job:
         """One that sees to what its thread does from a fact on."""
-        return replace(self, place=None, event=None, event_id=None, due_at=None, since=since)
+        return replace(
+            self,
+            place=None,
+            event=None,
+            event_id=None,
+            due_at=None,
+            since=since,
+            limit_key=None,
+            ticket=None,
+            waits=0,
+        )
 
 
 _NAMES: Final = {
@@ -83,6 +99,9 @@ _NAMES: Final = {
     "put_back": "putBack",
     "first_at": "firstAt",
     "since": "since",
+    "limit_key": "limitKey",
+    "ticket": "ticket",
+    "waits": "waits",
 }
 _REQUIRED: Final = ("run_id", "epoch", "blueprint_id", "thread")
 
@@ -92,7 +111,7 @@ def write_job(job: Job, serializer: Serializer) -> str:
     data: dict[str, Any] = {"v": VERSION}
     for name, key in _NAMES.items():
         value = getattr(job, name)
-        if value not in (None, 0):
+        if value is not None and (value != 0 or name == "ticket"):
             data[key] = value
     if job.event is not None:
         data["event"] = serializer.dumps(event_data(job.event))
@@ -143,7 +162,7 @@ def read_job(text: str, serializer: Serializer) -> Job:
     missing = [_NAMES[name] for name in _REQUIRED if not isinstance(fields[name], str)]
     if missing:
         raise UnreadableJob(f"The message lacks {', '.join(missing)}.")
-    for name in ("put_back", "since"):
+    for name in ("put_back", "since", "waits"):
         fields[name] = fields[name] or 0
     wrong = [_NAMES[name] for name, value in fields.items() if not _fits(name, value)]
     if wrong:
@@ -162,7 +181,7 @@ def read_job(text: str, serializer: Serializer) -> Job:
 def _fits(name: str, value: Any) -> bool:
     if name in ("due_at", "first_at"):
         return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-    if name in ("attempt", "put_back", "since"):
+    if name in ("attempt", "put_back", "since", "ticket", "waits"):
         return value is None or (isinstance(value, int) and not isinstance(value, bool))
     return value is None or isinstance(value, str)
 

@@ -132,7 +132,9 @@ class LocalRun(RunView):
     # -- executing --------------------------------------------------------------------------
 
     def _submit(self, command: Any) -> None:
-        self.session.pool.submit(self, command)
+        door = self.session.door
+        if door is None or not door.stops(self, command):
+            self.session.pool.submit(self, command)
 
     def _retry(self, command: cmd.RetryNode | cmd.RetryItem | cmd.RetryUndo) -> None:
         due = due_event(command)
@@ -165,7 +167,13 @@ class LocalRun(RunView):
         # One look at the queue for all runs below: a run may have thousands of children. What
         # is queued for one that is stopping already are the nodes that undo what it did.
         below = {run for run in runs_below(self) if run is self or run.state.stopping is None}
+        door = self.session.door
+        if door is not None:
+            for run, job in door.withdraw(below.__contains__):
+                run.unbegun.append(job)
         for run, job in self.session.pool.discard(below.__contains__):
+            if door is not None:
+                door.leave(job)
             run.unbegun.append(job)
         unbegun, self.unbegun = self.unbegun, []
         for job in unbegun:
@@ -237,6 +245,8 @@ async def execute(run: LocalRun, command: AttemptCommand, task: asyncio.Task[Non
             run.forget_past()
         pool.between = 1
         run.feed(outcome)
+        if session.door is not None:
+            session.door.leave(command)
     except BaseException as error:
         if not session.closing:
             session.abort(error)

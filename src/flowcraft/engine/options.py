@@ -9,6 +9,7 @@ from typing import Any
 
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.expressions import Evaluator, SafeEvaluator
+from flowcraft.core.limits import Limits
 from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS
 from flowcraft.engine.bus import EventBus
 from flowcraft.engine.middleware import Middleware
@@ -37,6 +38,7 @@ class RuntimeOptions:
         bus: Where events go: the runtime's own, so that its listeners hear of durable runs too.
         timers: From when on timers are no messages; the same for all that share queue and stores.
         retention_seconds: How long a durable run is kept after its end; for ever by default.
+        limits: What holds for attempts of the same ``concurrencyKey`` together.
     """
 
     dependencies: Mapping[Any, Any] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class RuntimeOptions:
     bus: EventBus = field(default_factory=EventBus)
     timers: Spans = field(default_factory=Spans)
     retention_seconds: float | None = None
+    limits: Limits = field(default_factory=Limits)
 
     def kept_for(self, retention_seconds: float | None) -> RuntimeOptions:
         """The same, for runs that are kept for so long after their end.

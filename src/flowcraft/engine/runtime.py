@@ -12,6 +12,7 @@ from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.expressions import Evaluator, SafeEvaluator
+from flowcraft.core.limits import Limit, Limits
 from flowcraft.core.plan import Plan
 from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, RunState
 from flowcraft.core.values import snapshot
@@ -32,6 +33,7 @@ from flowcraft.engine.context import CancelToken
 from flowcraft.engine.files import Files
 from flowcraft.engine.known import Known, KnownToFlow, KnownToRuntime
 from flowcraft.engine.local import LocalRun, execute
+from flowcraft.engine.local_limits import LocalLimits
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.options import DEFAULT_CONCURRENCY, RuntimeOptions
 from flowcraft.engine.plans import Plans
@@ -82,6 +84,8 @@ class FlowRuntime:
         listeners: Called with every event; :meth:`subscribe` adds more.
         strict: Refuse blueprints with cycles.
         max_executions: Node executions after which a run fails (10,000); ``None`` for no bound.
+        limits: What holds for nodes of the same ``concurrencyKey`` together, by key; a name that
+            ends in ``*`` stands for all keys that begin so, each with a limit of its own.
         clock: Another source of time, for tests.
         identifiers: Another source of run ids, for tests.
         files_directory: Where ``ctx.blobs`` keeps files; by default a temporary directory, which
@@ -106,6 +110,7 @@ class FlowRuntime:
         listeners: Iterable[Listener] = (),
         strict: bool = False,
         max_executions: int | None = DEFAULT_MAX_EXECUTIONS,
+        limits: Mapping[str, Limit] | Limits | None = None,
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,
         files_directory: str | PathLike[str] | None = None,
@@ -123,10 +128,12 @@ class FlowRuntime:
             registry=self.registry,
             blueprints=self.blueprints,
             bus=EventBus(),
+            limits=limits if isinstance(limits, Limits) else Limits(limits),
         )
         self.clock: Clock = clock or SystemClock()
         self.identifiers: Identifiers = identifiers or SystemIdentifiers()
         self.files = Files(objects_in(files_directory), self.identifiers)
+        self.limits = LocalLimits(self.clock.now)
         self.bus = self.options.bus
         self.threads = DaemonThreads()
         self.watch = WATCH

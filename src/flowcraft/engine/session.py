@@ -11,6 +11,7 @@ from flowcraft.core.state import RUN_PAUSED, RUN_RUNNING
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.bus import Tails
 from flowcraft.engine.known import Known
+from flowcraft.engine.local_limits import Door, Entry
 from flowcraft.engine.pool import Pool
 from flowcraft.engine.view import runs_below
 from flowcraft.ports.clock import Clock, Timer
@@ -57,6 +58,7 @@ class Session:
         self.wait_for_timers = wait_for_timers
         self.pool: Pool[LocalRun, AttemptCommand] = Pool(execute, concurrency)
         self.pool.hold()  # ``finish`` starts it
+        self.door = Door(self, runtime.limits) if runtime.options.limits else None
         self.timers: set[Timer] = set()
         self.sleeping = 0
         self.closing = False
@@ -95,6 +97,8 @@ class Session:
                     attempt.warn()
                 await self.pool.close()
             self.pool.closed = True
+            if self.door is not None:
+                self.door.close()
         if self.failure is not None:
             raise self.failure
 
@@ -116,6 +120,11 @@ class Session:
         """The files of runs, for a node."""
         del node_id
         return self.runtime.files
+
+    def door_opens(self, entry: Entry) -> None:
+        """It is the turn of an attempt that is limited."""
+        if self.door is not None:
+            self.door.opens(entry, self.pool.submit)
 
     def in_loop(self, callback: Callable[[], None]) -> None:
         """Call something in the event loop: at once, or soon where this is another thread."""

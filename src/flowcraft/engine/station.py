@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.plan import Plan, build_plan
@@ -25,16 +27,23 @@ from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.parent import Parent
 from flowcraft.engine.patience import Patient
 from flowcraft.engine.shards import ShardLedger
+from flowcraft.engine.swap_limits import SwapLimits, limits_of
 from flowcraft.engine.tape import Tape
 from flowcraft.engine.threads import DaemonThreads
 from flowcraft.engine.timers import LongDelays, timer_name
 from flowcraft.errors import FlowcraftError, SerializationError, StorageCorrupt
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import AnyCodec
+from flowcraft.ports.limits import LimitStore
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Head
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import Ports
+
+logger = logging.getLogger("flowcraft.worker")
+
+MOST_TOLD = 1_000
+"""Different things that are told once: keys of limits may be without number."""
 
 OPEN_RUNS = 256
 OPEN_FACTS = 20_000
@@ -80,6 +89,7 @@ class Station:
         if self._coder is not None:
             ports = coded(ports, self._coder)
         self.queue, self.runs, self.blobs, self.coordination, self.objects = ports
+        self.limits = limits_of(self.coordination)
         self.measures = Measures(telemetry, clock)
         self.options = options
         self.clock = clock
@@ -93,6 +103,7 @@ class Station:
         self._open: OrderedDict[str, Ledger] = OrderedDict()
         self._plans: dict[str, tuple[Plan, Tape]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._told: set[str] = set()
 
     @property
     def closing(self) -> bool:
@@ -125,6 +136,19 @@ class Station:
                 partial(self.measures.retried, port),
             )
             setattr(self, name, patient)  # it has every method of what is behind it
+        own = getattr(self.coordination, "limits", None)
+        if own is None:
+            self.limits = SwapLimits(self.coordination)
+            return
+        repeated = partial(self.measures.retried, "limits")
+        patient = Patient(own, self.clock, self.sleep_until, seconds, repeated)
+        self.limits = cast("LimitStore", patient)
+
+    def tell_once(self, text: str) -> None:
+        """Log what is worth a word, and only one."""
+        if text not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(text)
+            logger.warning("%s", text)
 
     @property
     def is_coded(self) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
@@ -19,8 +19,9 @@ from flowcraft.core.step import Decision
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.carrying import Carrier
 from flowcraft.engine.failures import instead_of
+from flowcraft.engine.gate import Gate, at_place
 from flowcraft.engine.jobs import Job, Leave, PutOff
-from flowcraft.engine.ledger import Foreseen, Ledger
+from flowcraft.engine.ledger import Foreseen
 from flowcraft.engine.places import (
     ATTEMPTS,
     RETRIES,
@@ -34,9 +35,11 @@ from flowcraft.engine.places import (
 )
 from flowcraft.engine.shards import ShardLedger, obey, tell_at_once
 from flowcraft.engine.spending import mind_budget
+from flowcraft.engine.storing import Storing
 from flowcraft.engine.telling import tell_facts, tell_start
 from flowcraft.errors import InvalidRunState, StorageError
-from flowcraft.ports.runs import Change, Claim, Holding, Lease, Verdict, Written
+from flowcraft.ports.limits import Place
+from flowcraft.ports.runs import Claim, Holding, Lease, Verdict, Written
 
 if TYPE_CHECKING:
     from flowcraft.engine.worker import Worker
@@ -51,11 +54,8 @@ LONGEST_PUT_BACK_SECONDS = 30.0
 MOST_STEPS = 100
 """Attempts that one message may lead on to: a run without an end lets others have a turn."""
 
-STORE_AGAIN_SECONDS = 2.0
-"""The pause before an outcome is stored once more, after trouble that lasted for a lease's time."""
 
-
-class Strand:
+class Strand(Storing):
     """The work of one delivery.
 
     Attributes:
@@ -65,26 +65,18 @@ class Strand:
     """
 
     def __init__(self, worker: Worker, job: Job) -> None:
+        super().__init__(worker.station, job.thread)
         self.worker = worker
-        self.station = worker.station
         self.job = job
-        self.thread = job.thread
         self.holding: Holding | None = None
         self.attempt: Attempt | None = None
-        self._ledger: Ledger | None = None
+        self.gate = Gate(self.station, worker.lease_seconds)
         self._claimed: Holding | None = None
         self._in_the_way: Lease | None = None
         self._status_before = RunStatus.RUNNING
         self._looking: set[asyncio.Future[None]] = set()
-        self._is_fresh = False
         self._steps = 0
         self._turn_ends_at = self.station.clock.now() + worker.lease_seconds
-
-    @property
-    def ledger(self) -> Ledger:
-        """The run."""
-        assert self._ledger is not None
-        return self._ledger
 
     async def work(self) -> None:
         """Do what there is to do; afterwards nothing depends on the message any more.
@@ -100,6 +92,7 @@ class Strand:
         self._ledger = await self.station.open(self.job.run_id, self.job.epoch)
         if self._ledger is None:
             logger.debug("A message for run '%s', which is not there", self.job.run_id)
+            await self.gate.drop_ticket(self.job)
             return
         self._carrier = Carrier(self.station, self._ledger)
         command = await self._begin()
@@ -126,6 +119,7 @@ class Strand:
         foreseen = self.ledger.foresee(held_back(command), self.station.clock.now())
         free = self.holding and replace(self.holding, give_back=True)
         written = await self._append(foreseen, exact=True, holding=free)
+        await self.gate.leave()
         if written.verdict is Verdict.STALE:
             # The run may go on by now: then nobody else would begin what is put aside.
             current = self.ledger.attempt_at(place_of(command))
@@ -156,9 +150,11 @@ class Strand:
         if command is None:
             # It may have become ready since the run was last looked at here.
             if not await self._is_up_to_date():
+                await self.gate.drop_ticket(self.job)
                 return None
             command = self.ledger.attempt_at(place)
         if command is None:
+            await self.gate.drop_ticket(self.job)
             return await self._resume()
         if not self.worker.can_run(self.ledger.plan, command) and not self._gave_up_waiting():
             if self.job.put_back == 0:
@@ -182,20 +178,31 @@ class Strand:
     async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
         """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""
         claim = self._new_claim(command)
+        if self._is_too_late(command) or self.ledger.state.paused:
+            await self.gate.drop_ticket(self.job)  # what does not begin needs no place
+        else:
+            refused = await self.gate.take(self.ledger, command, claim.token, self.job)
+            if refused is not None:
+                self._in_the_way = refused.in_the_way
+                return await self._resume()
         while True:
             known = self.ledger.number
             written = await self._write(self._change(claim=claim))
-            if written.verdict is Verdict.GONE:
-                return None
             if written.granted:
                 break
+            if written.verdict is Verdict.GONE:
+                await self.gate.leave()
+                return None
             # With nobody in the way too little was known: it may still have to be done.
             is_free = written.lease is None and self.ledger.number > known
             is_to_do = self.ledger.attempt_at(claim.place) is not None
             if not (is_free and is_to_do):
                 if is_to_do and written.lease is not None and not written.lease.over:
                     self._in_the_way = written.lease
+                await self.gate.leave()
                 return await self._resume()
+        if self.job.limit_key is not None:
+            self.job = replace(self.job, limit_key=None, ticket=None, waits=0)  # it has come in
         self.holding = Holding(claim.place, claim.token)
         current = self.ledger.attempt_at(claim.place)
         if current is None:
@@ -208,6 +215,7 @@ class Strand:
         return Claim(place_of(command), token, self.thread, self.worker.lease_seconds)
 
     async def _give_back(self) -> None:
+        await self.gate.leave()
         holding, self.holding = self.holding, None
         if holding is not None:
             await self._write(self._change(holding=replace(holding, give_back=True)))
@@ -291,6 +299,11 @@ class Strand:
         task = asyncio.current_task()
         assert task is not None
         ledger = self.ledger
+        in_hand = self.gate.inside is not None
+        limited = None if in_hand else self.gate.limited(ledger, command)
+        if not await self.gate.is_in_time(limited):
+            await self._give_back()
+            raise PutOff(0.0, at_place(self.job, ledger, command))
         attempt = self.attempt = Attempt(ledger, command, task)
         try:
             if self.station.bus.active and attempt.can_begin:
@@ -304,6 +317,7 @@ class Strand:
         finally:
             self.attempt = None
         if attempt.stop_reason == "lost":
+            self.gate.abandon()
             self.station.measures.lost(ledger)
             self.holding = None
             raise Leave
@@ -315,6 +329,7 @@ class Strand:
         implementation = attempt.implementation
         if implementation is not None and implementation.kind != "async":
             # Its thread may go on: nobody else may begin before the lease has expired.
+            self.gate.abandon()
             self.holding = None
             raise Leave
         await self._give_back()
@@ -325,6 +340,18 @@ class Strand:
         # By the time that this is heard of, the lease may be given up and another one in hand.
         if self.attempt is not None and self.holding is not None and self.holding.token == token:
             self.attempt.stop("lost")
+
+    def displace(self, place: Place) -> None:
+        """The place under a limit is somebody else's: what is under way begins anew, later.
+
+        A thread cannot be stopped, and goes on: two of it would be worse.
+        """
+        inside, attempt = self.gate.inside, self.attempt
+        if inside is None or inside.place.token != place.token or attempt is None:
+            return
+        logger.warning("Run '%s': its place of '%s' was lost", self.job.run_id, place.key)
+        if attempt.implementation is None or attempt.implementation.kind == "async":
+            attempt.stop("handed back")
 
     def look(self) -> None:
         """See whether the run wants what is under way to stop."""
@@ -379,6 +406,7 @@ class Strand:
                 # The attempt is over in the record already, by a verb for example.
                 await self._write(self._change(holding=self.holding))
                 self.holding = None
+                await self.gate.leave()
                 return await self._resume()
             # What expressions give goes with the fact: they must have seen what it follows.
             exact = self.ledger.plan.has_expressions
@@ -392,6 +420,8 @@ class Strand:
                 continue
             if written.verdict is not Verdict.STALE:
                 break
+        if self._claimed is None:
+            await self.gate.leave()
         if written.verdict is Verdict.GONE:
             return None
         if written.verdict is Verdict.LOST:
@@ -417,7 +447,7 @@ class Strand:
         """Write a fact; in the same step the lease of a lone successor is taken."""
         self._status_before = self.ledger.state.status
         successor = self._successor(foreseen.decision)
-        claim = None if successor is None else self._new_claim(successor)
+        claim = None if successor is None else await self._reserved(successor, foreseen.decision)
         row = self.ledger.row_after(foreseen.decision)
         written = await self._write(
             self._change(
@@ -430,16 +460,28 @@ class Strand:
         )
         self.station.measures.committed(self.ledger, written.verdict)
         self._claimed = Holding(claim.place, claim.token) if claim and written.granted else None
+        await self.gate.settle(is_claimed=self._claimed is not None)
         return written
+
+    async def _reserved(self, successor: AttemptCommand, decision: Decision) -> Claim | None:
+        """The claim of a successor; ``None`` where a limit has no place for it at once."""
+        claim = self._new_claim(successor)
+        limited = self.gate.limited(self.ledger, successor, decision)
+        if limited is None or await self.gate.reserve(limited, claim.token):
+            return claim
+        return None
 
     def _successor(self, decision: Decision) -> AttemptCommand | None:
         """The attempt that this worker goes on with, if it can run one of those that follow."""
         if self._is_turn_over:
             return None
+        limited: AttemptCommand | None = None
         for command in decision.commands:
             if isinstance(command, ATTEMPTS) and self.worker.can_run(decision.plan, command):
-                return command
-        return None
+                if self.gate.limited(self.ledger, command, decision) is None:
+                    return command
+                limited = limited or command
+        return limited
 
     async def _follow(self, written: Written) -> AttemptCommand | None:
         """Carry out what follows from the fact that was written."""
@@ -459,62 +501,6 @@ class Strand:
             self.holding = claimed
             commands = [each for each in commands if each is not in_hand and each != in_hand]
         return await mind_budget(self, written, await self._carry_out(commands, in_hand))
-
-    async def _bring_row_up_to_date(self) -> None:
-        """Write the row again where the one that was foreseen is not what came of it.
-
-        Whoever was to do so may have died first: then it is done when the message comes again.
-        """
-        while True:
-            row, known = self.ledger.row_now(), self.ledger.number
-            if row == self.ledger.row:
-                return
-            written = await self._write(self._change(row=row))
-            if written.verdict is not Verdict.DONE or not written.facts:
-                return
-            if not written.row_written and self.ledger.number == known:
-                return  # it says that the run is over, and is wrong: that is never taken back
-
-    def _change(self, **more: Any) -> Change:
-        ledger = self.ledger
-        return Change(ledger.run_id, ledger.epoch, ledger.number, self.thread, **more)
-
-    async def _write(self, change: Change) -> Written:
-        self._is_fresh = False
-        written = await self._stored(change)
-        if written.verdict is Verdict.GONE:
-            self.station.forget(self.ledger)
-        others = [fact for fact in written.facts if not 0 <= written.first <= fact.number]
-        if others:
-            before = self.ledger.row_now()
-            self.ledger.catch_up(others)
-            if self.ledger.row_now() != before:
-                self.ledger.row = None  # they wrote one, or are about to
-        self.ledger.catch_up(written.facts)
-        if written.row_written:
-            self.ledger.row = change.row
-        return written
-
-    async def _stored(self, change: Change) -> Written:
-        """Write; what an attempt came to is kept in hand for as long as it cannot be stored.
-
-        To give it up would make the node run again, and fail it as one whose worker is lost again
-        and again. The lease is prolonged meanwhile, or nobody else can write either.
-        """
-        while True:
-            try:
-                return await self.station.runs.write(change)
-            except StorageError as error:
-                holding = change.holding
-                if holding is None or holding.expired or error.is_fatal:
-                    raise
-                logger.error(
-                    "Run '%s': the outcome of %s is kept here until it can be stored: %s",
-                    self.ledger.run_id,
-                    holding.place,
-                    error,
-                )
-            await self.station.sleep_until(self.station.clock.now() + STORE_AGAIN_SECONDS)
 
     # -- carrying out -----------------------------------------------------------------------
 

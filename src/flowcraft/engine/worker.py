@@ -567,10 +567,12 @@ class Worker:
                 self.station.in_loop(partial(self._replace_soon, hand, handle))
             holding = strand.holding if strand is not None else None
             lease = None
+            place = None if strand is None else strand.gate.place
             # One that is being taken over is not to be prolonged.
             if strand is not None and holding is not None and not holding.expired:
                 lease = Held(strand.job.run_id, holding.place, holding.token)
-            beats.append(Beat(handle, lease, strand))
+            kept_until = self._clock.now() + self.lease_seconds
+            beats.append(Beat(handle, lease, strand, place, kept_until))
         return beats
 
     def _replace_soon(self, hand: InHand, handle: str) -> None:
@@ -583,6 +585,12 @@ class Worker:
         strand, lease = beat.strand, beat.lease
         if strand is not None and lease is not None:
             self.station.in_loop(lambda: strand.lose(lease.token))
+
+    def displaced(self, beat: Beat) -> None:
+        """Somebody else has the place under a limit; called from the heartbeat's thread."""
+        strand, place = beat.strand, beat.place
+        if strand is not None and place is not None:
+            self.station.in_loop(lambda: strand.displace(place))
 
     def stopping(self, beat: Beat) -> None:
         """The run of a lease is to stop; called from the heartbeat's thread."""

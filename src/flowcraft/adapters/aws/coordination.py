@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowcraft.adapters.aws.failures import Resource, Service
+from flowcraft.adapters.aws.limits import DynamoDbLimits
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
@@ -53,6 +54,9 @@ class DynamoDbCoordinationStore:
             remove what has expired by the attribute ``ttl``.
         clock: The time, of AWS by default.
         identifiers: Where the ids of calls come from.
+
+    Attributes:
+        limits: What is kept here of limits by key.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class DynamoDbCoordinationStore:
         self._clock = clock
         self._table_name = table_name
         self._service = Service(transport, Resource("table", table_name, KEY))
+        self.limits = DynamoDbLimits(self._service, table_name, clock)
         self._own = (identifiers or SystemIdentifiers()).new_run_id()
         self._numbers = itertools.count(1)
 

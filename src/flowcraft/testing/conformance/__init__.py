@@ -33,6 +33,7 @@ from flowcraft.testing.conformance.blobs import cases as _blob_cases
 from flowcraft.testing.conformance.coordination import cases as _coordination_cases
 from flowcraft.testing.conformance.ends import cases as _end_cases
 from flowcraft.testing.conformance.leases import cases as _lease_cases
+from flowcraft.testing.conformance.limits import cases as _limit_cases
 from flowcraft.testing.conformance.listing import cases as _listing_cases
 from flowcraft.testing.conformance.objects import cases as _object_cases
 from flowcraft.testing.conformance.queue import cases as _queue_cases
@@ -63,8 +64,8 @@ RUN_CASES: tuple[Case, ...] = (
 BLOB_CASES: tuple[Case, ...] = tuple(_blob_cases)
 """What a ``BlobStore`` does."""
 
-COORDINATION_CASES: tuple[Case, ...] = tuple(_coordination_cases)
-"""What a ``CoordinationStore`` does."""
+COORDINATION_CASES: tuple[Case, ...] = (*_coordination_cases, *_limit_cases)
+"""What a ``CoordinationStore`` does, and limits do that are kept in it."""
 
 OBJECT_CASES: tuple[Case, ...] = tuple(_object_cases)
 """What an ``ObjectStore`` does. They are apart: a backend need not have one."""

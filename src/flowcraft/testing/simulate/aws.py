@@ -14,6 +14,7 @@ from typing import Any, Final
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
 from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.limits import read_room
 from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
 from flowcraft.adapters.aws.objects import S3Objects
 from flowcraft.adapters.aws.prices import PRICES
@@ -27,12 +28,13 @@ from flowcraft.adapters.aws.transport import (
     Request,
     Transport,
 )
+from flowcraft.core.limits import Room
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.together import Ports
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
 from flowcraft.testing.aws.s3 import FakeS3
 from flowcraft.testing.aws.sqs import FakeSqs, Unkindness
-from flowcraft.testing.simulate.backends import Connection, Watch, WatchedQueue
+from flowcraft.testing.simulate.backends import Connection, Watch, WatchedQueue, at_once
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
 from flowcraft.testing.simulate.faults import Life
@@ -276,7 +278,7 @@ class AwsBackend:
         }
         if has_index:
             request["GlobalSecondaryIndexes"] = [STATUS_INDEX]
-        _at_once(self.dynamodb.call("CreateTable", request))
+        at_once(self.dynamodb.call("CreateTable", request))
 
     def connect(self, clock: Clock, life: Life | None = None) -> Connection:
         """Ports for a process, or for the world around."""
@@ -329,6 +331,12 @@ class AwsBackend:
         """How many messages there are, in hand or not."""
         return len(self.sqs.messages(self.queue_url))
 
+    def room(self, key: str) -> Room:
+        """What is stored of a limit."""
+        request = {"TableName": COORDINATION, "Key": {KEY: {"S": f"limit/{key}"}}}
+        answer = at_once(self.dynamodb.call("GetItem", {**request, "ConsistentRead": True}))
+        return read_room(answer.get("Item"))
+
     def buried(self) -> int:
         """How many messages have come to the dead-letter queue."""
         return len(self.sqs.messages(self.dead_url))
@@ -344,13 +352,3 @@ class AwsBackend:
 
 
 KEY: Final = "coordinationKey"
-
-
-def _at_once(call: Any) -> None:
-    """Drive a call of a fake that never waits, without an event loop."""
-    try:
-        call.send(None)
-    except StopIteration:
-        return
-    call.close()
-    raise AssertionError("a call that was to answer at once waits for something")

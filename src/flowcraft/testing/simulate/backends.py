@@ -11,7 +11,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue, MemoryRuns
 from flowcraft.adapters.memory_objects import MemoryObjects
+from flowcraft.core.limits import Room
 from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.engine.swap_limits import read_room
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Change, Created, Entry, Head, Verdict, Written
@@ -143,6 +145,10 @@ class Backend(Protocol):
         """How many messages there are, in hand or not."""
         ...
 
+    def room(self, key: str) -> Room:
+        """What is stored of a limit."""
+        ...
+
     def buried(self) -> int:
         """How many messages have come to the dead-letter queue, where there is one."""
         ...
@@ -243,6 +249,11 @@ class MemoryBackend:
         """How many messages there are, in hand or not."""
         return len(self._queue._messages)
 
+    def room(self, key: str) -> Room:
+        """What is stored of a limit."""
+        text = at_once(self._ports.coordination.get(f"limit/{key}"))
+        return read_room(None if text is None else str(text))
+
     def buried(self) -> int:
         """There is no dead-letter queue."""
         return 0
@@ -259,6 +270,16 @@ class MemoryBackend:
         """The texts in the coordination store, by their keys."""
         items = self._coordination._items
         return {key: text for key, (text, _) in items.items() if isinstance(text, str)}
+
+
+def at_once(call: Any) -> Any:
+    """Drive a call of a fake that never waits, without an event loop; gives its answer."""
+    try:
+        call.send(None)
+    except StopIteration as end:
+        return end.value
+    call.close()
+    raise AssertionError("a call that was to answer at once waits for something")
 
 
 def _opens(ports: Ports) -> OpenPorts:

@@ -54,6 +54,7 @@ class Census(Middleware):
         longest_seconds: How long a body takes at most, beside what it does; 0 for some turns of
             the event loop.
         hurried: Nodes that are never made to take long, since they have a timeout.
+        see: Is given the context of every body that begins.
 
     Attributes:
         executions: The bodies that began.
@@ -66,16 +67,19 @@ class Census(Middleware):
         *,
         longest_seconds: float = 0.0,
         hurried: Collection[str] = (),
+        see: Callable[[Any], None] = lambda _: None,
     ) -> None:
         self._chance = chance
         self._now = now
         self._longest_seconds = longest_seconds
         self._hurried = hurried
+        self._see = see
         self.executions: list[Execution] = []
 
     async def around(self, ctx: Any, proceed: Proceed) -> Any:
         """Note the body, and run it."""
         life = process_of_running_code()
+        self._see(ctx)
         self.executions.append(
             Execution(ctx.idempotency_key, ctx.node_id, ctx.attempt, life, self._now())
         )

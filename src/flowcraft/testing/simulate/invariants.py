@@ -70,6 +70,7 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
     if ending.is_over:
         found += _result(world, await world.client.get_run(world.run_id))
     found += _bodies(world)
+    found += [Problem("L2", each) for each in world.limits.problems()]
     found += _messages(world)
     if world.left:
         left = timers_in(world.backend.agreed())

@@ -132,6 +132,7 @@ class Told:
             concurrency=options.concurrency,
             strict=options.strict,
             max_executions=options.max_executions,
+            limits=options.limits,
             clock=SimulationClock(loop),
             identifiers=CountedIdentifiers("truth"),
         )

@@ -18,6 +18,7 @@ from flowcraft.testing.simulate.census import Census
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
 from flowcraft.testing.simulate.faults import STRETCHES, Life, Seen
+from flowcraft.testing.simulate.limits import LimitWatch
 from flowcraft.testing.simulate.loop import SimulationLoop, world_context
 from flowcraft.testing.simulate.processes import LEASE_SECONDS, Person, WorkerProcess
 from flowcraft.testing.simulate.scenario import Scenario
@@ -72,6 +73,7 @@ class World:
         lives: All processes there were.
         ports: Queue and stores, without faults.
         left: Whether timers were left when all was over.
+        limits: What is seen of limits.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class World:
             visibility_seconds=LEASE_SECONDS,
             doubles=scenario.doubles,
         )
+        self.limits = LimitWatch(self)
         self.census = Census(
             self.chance.fork("bodies"),
             self.loop.time,
             longest_seconds=LONGEST_BODY_SECONDS if scenario.slow else 0.0,
             hurried=told.hurried,
+            see=self.limits.see,
         )
         self.options = told.options(self.census)
         self.requests: deque[Seen] = deque(maxlen=KEPT_REQUESTS)

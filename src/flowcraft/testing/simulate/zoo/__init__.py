@@ -7,6 +7,7 @@ from flowcraft.testing.simulate.zoo import (
     budgets,
     deploys,
     failures,
+    limits,
     long,
     payloads,
     people,
@@ -15,7 +16,7 @@ from flowcraft.testing.simulate.zoo import (
     times,
 )
 
-MODULES = (shapes, times, failures, people, deploys, payloads, schedules, budgets, long)
+MODULES = (shapes, times, failures, people, deploys, payloads, schedules, budgets, limits, long)
 
 STORIES: dict[str, Story] = {story.name: story for module in MODULES for story in module.STORIES}
 

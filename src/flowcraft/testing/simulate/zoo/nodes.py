@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from flowcraft.core.builder import FlowBuilder
+from flowcraft.core.limits import Limit
 from flowcraft.engine.runtime import FlowRuntime, Runnable
 from flowcraft.testing.simulate.story import Check, Role, Story
 
@@ -41,13 +42,14 @@ def story(
     statuses: tuple[str, ...] = ("completed",),
     shard_items: int = 500,
     check: Check | None = None,
+    limits: Mapping[str, Limit] | None = None,
 ) -> Story:
     """A story about a flow whose nodes keep nothing, so that it is built once."""
 
     @cache
     def built() -> tuple[FlowRuntime, Runnable]:
         flow = build()
-        return FlowRuntime(flows=[flow]), flow.to_blueprint()
+        return FlowRuntime(flows=[flow], limits=limits), flow.to_blueprint()
 
     return Story(
         name,

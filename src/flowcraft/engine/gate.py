@@ -1,0 +1,256 @@
+"""Limits as a strand meets them: in before an attempt is claimed, out when its outcome is stored.
+
+Whoever finds no place costs no worker: its message is put off and stands in line. Whoever leaves
+sends the message of the next one. The delayed copy is there for the case that nobody does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from flowcraft.core.limits import IN_HAND_SECONDS, Entered, Visitor, ticket_name
+from flowcraft.core.step import Decision
+from flowcraft.engine.jobs import Job, PutOff, write_job
+from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.limited import Limited, limit_of
+from flowcraft.engine.places import AttemptCommand, node_index_of, place_of
+from flowcraft.errors import StorageError
+from flowcraft.ports.limits import Place
+from flowcraft.ports.queue import Outgoing
+from flowcraft.ports.runs import Lease
+
+if TYPE_CHECKING:
+    from flowcraft.engine.station import Station
+
+logger = logging.getLogger("flowcraft.worker")
+
+EARLY_SECONDS = 1.0
+"""How long before its time somebody comes back: queues count in seconds, and take their time."""
+
+MOST_DOUBLINGS = 10
+
+MARGIN_SHARE = 1 / 6
+"""So much of its time before a place is given up nothing begins there: clocks differ a little."""
+
+
+class Inside(NamedTuple):
+    """A place that somebody has, and the answer that it came with."""
+
+    place: Place
+    entered: Entered
+
+
+class Refused(NamedTuple):
+    """An attempt turned out to be somebody's, or nobody's; whose lease there is, if any."""
+
+    in_the_way: Lease | None
+
+
+class Gate:
+    """The limits of one strand.
+
+    Args:
+        station: Ports and options.
+        seconds: How long a place is kept for a worker that is not heard of.
+
+    Attributes:
+        inside: The place in hand.
+    """
+
+    def __init__(self, station: Station, seconds: float) -> None:
+        self._station = station
+        self._seconds = seconds
+        self.inside: Inside | None = None
+        self._next: Inside | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """The place in hand, to be kept; of one without a concurrency there is nothing to keep."""
+        inside = self.inside
+        if inside is None or inside.place.limit.concurrency is None:
+            return None
+        return inside.place
+
+    def limited(
+        self, ledger: Ledger, command: AttemptCommand, decision: Decision | None = None
+    ) -> Limited | None:
+        """What limits an attempt; ``decision`` where it follows from one that is not stored yet."""
+        if not self._station.options.limits:
+            return None
+        plan = ledger.plan if decision is None else decision.plan
+        above: Ledger = getattr(ledger, "above", ledger)  # whose context the items of a shard see
+        changes = decision.changes if decision is not None and above is ledger else None
+        options, tell = self._station.options, self._station.tell_once
+        return limit_of(options, plan, above.state, command, tell, changes)
+
+    # -- coming in --------------------------------------------------------------------------
+
+    async def take(
+        self, ledger: Ledger, command: AttemptCommand, token: str, job: Job
+    ) -> Refused | None:
+        """Take a place for an attempt that is to be claimed, if it is limited.
+
+        Returns:
+            Why it is not to be claimed by this message, if so.
+
+        Raises:
+            PutOff: There is no place: the message stands in line.
+        """
+        limited = self.limited(ledger, command)
+        if limited is None or (await self.come_in(limited, token, job)).granted:
+            return None
+        # Other deliveries of the message, or copies of it, are not to stand in line as well.
+        place = place_of(command)
+        if await self._station.refresh(ledger):
+            lease = ledger.leases.get(place)
+            if lease is None and ledger.attempt_at(place) is not None:
+                await self.wait(limited, token, at_place(job, ledger, command))
+                return None
+            await self.drop_ticket(job)
+            return Refused(lease)
+        return Refused(None)
+
+    async def come_in(self, limited: Limited, token: str, job: Job | None = None) -> Entered:
+        """Ask for a place at once, with the ticket of a message if it has one for this key."""
+        is_same = job is not None and job.limit_key == limited.key
+        visitor = Visitor(
+            token,
+            self._seconds,
+            job.ticket if job is not None and is_same else None,
+            job is not None and is_same and job.waits > 0,
+            may_wait=False,
+        )
+        return await self._enter(limited, visitor)
+
+    async def wait(self, limited: Limited, token: str, job: Job) -> Entered:
+        """Ask for a place, and stand in line where there is none.
+
+        Args:
+            limited: The key, and what holds for it.
+            token: Names the attempt.
+            job: The message that is to come again, for the attempt and no other.
+
+        Raises:
+            PutOff: It has to wait.
+        """
+        station = self._station
+        if job.limit_key != limited.key:
+            job = replace(job, limit_key=limited.key, ticket=None, waits=0)
+        while True:
+            had = job.ticket
+            visitor = Visitor(token, self._seconds, had, job.waits > 0)
+            entered = await self._enter(limited, visitor)
+            if entered.granted:
+                return entered
+            now = station.clock.now()
+            net = self._seconds * 2 ** min(job.waits, MOST_DOUBLINGS)
+            job = replace(job, ticket=entered.ticket, waits=job.waits + 1, due_at=None)
+            if entered.at:
+                due_at = entered.at - EARLY_SECONDS
+                raise PutOff(due_at - now, replace(job, due_at=due_at))
+            assert entered.ticket is not None
+            if entered.ticket == had or await station.limits.wait(
+                limited.key, entered.ticket, write_job(job, station.options.serializer)
+            ):
+                raise PutOff(net, job)
+            # It was called while its message was on the way.
+
+    async def _enter(self, limited: Limited, visitor: Visitor) -> Entered:
+        now = self._station.clock.now()
+        entered = await self._station.limits.enter(limited.key, limited.limit, visitor, now)
+        await self._call(limited.key, entered.called)
+        if entered.granted:
+            place = Place(limited.key, limited.limit, visitor.token)
+            self.inside = Inside(place, entered)
+            await self._station.sleep_until(entered.at)
+        return entered
+
+    async def reserve(self, limited: Limited, token: str) -> bool:
+        """Ask for a place for what follows, while another one is in hand; whether there is one."""
+        in_hand = self.inside
+        is_same = in_hand is not None and in_hand.place.key == limited.key
+        if is_same and limited.limit.concurrency == 1:
+            return False  # it is the one in hand
+        now = self._station.clock.now()
+        visitor = Visitor(token, self._seconds, may_wait=False)
+        entered = await self._station.limits.enter(limited.key, limited.limit, visitor, now)
+        await self._call(limited.key, entered.called)
+        if entered.granted:
+            self._next = Inside(Place(limited.key, limited.limit, token), entered)
+        return entered.granted
+
+    async def settle(self, *, is_claimed: bool) -> None:
+        """Go over to what was reserved if its attempt was claimed; otherwise give that back."""
+        reserved, self._next = self._next, None
+        if is_claimed:
+            await self.leave()
+            self.inside = reserved
+        elif reserved is not None:
+            await self._leave(reserved.place)
+
+    async def is_in_time(self, limited: Limited | None) -> bool:
+        """Whether an attempt may begin now that has come in before, or should have."""
+        inside, now = self.inside, self._station.clock.now()
+        if inside is None:
+            return limited is None
+        place, entered = inside
+        await self._station.sleep_until(entered.at)
+        is_late = place.limit.rate is not None and now > entered.at + IN_HAND_SECONDS
+        if not is_late and now < entered.until - self._seconds * MARGIN_SHARE:
+            return True
+        # The process was stopped meanwhile, or its requests took very long.
+        entered = await self.come_in(Limited(place.key, place.limit), place.token)
+        return entered.granted
+
+    # -- leaving ----------------------------------------------------------------------------
+
+    async def leave(self) -> None:
+        """Give back the place in hand, if there is one."""
+        inside, self.inside = self.inside, None
+        if inside is not None:
+            await self._leave(inside.place)
+
+    def abandon(self) -> None:
+        """Leave the place to itself: what has it may go on, until its time is over."""
+        self.inside = None
+
+    async def drop_ticket(self, job: Job) -> None:
+        """Give back what is kept for a message that has nothing left to do."""
+        limit = None if job.limit_key is None else self._station.options.limits.of(job.limit_key)
+        if job.limit_key is not None and job.ticket is not None and limit is not None:
+            await self._leave(Place(job.limit_key, limit, ticket_name(job.ticket)))
+
+    async def _leave(self, place: Place) -> None:
+        if place.limit.concurrency is None:
+            return
+        station = self._station
+        try:
+            called = await station.limits.leave(place, station.clock.now(), self._seconds)
+            await self._call(place.key, called)
+        except StorageError as error:
+            # What has been done is stored, and must not suffer: the place comes back by itself.
+            logger.error("A place of '%s' could not be given back: %s", place.key, error)
+
+    async def _call(self, key: str, tickets: Sequence[int]) -> None:
+        """Send the messages of those whose turn it is."""
+        messages = [await self._station.limits.call(key, ticket) for ticket in tickets]
+        found = [Outgoing(each) for each in messages if each is not None]
+        if found:
+            await self._station.queue.send(found)
+
+
+def at_place(job: Job, ledger: Ledger, command: AttemptCommand) -> Job:
+    """A message that goes on with one attempt; what else follows has messages of its own."""
+    return replace(
+        job,
+        place=place_of(command),
+        node_id=ledger.plan.nodes[node_index_of(command)].id,
+        attempt=command.attempt,
+        event=None,
+        event_id=None,
+        due_at=None,
+        since=ledger.number,
+    )

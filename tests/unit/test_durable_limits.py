@@ -1,0 +1,266 @@
+"""Limits of durable runs: what they cost, who waits, and what becomes of those who die."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from flowcraft import FlowRuntime, Limit, create_flow
+from flowcraft.core.limits import Visitor
+from flowcraft.engine.swap_limits import SwapLimits, read_room
+from flowcraft.ports.limits import Place
+from flowcraft.testing.simulate.aws import AwsBackend
+from flowcraft.testing.simulate.play import play
+from flowcraft.testing.simulate.scenario import Scenario
+from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
+from tests.unit.durable import LEASE_SECONDS, Process, World
+from tests.unit.durable import play as in_world
+
+
+async def a_while(ctx: Any) -> Any:
+    """Take a few seconds of virtual time."""
+    await asyncio.sleep(3.0)
+    return ctx.node_id
+
+
+def requests_of(build: Any, limits: Any, workers: int = 1) -> int:
+    """How many requests to AWS a run takes, from its start to its end."""
+    played = play(
+        story("counted", build, limits=limits), Scenario("counted", 3, workers), AwsBackend
+    )
+    assert not played.problems, played.problems[0]
+    return sum(played.made.values())
+
+
+def a_chain(count: int, key: str | None) -> Any:
+    def build() -> Any:
+        flow = create_flow("chain").node("n0", node(0))
+        for number in range(1, count):
+            name = None if key is None else key.format(number)
+            flow.node(f"n{number}", node(passed_on), concurrency_key=name)
+            flow.edge(f"n{number - 1}", f"n{number}")
+        return flow
+
+    return build
+
+
+def a_fan(count: int, key: str | None) -> Any:
+    def build() -> Any:
+        flow = create_flow("fan").node("a", node(0))
+        for number in range(count):
+            flow.node(f"n{number}", a_while, uses="a_while", concurrency_key=key)
+            flow.edge("a", f"n{number}")
+        return flow
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("key", "limits", "most"),
+    [
+        ("k{}", {"k*": Limit(concurrency=5)}, 2),
+        ("k", {"k": Limit(concurrency=5)}, 2),
+        ("k{}", {"k*": Limit(rate=100)}, 1),
+        ("k{}", {"k*": Limit(concurrency=5, rate=100)}, 2),
+        # The place in hand is the one that the next node needs: it cannot be claimed at once.
+        ("k", {"k": Limit(concurrency=1)}, 3),
+    ],
+)
+def test_a_limited_node_takes_two_requests_more(key: str, limits: Any, most: int) -> None:
+    """Where there is room a limit costs one request to come in, and one to leave."""
+    count = 21
+    without = requests_of(a_chain(count, None), None)
+    assert requests_of(a_chain(count, key), limits) - without <= most * (count - 1)
+
+
+def test_a_limit_for_another_key_costs_nothing() -> None:
+    """Nodes without a key, and keys without a limit, take no request more."""
+    limits = {"else": Limit(concurrency=1)}
+    without = requests_of(a_chain(10, None), None)
+    assert requests_of(a_chain(10, None), limits) == without
+    assert requests_of(a_chain(10, "k"), limits) == without
+
+
+@pytest.mark.slow
+def test_waiting_does_not_breed_requests() -> None:
+    """Behind a limit of one the requests grow as the number of those who wait, and hardly more."""
+    limits = {"k": Limit(concurrency=1)}
+    extra = []
+    for count in (20, 80):
+        without = requests_of(a_fan(count, None), None, workers=2)
+        extra.append((requests_of(a_fan(count, "k"), limits, workers=2) - without) / count)
+    assert extra[0] < 30
+    assert extra[1] < 1.5 * extra[0]
+
+
+class Line:
+    """A world with one key, whose nodes hold on until they are told to go on."""
+
+    def __init__(self, world: World, **limits: Limit) -> None:
+        self.world = world
+        self.began: list[str] = []
+        self.go_on = asyncio.Event()
+        flow = create_flow("line").node("x", self._body, uses="x", concurrency_key="db")
+        self.runtime = FlowRuntime(flows=[flow], limits=limits or {"db": Limit(concurrency=1)})
+        world.runtime = self.runtime
+
+    async def _body(self, ctx: Any) -> str:
+        self.began.append(ctx.run_id)
+        if ctx.run_id.startswith("held"):
+            await self.go_on.wait()
+        return str(ctx.run_id)
+
+    async def start(self, *run_ids: str) -> None:
+        """Start runs, one after the other, and let what follows happen."""
+        for run_id in run_ids:
+            await self.world.client.start_run("line", run_id=run_id)
+            await self.world.settle()
+
+    def holders(self) -> int:
+        """How many places are in use, or kept."""
+        items = self.world.storage._ports.coordination._items
+        text = items.get("limit/db", (None, 0))[0]
+        return len(read_room(text).holders)
+
+
+def test_who_waits_is_sent_for_in_turn() -> None:
+    """When a node ends, the next one begins at once, in the order of their starts."""
+
+    async def work(world: World) -> None:
+        line = Line(world)
+        await world.process()
+        await line.start("held", "b", "c", "d")
+        assert line.began == ["held"]
+        line.go_on.set()
+        await world.settle()
+        assert line.began == ["held", "b", "c", "d"]  # no time has passed
+        for run_id in ("held", "b", "c", "d"):
+            assert world.status(run_id) == "completed"
+        assert line.holders() == 0
+
+    in_world(work)
+
+
+def test_waiting_takes_no_worker() -> None:
+    """Those who wait are no strands of any worker: others work meanwhile."""
+
+    async def work(world: World) -> None:
+        line = Line(world)
+        process = await world.process(concurrency=2)
+        await line.start("held", *(f"w{number}" for number in range(20)))
+        assert len(process.worker._strands) == 1
+        line.go_on.set()
+        for number in range(20):
+            assert (await world.finish(f"w{number}")).status == "completed"
+
+    in_world(work)
+
+
+def test_the_place_of_a_dead_worker_comes_back() -> None:
+    """When a holder dies, its attempt and whoever waits go on by themselves."""
+
+    async def work(world: World) -> None:
+        line = Line(world)
+        first = await world.process()
+        await line.start("held", "b", "c")
+        await first.kill()
+        line.go_on.set()
+        await world.process()
+        for run_id in ("b", "c", "held"):
+            assert (await world.finish(run_id)).status == "completed"
+        assert line.holders() == 0
+
+    in_world(work)
+
+
+def test_who_is_cancelled_while_it_waits_keeps_nobody_back() -> None:
+    """Runs that are cancelled, or deleted, in line give what is kept for them to the next."""
+
+    async def work(world: World) -> None:
+        line = Line(world)
+        await world.process()
+        await line.start("held", "b", "c", "d")
+        await world.client.cancel_run("b")
+        await world.settle()
+        assert world.status("b") == "cancelled"
+        await world.client.cancel_run("c")
+        await world.settle()
+        await world.client.delete_run("c")
+        line.go_on.set()
+        await world.settle()
+        assert line.began == ["held", "d"]
+        assert world.status("d") == "completed"
+        assert line.holders() == 0
+
+    in_world(work)
+
+
+def test_who_is_paused_while_it_waits_gives_its_place_on() -> None:
+    """A run that is paused in line takes no place when it is its turn, and begins later."""
+
+    async def work(world: World) -> None:
+        line = Line(world)
+        await world.process()
+        await line.start("held", "b", "c")
+        await world.client.pause_run("b")
+        await world.settle()
+        line.go_on.set()
+        await world.settle()
+        assert line.began == ["held", "c"]
+        await world.client.continue_run("b")
+        assert (await world.finish("b")).status == "completed"
+        assert line.holders() == 0
+
+    in_world(work)
+
+
+async def _displace(process: Process, world: World) -> None:
+    """Have somebody else take all places of the key, as after a stall that nobody noticed."""
+    limits = SwapLimits(world.storage._ports.coordination)
+    strand = next(iter(process.worker._strands.values())).strand
+    assert strand is not None
+    place = strand.gate.place
+    assert place is not None
+    now = world.clock.now()
+    await limits.leave(Place(place.key, place.limit, place.token), now, LEASE_SECONDS)
+    visitor = Visitor("other", LEASE_SECONDS, may_wait=False)
+    assert (await limits.enter(place.key, place.limit, visitor, now)).granted
+
+
+def test_who_has_lost_its_place_begins_anew() -> None:
+    """An attempt whose place is somebody else's is stopped at the next heartbeat, at no cost."""
+
+    async def work(world: World) -> None:
+        line = Line(world)
+        process = await world.process()
+        await line.start("held")
+        await _displace(process, world)
+        await process.beat()
+        await world.settle()
+        assert line.began == ["held"]
+        line.go_on.set()
+        stored = await world.finish("held")
+        assert (stored.status, line.began) == ("completed", ["held", "held"])
+        assert not [each for each in world.events("held") if "Lost" in type(each).__name__]
+
+    in_world(work)
+
+
+def test_a_place_is_kept_while_its_node_runs() -> None:
+    """The heartbeat keeps a place for as long as a node takes."""
+
+    async def work(world: World) -> None:
+        line = Line(world)
+        process = await world.process()
+        await line.start("held", "b")
+        for _ in range(12):
+            await world.advance(LEASE_SECONDS / 3)
+            await process.beat()
+            await world.settle()
+        assert line.began == ["held"]
+        line.go_on.set()
+        assert (await world.finish("b")).status == "completed"
+
+    in_world(work)
