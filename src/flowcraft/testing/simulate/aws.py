@@ -235,6 +235,7 @@ class AwsBackend:
         chance: Decides what the services do of what they may.
         visibility_seconds: How long a message that is being worked on is hidden from others.
         doubles: Whether every other message is delivered twice, and not just a few.
+        retention_seconds: How long runs are kept after their end; for ever by default.
     """
 
     def __init__(
@@ -244,7 +245,9 @@ class AwsBackend:
         *,
         visibility_seconds: float,
         doubles: bool = False,
+        retention_seconds: float | None = None,
     ) -> None:
+        self._retention_seconds = retention_seconds
         clock = SimulationClock(loop)
         self.sqs = FakeSqs(clock, chance.fork("sqs"), DOUBLED if doubles else USUAL)
         self.dynamodb = FakeDynamoDb(clock, choose=chance.fork("dynamodb").below)
@@ -279,6 +282,9 @@ class AwsBackend:
         if has_index:
             request["GlobalSecondaryIndexes"] = [STATUS_INDEX]
         at_once(self.dynamodb.call("CreateTable", request))
+        lives = {"Enabled": True, "AttributeName": "ttl"}
+        request = {"TableName": name, "TimeToLiveSpecification": lives}
+        at_once(self.dynamodb.call("UpdateTimeToLive", request))
 
     def connect(self, clock: Clock, life: Life | None = None) -> Connection:
         """Ports for a process, or for the world around."""
@@ -308,6 +314,7 @@ class AwsBackend:
                 CONTEXTS,
                 STATUSES,
                 time,
+                retention_seconds=self._retention_seconds,
                 objects=objects,
                 object_bytes=OBJECT_BYTES,
                 prices=PRICES["us-east-1"],
@@ -349,6 +356,10 @@ class AwsBackend:
         """The texts in the coordination table, by their keys."""
         items = self.dynamodb.items(COORDINATION)
         return {item[KEY]["S"]: item["value"]["S"] for item in items if "S" in item["value"]}
+
+    def lapse(self) -> None:
+        """Remove what has expired, as DynamoDB does within days."""
+        self.dynamodb.expire()
 
 
 KEY: Final = "coordinationKey"

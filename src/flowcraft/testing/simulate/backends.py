@@ -161,6 +161,9 @@ class Backend(Protocol):
         """The texts in the coordination store, by their keys."""
         ...
 
+    def lapse(self) -> None:
+        """Remove what has expired, as a service does some time or other."""
+
 
 NewBackend = Callable[..., Backend]
 
@@ -214,6 +217,7 @@ class MemoryBackend:
         chance: Decides about the order of messages.
         visibility_seconds: How long a message that is being worked on is hidden from others.
         doubles: Whether every message is delivered twice.
+        retention_seconds: How long runs are kept after their end; for ever by default.
     """
 
     def __init__(
@@ -223,10 +227,11 @@ class MemoryBackend:
         *,
         visibility_seconds: float,
         doubles: bool = False,
+        retention_seconds: float | None = None,
     ) -> None:
         clock = SimulationClock(loop)
         self._queue = MemoryQueue(clock, visibility_seconds=visibility_seconds)
-        self._runs, self._blobs = MemoryRuns(clock), MemoryBlobs()
+        self._runs, self._blobs = MemoryRuns(clock, retention_seconds), MemoryBlobs()
         self._coordination = MemoryCoordination(clock)
         self.watch = Watch(self.waiting)
         self._ports = Ports(
@@ -270,6 +275,9 @@ class MemoryBackend:
         """The texts in the coordination store, by their keys."""
         items = self._coordination._items
         return {key: text for key, (text, _) in items.items() if isinstance(text, str)}
+
+    def lapse(self) -> None:
+        """Nothing is removed but by those who look."""
 
 
 def at_once(call: Any) -> Any:

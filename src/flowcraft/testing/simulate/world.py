@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.client import FlowClient
@@ -76,6 +76,9 @@ class World:
         limits: What is seen of limits.
     """
 
+    retention_seconds: ClassVar[float | None] = None
+    """How long runs are kept after their end; for ever by default."""
+
     def __init__(
         self, told: Told, scenario: Scenario, new_backend: NewBackend = MemoryBackend
     ) -> None:
@@ -89,6 +92,7 @@ class World:
             self.chance.fork("backend"),
             visibility_seconds=LEASE_SECONDS,
             doubles=scenario.doubles,
+            **self._kept(),
         )
         self.limits = LimitWatch(self)
         self.census = Census(
@@ -111,6 +115,10 @@ class World:
         self.left = False
         self.ports: Ports
         self.client: FlowClient
+
+    def _kept(self) -> dict[str, float]:
+        seconds = self.retention_seconds
+        return {} if seconds is None else {"retention_seconds": seconds}
 
     # -- processes --------------------------------------------------------------------------
 

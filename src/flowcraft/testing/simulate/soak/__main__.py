@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(problem)
     for live, stored in report.stored[:: max(1, len(report.stored) // 14)]:
         print(f"{live} live runs, stored: {dict(stored)}")
+    print(f"at last, stored: {dict(report.left)}")
     print(report)
     return 0 if report.ok else 1
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from typing import Final
+from urllib.parse import unquote
 
 from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.engine.schedule_options import ScheduleOptions
+from flowcraft.engine.schedule_view import ScheduleInfo
 from flowcraft.engine.stored import StoredRun
-from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.errors import InvalidRunState, RunNotFound, ScheduleExists
 from flowcraft.testing.simulate.backends import NewBackend
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import SimulationClock
@@ -28,9 +33,12 @@ from flowcraft.testing.simulate.soak.traffic import (
     runtime_of,
 )
 from flowcraft.testing.simulate.story import Story, Told
+from flowcraft.testing.simulate.timers import timers_in
 from flowcraft.testing.simulate.world import World
 
 MINUTE: Final = 60.0
+OFTEN_MINUTES: Final = 20
+NIGHTLY_HOUR: Final = 2
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
 WORKERS: Final = 3
@@ -49,6 +57,10 @@ GRACE_HOURS: Final = 2.0
 """So much longer than without trouble a run may take."""
 
 LOOK_SECONDS: Final = 1800.0
+RETENTION_SECONDS: Final = DAY
+MOST_LEFT: Final = 150
+"""Blueprints, locks and marks: they do not grow with the number of runs."""
+
 CANCELLED, PAUSED = 0.04, 0.04
 """How many runs somebody cancels, and stops for a while."""
 
@@ -64,8 +76,10 @@ class Report:
         problems: What must not be.
         deaths: How many workers died.
         deploys: How often all workers were replaced by those of another version.
+        ticks: How many runs were started by schedules.
         most_live: How many runs were live at a time, at most.
         stored: What was stored, each hour: live runs, and items by table.
+        left: What was stored at last, when the last run had been kept for its time.
         requests: How many requests workers and people made.
     """
 
@@ -75,8 +89,10 @@ class Report:
     problems: list[str] = field(default_factory=list)
     deaths: int = 0
     deploys: int = 0
+    ticks: int = 0
     most_live: int = 0
     stored: list[tuple[int, Mapping[str, int]]] = field(default_factory=list)
+    left: Mapping[str, int] = field(default_factory=dict)
     requests: int = 0
 
     @property
@@ -88,6 +104,7 @@ class Report:
         ends = ", ".join(f"{count} {status}" for status, count in sorted(self.ended.items()))
         return (
             f"{self.runs} runs in {self.days:g} days: {ends}; {len(self.problems)} problems, "
+            f"{self.ticks} more by schedules, "
             f"{self.deaths} workers died, {self.deploys} deploys, "
             f"at most {self.most_live} live runs, {self.requests} requests"
         )
@@ -122,11 +139,14 @@ class Fleet(World):
         new_backend: Makes the place for runs and messages.
     """
 
+    retention_seconds = RETENTION_SECONDS
+
     def __init__(self, runs: int, days: float, seed: int, new_backend: NewBackend) -> None:
         scenario = Scenario(
             "soak", seed, workers=WORKERS, noise=NOISE, skew_seconds=SKEW_SECONDS, reconciler=True
         )
         super().__init__(_told(VERSIONS[0]), scenario, new_backend)
+        self.options = self.options.kept_for(RETENTION_SECONDS)
         self.report = Report(runs, days)
         self.version = VERSIONS[0]
         self._ends_at = self.loop.time() + days * DAY
@@ -141,6 +161,7 @@ class Fleet(World):
                 self.start_worker()
             fates = [self._kill(), self._stall(), self._deploys(), self._take_stock()]
             tasks = [self.loop.create_task(fate, context=world_context()) for fate in fates]
+            self.employ(Clockwork(self).make)
             await self._arrive()
             while self.unfinished:
                 await asyncio.sleep(LOOK_SECONDS)
@@ -163,16 +184,22 @@ class Fleet(World):
             self.employ(Visit(self, number, chance.pick(trades)).make)
 
     async def _empty(self) -> None:
-        """Nothing may be left on the queue when the last timer has run out."""
-        deadline = self.loop.time() + (ANSWER_HOURS + 1) * HOUR
-        while self.backend.waiting() and self.loop.time() < deadline:
-            await asyncio.sleep(60.0)
+        """Nothing may be left, once the last run has been kept for its time."""
+        await asyncio.sleep(HOUR)
         for count, where in (
-            (self.backend.waiting(), "on the queue"),
-            (self.backend.buried(), "in the dead-letter queue"),
+            (self.backend.waiting(), "messages are left on the queue"),
+            (self.backend.buried(), "messages are left in the dead-letter queue"),
+            (len(timers_in(self.backend.agreed())), "timers are left"),
         ):
             if count:
-                self.report.problems.append(f"{count} messages are left {where}")
+                self.report.problems.append(f"{count} {where}")
+        await asyncio.sleep(RETENTION_SECONDS + 3 * HOUR)
+        self.backend.lapse()
+        self.report.left = self.backend.stored()
+        if any(self.report.left.get(name, 0) for name in ("runs", "statuses")):
+            self.report.problems.append(f"runs are left after their time: {self.report.left}")
+        if sum(self.report.left.values()) > MOST_LEFT:
+            self.report.problems.append(f"too much is left: {self.report.left}")
 
     # -- what happens to it -----------------------------------------------------------------
 
@@ -199,7 +226,8 @@ class Fleet(World):
         while True:
             await asyncio.sleep(chance.between(0.7 * every, every))
             self.version = VERSIONS[(VERSIONS.index(self.version) + 1) % len(VERSIONS)]
-            self.options = _told(self.version).options(self.census)
+            options = _told(self.version).options(self.census)
+            self.options = options.kept_for(RETENTION_SECONDS)
             self.report.deploys += 1
             for worker in self._alive():
                 if not worker.life.is_dead:
@@ -210,9 +238,12 @@ class Fleet(World):
         return [each for each in self.workers if not each.life.is_dead]
 
     async def _take_stock(self) -> None:
+        chance = self.chance.fork("lapses")
         while True:
             self.report.stored.append((self._live_runs, self.backend.stored()))
             await asyncio.sleep(HOUR)
+            if chance.happens(0.5):
+                self.backend.lapse()
 
     # -- runs -------------------------------------------------------------------------------
 
@@ -319,11 +350,80 @@ class Visit:
         return [f"run '{self._name}' of version {self._version}: {found}, and not {expected}"]
 
 
+class Clockwork:
+    """Somebody who has runs started by the clock, and sees whether each was, once.
+
+    Args:
+        fleet: Where that is.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    async def make(self, person: Person) -> None:
+        """Do all of it."""
+        schedules, fleet = person.client.schedules, self._fleet
+        ends = fleet.loop.time() + fleet.report.days * DAY
+        end_at = datetime.fromtimestamp(ends, UTC)
+        timetables: dict[str, ScheduleOptions] = {
+            "often": {"every": f"{OFTEN_MINUTES}m"},
+            "nightly": {"cron": f"30 {NIGHTLY_HOUR} * * *", "time_zone": "Europe/Berlin"},
+        }
+        infos = []
+        for name, timetable in timetables.items():
+            options: ScheduleOptions = {
+                **timetable,
+                "end_at": end_at,
+                "overlap": "allow",
+                "catch_up": "all",
+                "catch_up_limit": 1000,
+                "context": {"number": 4},
+            }
+            with suppress(ScheduleExists):
+                await person.insist(partial(schedules.create, name, "choice", **options))
+            infos.append(await person.insist(partial(schedules.get, name)))
+        await person.rest(ends + HOUR - fleet.loop.time())
+        for info, times in zip(infos, (_often, _nightly), strict=True):
+            self._check(info, times)
+            await person.insist(partial(schedules.delete, info.id))
+
+    def _check(self, info: ScheduleInfo, times: Callable[[float, float], Sequence[float]]) -> None:
+        """Each tick has started one run; what it did is in the census, however short it is kept."""
+        fleet, start = self._fleet, f"{info.id}@"
+        keys = {unquote(each.key) for each in fleet.census.executions}
+        keys = {key for key in keys if key.startswith(start)}
+        ran = Counter(key[len(start) :].partition(".")[0] for key in keys if key.endswith(":join"))
+        assert info.end_at is not None
+        span = info.created_at.timestamp(), info.end_at.timestamp()
+        expected = {
+            datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"): 1
+            for time in times(*span)
+        }
+        if ran != expected:
+            differ = sorted(set(ran.items()) ^ set(expected.items()))
+            fleet.report.problems.append(f"schedule '{info.id}': {differ[:10]}")
+        fleet.report.ticks += ran.total()
+
+
+def _often(begin: float, end: float) -> Sequence[float]:
+    """When a schedule has ticks that starts runs at intervals."""
+    step = OFTEN_MINUTES * MINUTE
+    first, last = math.floor(begin / step) + 1, math.floor(end / step)
+    return [number * step for number in range(first, last + 1)]
+
+
+def _nightly(begin: float, end: float) -> Sequence[float]:
+    """When one has ticks that starts a run each night: it is winter, one hour before UTC."""
+    shift = (NIGHTLY_HOUR - 1) * HOUR + 30 * MINUTE
+    first, last = math.floor((begin - shift) / DAY) + 1, math.floor((end - shift) / DAY)
+    return [number * DAY + shift for number in range(first, last + 1)]
+
+
 def _told(version: int) -> Told:
     def build() -> tuple[FlowRuntime, Runnable]:
         return runtime_of(version), ORDER.build(version).to_blueprint()
 
-    return Told(Story("soak", build), build())
+    return Told(Story("soak", build, schedules=True), build())
 
 
 def _until_next(chance: Chance, hours: float) -> float:
