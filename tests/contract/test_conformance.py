@@ -132,9 +132,60 @@ class RenewsNothing(MemoryRuns):
 class RemovesAnyEpoch(MemoryRuns):
     """A run is removed although an earlier one was meant."""
 
-    async def remove(self, run_id: str, epoch: str) -> None:
+    async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
         record = await self.read(run_id)
-        await super().remove(run_id, record.head.epoch if record else epoch)
+        epoch = record.head.epoch if record else epoch
+        await super().remove(run_id, epoch, only_hide=only_hide)
+
+
+class RemovesAtOnce(MemoryRuns):
+    """What is only to be hidden is gone."""
+
+    async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
+        del only_hide
+        await super().remove(run_id, epoch)
+
+
+class HidesNothing(MemoryRuns):
+    """What is to be hidden stays as it is."""
+
+    async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
+        if not only_hide:
+            await super().remove(run_id, epoch)
+
+
+class ListsTheHidden(MemoryRuns):
+    """Lists take no notice of the time of runs."""
+
+    async def find(self, query: Query) -> Sequence[Head]:
+        times = {run_id: run.head.expires_at for run_id, run in self._runs.items()}
+        for run in self._runs.values():
+            run.head = replace(run.head, expires_at=None)
+        found = await super().find(replace(query, lapsed=None))
+        for run_id, expires_at in times.items():
+            run = self._runs[run_id]
+            run.head = replace(run.head, expires_at=expires_at)
+        return found
+
+
+class WritesToTheHidden(MemoryRuns):
+    """A run that counts as absent is written to."""
+
+    async def write(self, change: Change) -> Written:
+        run = self._runs.get(change.run_id)
+        if run is not None:
+            run.head = replace(run.head, expires_at=None)
+        return await super().write(change)
+
+
+class HidesAgain(MemoryRuns):
+    """Each time that a run is hidden counts anew."""
+
+    async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
+        run = self._runs.get(run_id)
+        if run is not None and only_hide:
+            run.head = replace(run.head, expires_at=None)
+        await super().remove(run_id, epoch, only_hide=only_hide)
 
 
 class ListsOldestFirst(MemoryRuns):
@@ -455,6 +506,15 @@ def test_a_broken_queue_is_found(queue: type[MemoryQueue], case: str) -> None:
         (AnswersOwnFactsOnly, "who_lags_behind_is_told"),
         (RenewsNothing, "a_lease_is_prolonged_from_now_on"),
         (RemovesAnyEpoch, "another_epoch_is_left_alone"),
+        (RemovesAnyEpoch, "hiding_another_epoch_does_nothing"),
+        (RemovesAtOnce, "a_hidden_run_is_read_with_its_time"),
+        (RemovesAtOnce, "a_hidden_run_keeps_its_place_until_it_is_removed"),
+        (HidesNothing, "a_hidden_run_takes_nothing"),
+        (HidesNothing, "another_client_finds_a_run_hidden"),
+        (ListsTheHidden, "a_hidden_run_is_in_no_list_but_one"),
+        (ListsTheHidden, "runs_that_were_over_long_ago_have_lapsed"),
+        (WritesToTheHidden, "a_hidden_run_takes_nothing"),
+        (HidesAgain, "a_hidden_run_is_read_with_its_time"),
         (ListsOldestFirst, "the_newest_run_comes_first"),
         (ListsParts, "parts_are_listed_when_asked_for"),
         (IgnoresEvents, "runs_are_found_by_what_they_await"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shutil
 import sqlite3
@@ -322,7 +323,7 @@ def test_events_are_looked_up_in_an_index(path: Path) -> None:
             return execute(statement, *values)
 
         with database.snapshot as execute:
-            list_runs(explained, Query(awaits="x"))
+            list_runs(explained, Query(awaits="x"), 0.0)
     assert any("awaited_by_event (event=?)" in plan for plan in plans)
     assert not any(plan.startswith("SCAN") for plan in plans), plans
 
@@ -338,9 +339,27 @@ def test_runs_that_may_be_stuck_are_looked_up_in_indexes(path: Path) -> None:
             return execute(statement, values)
 
         with database.snapshot as execute:
-            list_suspects(explained, Suspicion(0.0, ("running",), ("awaiting", "paused")), None)
+            suspicion = Suspicion(0.0, ("running",), ("awaiting", "paused"))
+            list_suspects(explained, suspicion, None, 0.0)
     assert any("runs_by_status (status=?)" in plan for plan in plans), plans
     assert any("runs_by_due (due_at<?)" in plan for plan in plans), plans
+    assert not any(plan.startswith("SCAN runs") for plan in plans), plans
+
+
+@pytest.mark.parametrize("lapsed", [-math.inf, 5.0])
+def test_runs_whose_time_is_over_are_looked_up_in_indexes(path: Path, lapsed: float) -> None:
+    """Who removes them is not shown those that live."""
+    with Database(path, CLOCK) as database:
+        plans: list[str] = []
+
+        def explained(statement: str, values: Sequence[object]) -> sqlite3.Cursor:
+            found = execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            plans.extend(str(row[3]) for row in found)
+            return execute(statement, values)
+
+        with database.snapshot as execute:
+            list_runs(explained, Query(lapsed=lapsed, parts=True), 0.0)
+    assert any("runs_by_expiry (expires_at<?)" in plan for plan in plans), plans
     assert not any(plan.startswith("SCAN runs") for plan in plans), plans
 
 

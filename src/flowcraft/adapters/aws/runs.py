@@ -27,6 +27,7 @@ from flowcraft.ports.runs import (
     Change,
     Created,
     Entry,
+    Fact,
     Head,
     Held,
     Query,
@@ -100,12 +101,21 @@ class DynamoDbRuns:
     async def read(self, run_id: str, since: int = 0) -> Record | None:
         """A run, with its facts from number ``since`` on, and its leases."""
         item = await self._records.item(run_id)
+        if item is not None and item.head.is_gone(self._clock.now()):
+            return Record(item.head, await self._what_is_left(item, since), item.live())
         facts = None if item is None else await self._records.facts(item, since)
         if item is None or facts is None:
             return None
         await self._writer.see_to_row(item)
         head = replace(item.head, usage=item.usage(self._prices))
         return Record(head, facts, item.live())
+
+    async def _what_is_left(self, item: RunItem, since: int) -> Sequence[Fact]:
+        """The facts of a run that is being removed; none where some are missing already."""
+        try:
+            return await self._records.facts(item, since) or ()
+        except StorageCorrupt:
+            return ()
 
     async def write(self, change: Change) -> Written:
         """Do a conditional write: one request, and what is large before."""
