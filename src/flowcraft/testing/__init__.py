@@ -1,6 +1,7 @@
 """Testing aids for users: virtual time, traces, single steps and stand-ins for nodes.
 
 - :class:`TestEnvironment` runs workflows in virtual time: days pass in milliseconds.
+- :func:`durable` gives it durable runs, and schedules.
 - :class:`VirtualClock` is that time, for a runtime or a fake of one's own.
 - :func:`run_with_trace` gives a run's :class:`Trace`: what happened, to be asserted on.
 - :class:`Stepper` executes one node at a time, forwards and backwards.
@@ -9,6 +10,7 @@
 """
 
 from flowcraft.testing.clock import VirtualClock
+from flowcraft.testing.durable import durable
 from flowcraft.testing.environment import RunHandle, TestEnvironment
 from flowcraft.testing.fakes import FakeCall, FakeNode, fake_node
 from flowcraft.testing.stepper import Stepper, StepTaken
@@ -27,6 +29,7 @@ __all__ = [
     "TestEnvironment",
     "Trace",
     "VirtualClock",
+    "durable",
     "fake_node",
     "run_with_trace",
 ]

@@ -20,9 +20,10 @@ from typing import Any, Final
 
 from flowcraft.core.builder import FlowBuilder, create_flow
 from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.engine.schedule_firing import Firing
 from flowcraft.engine.schedule_view import ScheduleInfo
 from flowcraft.engine.stored import RunSummary
-from flowcraft.errors import ScheduleExists
+from flowcraft.errors import ScheduleExists, StorageError
 from flowcraft.testing.simulate.loop import START_SECONDS
 from flowcraft.testing.simulate.processes import Person
 from flowcraft.testing.simulate.story import Role, Story
@@ -50,6 +51,11 @@ def _long() -> FlowBuilder:
     """What is scheduled: not over when the next tick comes."""
     flow = create_flow("long").node("x", node(1)).sleep("s", "90s").node("y", node(2))
     return flow.edge("x", "s").edge("s", "y")
+
+
+def _even() -> FlowBuilder:
+    """What is scheduled: over just when the next tick comes, or a moment later."""
+    return create_flow("even").node("x", node(1)).sleep("s", "60s").edge("x", "s")
 
 
 # -- what must hold -----------------------------------------------------------------------------
@@ -151,16 +157,32 @@ async def _steered(person: Person, schedule_id: str) -> None:
     await person.insist(lambda: schedules.update(schedule_id, note="changed"))
 
 
-def _story(name: str, minutes: int, role: Role) -> Story:
+def meddling(minutes: int) -> Role:
+    """Somebody who looks after the schedule, too, whoever has the lock: just when ticks are due."""
+
+    async def role(person: Person) -> None:
+        end = START_SECONDS + 60 * minutes
+        while (now := person.world.loop.time()) < end:
+            due = person.chance.pick((0.0, 0.0, 60.0, 90.0)) + (now // 60 + 1) * 60
+            await person.rest(due - now)
+            station = await person.insist(person.client._opened)
+            # What fails is for the worker to do.
+            with suppress(StorageError):
+                await Firing(station).fire("s")
+
+    return role
+
+
+def _story(name: str, minutes: int, *roles: Role) -> Story:
     @cache
     def built() -> tuple[FlowRuntime, Runnable]:
         flow = _beside()
-        return FlowRuntime(flows=[flow, _short(), _long()]), flow.to_blueprint()
+        return FlowRuntime(flows=[flow, _short(), _long(), _even()]), flow.to_blueprint()
 
     return Story(
         name,
         built,
-        people=(role,),
+        people=roles,
         is_settled=False,
         schedules=True,
         lasts_seconds=60.0 * minutes,
@@ -173,6 +195,7 @@ ALL: Final[dict[str, Any]] = {"catch_up": "all", "catch_up_limit": 1000}
 STORIES = (
     _story("schedule", 6, scheduling("short", 6, 60, overlap="allow", **ALL)),
     _story("schedule-skip", 8, scheduling("long", 6, 60, **ALL)),
+    _story("schedule-contended", 8, scheduling("even", 6, 60, **ALL), meddling(8), meddling(8)),
     _story("schedule-queue", 12, scheduling("long", 6, 60, overlap="queue", queue_limit=2, **ALL)),
     _story("schedule-steered", 12, scheduling("short", 10, 60, _steered, overlap="queue", **ALL)),
     _story("schedule-latest", 8, scheduling("short", 6, 60, grace_seconds=30, jitter_seconds=20)),
