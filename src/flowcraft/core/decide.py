@@ -85,6 +85,8 @@ def _start(step: Step, event: ev.RunStarted) -> None:
         "max_executions": event.max_executions,
         "shard_size": event.shard_size,
     }
+    if event.fairness_key is not None:
+        step.set("fairness_key", event.fairness_key)
     if event.context:
         step.changes.context = dict(event.context)
     step.note("workflow:start")

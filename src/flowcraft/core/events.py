@@ -32,6 +32,7 @@ class RunStarted(NamedTuple):
         max_executions: Node executions after which the run fails; ``None`` for no bound.
         cancelled: Why the run is cancelled before anything starts, if it is.
         shard_size: Batches of more items than this are cut into shards; ``None`` for none.
+        fairness_key: Whose run it is, for queues that are fair among those.
     """
 
     run_id: str
@@ -42,6 +43,7 @@ class RunStarted(NamedTuple):
     max_executions: int | None = DEFAULT_MAX_EXECUTIONS
     cancelled: str | None = None
     shard_size: int | None = None
+    fairness_key: str | None = None
 
 
 class NodeSucceeded(NamedTuple):

@@ -77,6 +77,7 @@ def child_started(
         max_executions=run.state.max_executions,
         cancelled=cancelled,
         shard_size=run.state.shard_size,
+        fairness_key=run.state.fairness_key,
     )
 
 

@@ -18,6 +18,7 @@ from flowcraft.engine import answering, correlating, rerun, wishes
 from flowcraft.engine.arguments import (
     check_strict,
     checked_choice,
+    checked_fairness_key,
     checked_key,
     checked_run_id,
     checked_tags,
@@ -147,6 +148,7 @@ class FlowClient:
         tags: Mapping[str, str] | None = None,
         start_at: datetime | None = None,
         on_failure: Literal["fail_fast", "continue"] | None = None,
+        fairness_key: str | None = None,
         cancelled: bool = False,
     ) -> Run:
         """Start a run; it is stored when this returns, and goes on whatever happens here.
@@ -162,6 +164,8 @@ class FlowClient:
             tags: Labels to find the run by.
             start_at: When it is to start; at once by default.
             on_failure: Whether a failure stops the run at once; overrides the blueprint.
+            fairness_key: Whose run it is, such as a tenant's id: on AWS a tenant with very many
+                runs does not keep those of others waiting. It is inherited by child runs.
             cancelled: Store it as cancelled by the caller, so that nothing of it starts.
 
         Raises:
@@ -183,6 +187,7 @@ class FlowClient:
             max_executions=self._options.max_executions,
             cancelled="cancelled by the caller" if cancelled else None,
             shard_size=self._shard_items,
+            fairness_key=checked_fairness_key(fairness_key),
         )
         job, _ = await begin_run(
             station,

@@ -99,6 +99,11 @@ class Ledger(RunView):
         self._dues: dict[Subject, float] = {}
         self._awaited = Awaited()
 
+    @property
+    def group(self) -> str | None:
+        """Whose run it is, for queues that are fair among those."""
+        return self.state.fairness_key
+
     # -- attempts --------------------------------------------------------------------------
 
     def enter(self, attempt: Attempt) -> None:

@@ -91,7 +91,8 @@ async def begin_run(
     elif stored.facts == 1 and stored.updated_at == stored.created_at:
         due_at = stored.row.due_at  # it keeps the time it was to start at
     thread = f"start/{stored.epoch}"
-    job = Job(stored.run_id, stored.epoch, stored.blueprint_id, thread, due_at=due_at)
+    address = (stored.run_id, stored.epoch, stored.blueprint_id, thread)
+    job = Job(*address, due_at=due_at, group=started.fairness_key)
     return Begun(job, stored)
 
 

@@ -308,13 +308,14 @@ class Station:
 
     async def send_later(self, job: Job, seconds: float) -> None:
         """Send a message after a delay."""
+        delay = min(seconds, self.queue.max_delay_seconds)
         text = write_job(job, self.options.serializer)
-        await self.queue.send([Outgoing(text, min(seconds, self.queue.max_delay_seconds))])
+        await self.queue.send([Outgoing(text, delay, job.group)])
 
     def _outgoing(self, job: Job, now: float) -> Outgoing:
         delay = 0.0 if job.due_at is None else max(0.0, job.due_at - now)
         text = write_job(job, self.options.serializer)
-        return Outgoing(text, min(delay, self.queue.max_delay_seconds))
+        return Outgoing(text, min(delay, self.queue.max_delay_seconds), job.group)
 
 
 def _damaged(run_id: str, how: str) -> StorageCorrupt:

@@ -9,10 +9,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to send; it can be received after ``delay_seconds``."""
+    """A message to send; it can be received after ``delay_seconds``.
+
+    ``group`` says whose it is. A queue may be fair among groups: one with very many messages does
+    not keep those of the others waiting. What has none is nobody's, and in nobody's way.
+    """
 
     body: str
     delay_seconds: float = 0.0
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
