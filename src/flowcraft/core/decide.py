@@ -95,6 +95,8 @@ def _start(step: Step, event: ev.RunStarted) -> None:
         "shard_size": event.shard_size,
         "budget": budgets.budget_of(event.budget_usd, event.budget_requests),
     }
+    if event.fairness_key is not None:
+        step.set("fairness_key", event.fairness_key)
     if event.context:
         step.changes.context = dict(event.context)
     step.note("workflow:start")

@@ -34,6 +34,7 @@ class RunStarted(NamedTuple):
         shard_size: Batches of more items than this are cut into shards; ``None`` for none.
         budget_usd: What the run may cost, in dollars; ``None`` for no bound.
         budget_requests: How many requests to services it may take; ``None`` for no bound.
+        fairness_key: Whose run it is, for queues that are fair among those.
     """
 
     run_id: str
@@ -46,6 +47,7 @@ class RunStarted(NamedTuple):
     shard_size: int | None = None
     budget_usd: float | None = None
     budget_requests: float | None = None
+    fairness_key: str | None = None
 
 
 class NodeSucceeded(NamedTuple):

@@ -358,6 +358,7 @@ class RunState:
         item_writes: In a shard's record what its items wrote, until its run takes that over.
         report_at: In a shard's record how many items are settled when it reports.
         shard_size: Batches of more items than this are cut into shards; ``None`` for none.
+        fairness_key: Whose run it is, for queues that are fair among those.
         resting: Children that themselves only wait.
         heard: By subflow instance and attempt the number of the last word of its child.
         ready: Instances held back by a pause, in order.
@@ -404,6 +405,7 @@ class RunState:
     report_at: int | None
     shard_size: int | None
     budget: Budget | None
+    fairness_key: str | None
     stopping: RunStatus | None
     reason: str | None
     started_at: float | None
@@ -436,7 +438,7 @@ class RunState:
         self.resting = frozenset()
         self.ready = self.added = ()
         self.undoing = self.stopping = self.reason = self.started_at = self.ended_at = None
-        self.shard = self.report_at = self.shard_size = self.budget = None
+        self.shard = self.report_at = self.shard_size = self.budget = self.fairness_key = None
         self.working = self.waiting = self.executions = 0
         self.max_executions = DEFAULT_MAX_EXECUTIONS
         self.fail_fast = self.paused = False

@@ -93,6 +93,20 @@ def checked_key(key: str | None) -> str | None:
     return key
 
 
+def checked_fairness_key(key: str | None) -> str | None:
+    """Whose run it is, if that is given.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty, or holds half a character.
+    """
+    if key is None:
+        return None
+    if not checked_text("fairness_key", key):
+        raise ValueError("fairness_key is empty; leave it out where a run is nobody's.")
+    return key
+
+
 def checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
     """Labels of runs: texts by name.
 

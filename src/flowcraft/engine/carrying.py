@@ -91,7 +91,8 @@ class Carrier:
     def _job(self, **fields: Any) -> Job:
         ledger = self._ledger
         thread = self._station.identifiers.new_token()
-        return Job(ledger.run_id, ledger.epoch, ledger.head.blueprint_id, thread, **fields)
+        address = (ledger.run_id, ledger.epoch, ledger.head.blueprint_id, thread)
+        return Job(*address, group=ledger.group, **fields)
 
     # -- children ---------------------------------------------------------------------------
 
@@ -141,7 +142,8 @@ class Carrier:
             self._ledger.plan.nodes[index_of_key(key)].definition.params.get("blueprintId")
         )
         event = ev.CancelRequested(reason)
-        self._jobs.append(Job(child, self._ledger.epoch, blueprint_id, thread, event=event))
+        address = (child, self._ledger.epoch, blueprint_id, thread)
+        self._jobs.append(Job(*address, event=event, group=self._ledger.group))
 
     async def _stop_children(self, reason: str) -> None:
         """Cancel the child runs; one that was not stored yet is stored as cancelled.
@@ -188,7 +190,8 @@ class Carrier:
     def _tell(self, parent: Parent, event: ev.Event, event_id: str | None) -> None:
         thread = self._station.identifiers.new_token()
         address = (parent.run_id, parent.epoch, parent.blueprint_id, thread)
-        self._jobs.append(Job(*address, event=event, event_id=event_id))
+        group = self._ledger.group  # a child's is its parent's
+        self._jobs.append(Job(*address, event=event, event_id=event_id, group=group))
 
     def tell_parent_of_rest(self) -> None:
         """Let the parent know whether a child has nothing left but waiting, or goes on."""

@@ -79,6 +79,7 @@ def child_started(
         shard_size=run.state.shard_size,
         budget_usd=run.state.budget and run.state.budget.usd,
         budget_requests=run.state.budget and run.state.budget.requests,
+        fairness_key=run.state.fairness_key,
     )
 
 

@@ -18,6 +18,7 @@ from flowcraft.engine import answering, correlating, wishes
 from flowcraft.engine.arguments import (
     check_strict,
     checked_choice,
+    checked_fairness_key,
     checked_key,
     checked_run_id,
     checked_tags,
@@ -160,6 +161,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
         tags: Mapping[str, str] | None = None,
         start_at: datetime | None = None,
         on_failure: Literal["fail_fast", "continue"] | None = None,
+        fairness_key: str | None = None,
         cancelled: bool = False,
         budget_usd: float | None = None,
         budget_requests: float | None = None,
@@ -177,6 +179,8 @@ class FlowClient(WithBlobs, Reports, Restarts):
             tags: Labels to find the run by.
             start_at: When it is to start; at once by default.
             on_failure: Whether a failure stops the run at once; overrides the blueprint.
+            fairness_key: Whose run it is, such as a tenant's id: on AWS a tenant with very many
+                runs does not keep those of others waiting. It is inherited by child runs.
             cancelled: Store it as cancelled by the caller, so that nothing of it starts.
             budget_usd: It fails with ``BudgetExceeded`` once it has cost more than this, on AWS.
             budget_requests: The same, once it has taken more requests than this.
@@ -201,6 +205,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
             cancelled="cancelled by the caller" if cancelled else None,
             shard_size=self._shard_items,
             **budget_fields(station, blueprint, budget_usd, budget_requests),
+            fairness_key=checked_fairness_key(fairness_key),
         )
         job, _ = await begin_run(
             station,

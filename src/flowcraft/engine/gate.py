@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flowcraft.core.limits import IN_HAND_SECONDS, Entered, Visitor, ticket_name
 from flowcraft.core.step import Decision
-from flowcraft.engine.jobs import Job, PutOff, write_job
+from flowcraft.engine.jobs import Job, PutOff, read_job, write_job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.limited import Limited, limit_of
 from flowcraft.engine.places import AttemptCommand, node_index_of, place_of
@@ -237,7 +237,12 @@ class Gate:
     async def _call(self, key: str, tickets: Sequence[int]) -> None:
         """Send the messages of those whose turn it is."""
         messages = [await self._station.limits.call(key, ticket) for ticket in tickets]
-        found = [Outgoing(each) for each in messages if each is not None]
+        serializer = self._station.options.serializer
+        found = [
+            Outgoing(each, group=read_job(each, serializer).group)
+            for each in messages
+            if each is not None
+        ]
         if found:
             await self._station.queue.send(found)
 

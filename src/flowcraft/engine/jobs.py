@@ -44,6 +44,7 @@ class Job:
         first_at: When it was put back for the first time.
         since: Of how many facts what they lead to has messages of its own already. The message
             only watches over what its thread did later.
+        group: Whose run it is, for queues that are fair among those.
         limit_key: The key whose limit the attempt waits for.
         ticket: Its place in the line of that key.
         waits: How often it was put off for that.
@@ -62,6 +63,7 @@ class Job:
     put_back: int = 0
     first_at: float | None = None
     since: int = 0
+    group: str | None = None
     limit_key: str | None = None
     ticket: int | None = None
     waits: int = 0
@@ -99,6 +101,7 @@ _NAMES: Final = {
     "put_back": "putBack",
     "first_at": "firstAt",
     "since": "since",
+    "group": "group",
     "limit_key": "limitKey",
     "ticket": "ticket",
     "waits": "waits",

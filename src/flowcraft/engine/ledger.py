@@ -121,6 +121,11 @@ class Ledger(RunView):
         self.leases = {lease.place: lease for lease in record.leases}
         self.row = record.head.row
 
+    @property
+    def group(self) -> str | None:
+        """Whose run it is, for queues that are fair among those."""
+        return self.state.fairness_key
+
     # -- attempts --------------------------------------------------------------------------
 
     def enter(self, attempt: Attempt) -> None:

@@ -302,7 +302,8 @@ class Reconciler:
 
     @staticmethod
     def _job(ledger: Ledger, thread: str) -> Job:
-        return Job(ledger.run_id, ledger.epoch, ledger.head.blueprint_id, thread)
+        address = (ledger.run_id, ledger.epoch, ledger.head.blueprint_id, thread)
+        return Job(*address, group=ledger.group)
 
     async def _see_to_child(self, carrier: Carrier, ledger: Ledger, command: cmd.StartChild) -> int:
         """Start a child that is not there, or have it tell again what its parent does not know."""

@@ -45,6 +45,11 @@ class ShardLedger(Ledger):
         self.past = above.past
         self._lock = above._lock
 
+    @property
+    def group(self) -> str | None:
+        """Whose run it is, for queues that are fair among those."""
+        return self.above.group
+
     def enter(self, attempt: Attempt) -> None:
         """An attempt begins, which reads the context as it is now."""
         super().enter(attempt)
@@ -106,13 +111,19 @@ async def begin_shard(station: Station, run: Ledger, command: cmd.StartShard) ->
     entry = shard.entry(shard.foresee(started, now))
     thread = f"start/{run.epoch}"
     await station.runs.create(head, [entry], thread)
-    return Job(head.run_id, run.epoch, head.blueprint_id, thread)
+    return Job(head.run_id, run.epoch, head.blueprint_id, thread, group=run.group)
 
 
 def look_ups(run: Ledger, new_thread: Callable[[], str]) -> list[Job]:
     """The messages that let the shards of a run see what it wants of them."""
     return [
-        Job(shard_id(run, *where), run.epoch, run.head.blueprint_id, new_thread())
+        Job(
+            shard_id(run, *where),
+            run.epoch,
+            run.head.blueprint_id,
+            new_thread(),
+            group=run.group,
+        )
         for where in shards_under_way(run.state)
     ]
 

@@ -96,7 +96,8 @@ async def begin_run(
     else:
         due_at = await _start_of(station, stored)
     thread = f"start/{stored.epoch}"
-    job = Job(stored.run_id, stored.epoch, stored.blueprint_id, thread, due_at=due_at)
+    address = (stored.run_id, stored.epoch, stored.blueprint_id, thread)
+    job = Job(*address, due_at=due_at, group=started.fairness_key)
     return Begun(job, stored)
 
 

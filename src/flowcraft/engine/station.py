@@ -361,11 +361,12 @@ class Station:
     def _outgoing(self, job: Job, now: float) -> Outgoing:
         text = write_job(job, self.options.serializer)
         if job.due_at is None:
-            return Outgoing(text)
+            return Outgoing(text, group=job.group)
         delay = max(0.0, job.due_at - now)
         if delay <= self.options.timers.hour_seconds:
-            return Outgoing(text, delay)
-        return Outgoing(text, delay, timer_name(job.run_id, job.epoch, job.event), job.due_at)
+            return Outgoing(text, delay, group=job.group)
+        name = timer_name(job.run_id, job.epoch, job.event)
+        return Outgoing(text, delay, name, job.due_at, job.group)
 
 
 def _damaged(run_id: str, how: str) -> StorageCorrupt:

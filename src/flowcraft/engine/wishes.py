@@ -47,6 +47,7 @@ def wish(station: Station, ledger: Ledger, event: ev.Event) -> Job:
         thread,
         event=event,
         event_id=f"verb/{thread}",
+        group=ledger.group,
     )
 
 

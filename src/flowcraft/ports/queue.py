@@ -16,12 +16,15 @@ class Outgoing:
         delay_seconds: How long it is hidden.
         name: Of one that is to come late: tells it from others. Two of one name are one too many.
         due_at: When that one is to come, in seconds since the epoch.
+        group: Whose it is. A queue may be fair among groups: one with very many messages does not
+            keep those of the others waiting. What has none is nobody's, and in nobody's way.
     """
 
     body: str
     delay_seconds: float = 0.0
     name: str | None = None
     due_at: float | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

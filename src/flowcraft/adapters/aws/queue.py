@@ -8,6 +8,7 @@ queue expects that of every queue.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import math
@@ -41,10 +42,20 @@ KEPT_SHARE: Final = 0.5
 # has an escape for them, so that text of ours can be sent as it means.
 _UNSENDABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+# What SQS takes as the group of a message: letters, digits and punctuation of ASCII.
+_GROUP: Final = re.compile(r"[!-~]{1,128}")
+
 _GONE: Final = frozenset(
     {"MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidIdFormat", "InvalidParameterValue"}
 )
 """Why a delivery cannot be deleted or hidden: it is over, one way or another."""
+
+
+def group_id(group: str) -> str:
+    """A group as SQS takes it: 128 plain characters, or else a hash."""
+    if _GROUP.fullmatch(group):
+        return group
+    return hashlib.sha256(group.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 class SqsQueue:
@@ -194,7 +205,10 @@ class SqsQueue:
             raise ValueError(
                 f"A message can be delayed by {MAX_DELAY_SECONDS:g} s at most, not {delay} s."
             )
-        return {"MessageBody": self._sendable(message.body), "DelaySeconds": delay}
+        entry = {"MessageBody": self._sendable(message.body), "DelaySeconds": delay}
+        if message.group is not None:
+            entry["MessageGroupId"] = group_id(message.group)
+        return entry
 
     def _sendable(self, body: str) -> str:
         """The body, with JSON's escapes where SQS does not take a character.

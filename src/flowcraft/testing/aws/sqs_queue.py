@@ -5,12 +5,18 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 from flowcraft.adapters.waiting import Waiting
 from flowcraft.testing.aws.sqs_requests import MAX_VISIBILITY_SECONDS, check_range, refused
+
+NOISY_MESSAGES: Final = 30
+NOISY_SHARE: Final = 0.1
+"""A group is noisy with so many messages in flight, that are more than this share of all: what AWS
+says of fair queues. AWS also looks at the time that a group's messages take; this does not."""
 
 IN_FLIGHT_LIMIT: Final = 120_000
 """Messages of a standard queue that may be received and not deleted at a time."""
@@ -139,6 +145,9 @@ class FakeQueue:
         self.waiting = waiting
         self.purged_at = -60.0
         self.in_flight = 0
+        self._flying: Counter[str] = Counter()
+        # Messages of noisy groups that others were preferred to, by group.
+        self._aside: dict[str, list[int]] = {}
         self._dice = dice
         self._in_flight_limit = in_flight_limit
         self._bury = bury
@@ -209,7 +218,7 @@ class FakeQueue:
         entry.hidden = entry.visible_at > now
         if entry.hidden:
             heapq.heappush(self._hidden, (entry.visible_at, entry.number))
-            self.in_flight += entry.in_flight
+            self._fly(entry, int(entry.in_flight))
         else:
             self._visible.append(entry.number)
 
@@ -219,7 +228,7 @@ class FakeQueue:
             _, number = heapq.heappop(self._hidden)
             entry = self._entries.get(number)
             if entry is not None and entry.hidden and entry.visible_at <= now:
-                self.in_flight -= entry.in_flight
+                self._fly(entry, -int(entry.in_flight))
                 entry.hidden = False
                 self._visible.append(number)
 
@@ -265,7 +274,7 @@ class FakeQueue:
                 entry.first_received_at = now
             taken.append((entry, self._handle(entry)))
             if visibility > 0:
-                self.in_flight += 1
+                self._fly(entry, 1)
                 entry.hidden, entry.visible_at = True, now + visibility
                 heapq.heappush(self._hidden, (entry.visible_at, entry.number))
             else:
@@ -282,15 +291,46 @@ class FakeQueue:
         self._remove(entry)
         self._bury(arn, entry, self.arn, now)
 
+    def _fly(self, entry: Entry, by: int) -> None:
+        """Count a message that is in flight now, or is no longer."""
+        self.in_flight += by
+        if entry.group is not None:
+            self._flying[entry.group] += by
+
+    def is_noisy(self, group: str | None) -> bool:
+        """Whether the messages of other groups are preferred to those of this one."""
+        if group is None:
+            return False  # a message without a group is one of its own
+        flying = self._flying[group]
+        return flying >= NOISY_MESSAGES and flying > NOISY_SHARE * self.in_flight
+
     def _pick(self, now: float) -> Entry | None:
+        """Any message, or the next one; those of noisy groups where there is no other."""
+        for group in [each for each in self._aside if not self.is_noisy(each)]:
+            self._visible[:0] = self._aside.pop(group)
+        while (entry := self._next(self._visible, now)) is not None:
+            if not self.is_noisy(entry.group):
+                return entry
+            assert entry.group is not None
+            self._aside.setdefault(entry.group, []).append(entry.number)
+        for group in tuple(self._aside):
+            entry = self._next(self._aside[group], now)
+            if not self._aside[group]:
+                del self._aside[group]
+            if entry is not None:
+                return entry
+        return None
+
+    def _next(self, visible: list[int], now: float) -> Entry | None:
+        """Take a message from those that can be received."""
         retention = self["MessageRetentionPeriod"]
-        while self._visible:
-            index = self._dice.below(len(self._visible)) if self._dice.kinds.shuffles else 0
+        while visible:
+            index = self._dice.below(len(visible)) if self._dice.kinds.shuffles else 0
             if index:
-                self._visible[index], self._visible[-1] = self._visible[-1], self._visible[index]
-                number = self._visible.pop()
+                visible[index], visible[-1] = visible[-1], visible[index]
+                number = visible.pop()
             else:
-                number = self._visible.pop(0)
+                number = visible.pop(0)
             entry = self._entries.get(number)
             if entry is None:
                 continue
@@ -343,7 +383,7 @@ class FakeQueue:
         for number in self._copies.pop(entry.message_id, []):
             copy = self._entries.pop(number, None)
             if copy is not None:
-                self.in_flight -= copy.in_flight
+                self._fly(copy, -int(copy.in_flight))
         if self._dice.happens(self._dice.kinds.delivers_deleted):
             again = replace(entry, number=next(self._numbers))
             again.visible_at = max(now, entry.visible_at)
@@ -392,6 +432,8 @@ class FakeQueue:
         self._copies.clear()
         self._visible.clear()
         self._hidden.clear()
+        self._aside.clear()
+        self._flying.clear()
         self.in_flight = 0
 
     # -- looking ----------------------------------------------------------------------------

@@ -113,6 +113,7 @@ _FIFO_ATTRIBUTES: Final = frozenset(
 
 _QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo")
 _ENTRY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_GROUP_ID: Final = re.compile(r"[!-~]{1,128}")  # letters, digits and punctuation of ASCII
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -203,6 +204,13 @@ def check_message(message: Mapping[str, Any], max_bytes: int) -> None:
     if (found := _FORBIDDEN.search(body)) is not None:
         text = f"Invalid character {found.group()!a} at {found.start()} in the message body."
         raise refused("InvalidMessageContents", text)
+    group = message.get("MessageGroupId")
+    if group is not None and _GROUP_ID.fullmatch(group) is None:
+        text = (
+            f"Value {group} for parameter MessageGroupId is invalid. Reason: MessageGroupId can "
+            "only include alphanumeric and punctuation characters. 1 to 128 in length."
+        )
+        raise refused("InvalidParameterValue", text)
 
 
 def check_range(name: str, value: int, most: int, least: int = 0) -> None:
