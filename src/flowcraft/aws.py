@@ -11,6 +11,7 @@ from typing import Any, Final
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.client import BotoTransport
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
+from flowcraft.adapters.aws.estimating import CostAssumptions, CostEstimate, estimate_cost
 from flowcraft.adapters.aws.lambda_ import (
     DEFAULT_MARGIN_SECONDS,
     LambdaHandler,
@@ -41,6 +42,8 @@ from flowcraft.ports.together import OpenPorts, Ports
 
 __all__ = [
     "PRICES",
+    "CostAssumptions",
+    "CostEstimate",
     "DynamoDbContext",
     "DynamoDbCoordinationStore",
     "Prices",
@@ -48,6 +51,7 @@ __all__ = [
     "SqsAdapter",
     "SqsReconciler",
     "create_sqs_reconciler",
+    "estimate_cost",
     "lambda_handler",
     "reconciler_handler",
 ]
