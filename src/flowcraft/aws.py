@@ -12,6 +12,7 @@ from typing import Any, Final
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.client import BotoTransport
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
+from flowcraft.adapters.aws.estimating import CostAssumptions, CostEstimate, estimate_cost
 from flowcraft.adapters.aws.lambda_ import (
     DEFAULT_MARGIN_SECONDS,
     LambdaHandler,
@@ -46,6 +47,8 @@ logger = logging.getLogger("flowcraft.schedules")
 
 __all__ = [
     "PRICES",
+    "CostAssumptions",
+    "CostEstimate",
     "DynamoDbContext",
     "DynamoDbCoordinationStore",
     "Prices",
@@ -53,6 +56,7 @@ __all__ = [
     "SqsAdapter",
     "SqsReconciler",
     "create_sqs_reconciler",
+    "estimate_cost",
     "lambda_handler",
     "reconciler_handler",
 ]

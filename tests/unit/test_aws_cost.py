@@ -136,12 +136,12 @@ def test_what_is_kept_is_what_was_asked_for(name: str, workers: int) -> None:
 
 
 def test_the_item_grows_by_a_few_bytes() -> None:
-    """Whatever a run costs, it takes one number of at most 20 bytes to keep that."""
+    """Whatever a run costs, it takes some 20 bytes of its item to keep that."""
     item = counted(chain(50)).item
-    without = {name: value for name, value in item.items() if name != "$"}
+    without = {name: value for name, value in item.items() if not name.startswith("$")}
     assert 0 < item_size(item) - item_size(without) <= 20
-    most = {"$": pack_spent(Spent(9_999_999.0, 9_999_999.0, 999_999_999.0, 499_999_999.0))}
-    assert item_size(most) <= 21
+    most = pack_spent(Spent(99_999.99, 9_999.99, 99_999.0, 9_999.5))
+    assert item_size(most) <= 25
 
 
 def test_a_start_with_a_key_counts_its_transaction() -> None:
@@ -153,11 +153,15 @@ def test_a_start_with_a_key_counts_its_transaction() -> None:
     assert keyed.run.cost.write_units == plain.run.cost.write_units + 3
 
 
-def test_counts_in_one_number_stay_apart() -> None:
-    """Adding numbers adds each of their counts, whatever the order and the signs."""
-    parts = [Spent(3.5, 0.25, 7, 1.5), Spent(1.0, 0.0, -2, 0.0), Spent(0.75, 0.75, 1, 0.5)]
-    total = sum(int(pack_spent(each)["N"]) for each in parts)
-    assert unpack_spent({"N": str(total)}) == Spent(5.25, 1.0, 6, 2.0)
+def test_what_is_0_takes_no_room() -> None:
+    """Counts are kept in whole steps of one, a half and a hundredth, and not at all at 0."""
+    packed = pack_spent(Spent(3.25, 0.0, 7.0, 1.5))
+    assert packed == {"$n": {"N": "325"}, "$w": {"N": "7"}, "$r": {"N": "3"}}
+    assert unpack_spent({"runId": {"S": "r"}, **packed}) == Spent(3.25, 0.0, 7.0, 1.5)
+    assert unpack_spent({"runId": {"S": "r"}}) is None
+    whole, rest = Spent(1 / 3, 2 / 3, 0.5, 0.75).split()
+    assert whole == Spent(0.33, 0.66, 0.0, 0.5)
+    assert whole.plus(rest) == pytest.approx(Spent(1 / 3, 2 / 3, 0.5, 0.75))
 
 
 # -- metering ------------------------------------------------------------------------------------
@@ -181,7 +185,12 @@ class Scripted:
 
     def added(self) -> Spent:
         """What the latest update adds to the run."""
-        return unpack_spent(self.requests[-1]["ExpressionAttributeValues"][":spent"])
+        request = self.requests[-1]
+        assert request["UpdateExpression"].startswith("SET a = :a ADD #spent0 :spent0")
+        names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
+        added = unpack_spent({name: values[f":{each[1:]}"] for each, name in names.items()})
+        assert added is not None
+        return added
 
 
 UPDATE: Request = {

@@ -19,7 +19,8 @@ c       N      how many facts are settled: in segments or in ``z``
 g       N      how many of them are in segments, in segments of ``SEGMENT_FACTS``; missing at 0
 z       B      the other settled facts, packed together
 f       L      the facts after those, each packed by itself (B)
-$       N      what was asked of AWS for the run so far (``spending.py``); missing if nobody counts
+$n …    N      what was asked of AWS for the run so far, in ``$n``, ``$q``, ``$w`` and ``$r``
+               (``spending.py``); missing if nobody counts, or at 0
 l       M      leases by place, whose end "/1" is "/" here: a list of token (B), thread (B) and
                expiry (N, in ms since the start of the run); the number 0 where the attempt is over
 ======  =====  ==================================================================================
@@ -70,9 +71,6 @@ _STATUSES: Final = {
     "cancelled": "x",
 }
 _NAMES: Final = {letter: name for name, letter in _STATUSES.items()}
-
-SPENT: Final = "$"
-"""The attribute that has what was spent."""
 
 OVER: Final[Value] = {"N": "0"}
 """What stands at the place of an attempt that is over."""
@@ -381,7 +379,7 @@ def _read(run_id: str, item: Mapping[str, Any]) -> RunItem:
         tail=tail,
         leases=leases,
         size=item_size(item),
-        spent=unpack_spent(item[SPENT]) if SPENT in item else None,
+        spent=unpack_spent(item),
     )
 
 

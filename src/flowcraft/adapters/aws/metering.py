@@ -3,8 +3,7 @@
 Two transports look at the requests that pass. Each request is of some runs, and each of them has
 its share. What DynamoDB says that a request consumed (``ReturnConsumedCapacity`` costs nothing) is
 gathered here, and added to the run's item along with the next update of it, which is made anyway:
-one number of at most 20 bytes in it. That update counts itself, by what the update before it
-consumed.
+four numbers in some 20 bytes. That update counts itself, by what the update before it consumed.
 
 It is a count, and no ledger:
 
@@ -26,7 +25,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from flowcraft.adapters.aws.item import SPENT, is_ours
+from flowcraft.adapters.aws.item import is_ours
 from flowcraft.adapters.aws.parts import SEPARATOR
 from flowcraft.adapters.aws.sizes import WRITE_UNIT, item_size
 from flowcraft.adapters.aws.spending import Spent, pack_spent
@@ -153,13 +152,13 @@ class MeteredTables:
         if operation != "UpdateItem" or SEPARATOR in runs[0] or _ADD.search(expression):
             return None
         spent = self._taken(runs[0])
-        asked["UpdateExpression"] = f"{expression} ADD #spent :spent".strip()
-        asked["ExpressionAttributeNames"] = {
-            **asked.get("ExpressionAttributeNames", {}),
-            "#spent": SPENT,
-        }
-        values = asked.get("ExpressionAttributeValues", {})
-        asked["ExpressionAttributeValues"] = {**values, ":spent": pack_spent(spent)}
+        added = dict(enumerate(pack_spent(spent).items()))
+        names = {f"#spent{at}": name for at, (name, _) in added.items()}
+        values = {f":spent{at}": value for at, (_, value) in added.items()}
+        adds = ", ".join(f"#spent{at} :spent{at}" for at in added)
+        asked["UpdateExpression"] = f"{expression} ADD {adds}".strip()
+        asked["ExpressionAttributeNames"] = asked.get("ExpressionAttributeNames", {}) | names
+        asked["ExpressionAttributeValues"] = asked.get("ExpressionAttributeValues", {}) | values
         return spent
 
     def _in_transaction(self, asked: dict[str, Any]) -> tuple[Spent | None, list[str]]:
@@ -185,7 +184,7 @@ class MeteredTables:
         units = float(-(-size // WRITE_UNIT)) * factor + more_units
         self._meter.note_latest(run_id, units)
         spent = self._taken(run_id)
-        return spent, {**item, SPENT: pack_spent(spent)}
+        return spent, {**item, **pack_spent(spent)}
 
     def _taken(self, run_id: str) -> Spent:
         own = Spent(requests=1.0, write_units=self._meter.latest(run_id))

@@ -1,21 +1,25 @@
-"""What a run has cost, as its item has it: one number that any update can add to.
+"""What a run has cost, as its item has it: four whole numbers that any update can add to.
 
-The number has four counts in it, each with nine digits of its own, so that adding to it adds to
-each: write units, read units in halves, requests to SQS and all requests in hundredths. That is
-enough for ten million requests of a run; what it could cost with more nobody would want to know.
+They are small: of two to four bytes each, and two for the name. Stand-ins for DynamoDB that reckon
+with floating point keep them, which they would not if all were digits of one number.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from flowcraft.adapters.aws.prices import Prices
 from flowcraft.ports.usage import Usage
 
-_DIGITS: Final = 10**9
-_STEPS: Final = (1, 2, 100, 100)
-"""How many steps of a count make one: of write units, read units, SQS requests, requests."""
+_FIELDS: Final = {
+    "$n": ("requests", 100),
+    "$q": ("sqs_requests", 100),
+    "$w": ("write_units", 1),
+    "$r": ("read_units", 2),
+}
+"""By attribute: what it counts, and how many steps make one."""
 
 
 class Spent(NamedTuple):
@@ -64,21 +68,19 @@ AFTERWARDS: Final = Spent(requests=2.0, sqs_requests=1.0, write_units=1.0)
 """What follows the last write of a run: the row is written, and a message deleted."""
 
 
-def pack_spent(spent: Spent) -> dict[str, Any]:
-    """The number that is to be added, or to begin with."""
-    counts = (spent.write_units, spent.read_units, spent.sqs_requests, spent.requests)
-    number = 0
-    for place, (count, steps) in enumerate(zip(counts, _STEPS, strict=True)):
-        number += round(count * steps) * _DIGITS**place
-    return {"N": str(number)}
+def pack_spent(spent: Spent) -> dict[str, dict[str, str]]:
+    """What is to be added to the attributes of an item, or to begin with; without what is 0."""
+    steps = {name: round(getattr(spent, field) * each) for name, (field, each) in _FIELDS.items()}
+    return {name: {"N": str(count)} for name, count in steps.items() if count}
 
 
-def unpack_spent(value: Any) -> Spent:
-    """The counts of a number."""
-    number = int(value["N"])
-    counts = []
-    for steps in _STEPS:
-        number, count = divmod(number, _DIGITS)
-        counts.append(count / steps)
-    write_units, read_units, sqs_requests, requests = counts
-    return Spent(requests, sqs_requests, write_units, read_units)
+def unpack_spent(item: Mapping[str, Any]) -> Spent | None:
+    """What an item says was spent; ``None`` if nobody has counted."""
+    if _FIELDS.keys().isdisjoint(item):
+        return None
+    counts = {
+        field: int(item[name]["N"]) / each
+        for name, (field, each) in _FIELDS.items()
+        if name in item
+    }
+    return Spent(**counts)
