@@ -63,6 +63,7 @@ class WorkerProcess:
             poll_seconds=POLL_SECONDS,
             reconcile_every_seconds=RECONCILE_SECONDS if world.reconciles else None,
             stalled_threshold_seconds=STALLED_SECONDS,
+            codec=world.told.story.codec_of(life.name),
             heartbeat=False,
         )
         life.on_stop = self.stop
@@ -139,6 +140,7 @@ class Person:
             clock=clock,
             identifiers=CountedIdentifiers(life.name),
             shard_items=world.told.story.shard_items,
+            codec=world.told.story.codec_of(life.name),
         )
 
     async def insist(self, call: Callable[[], Awaitable[T]]) -> T:

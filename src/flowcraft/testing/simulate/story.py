@@ -15,6 +15,7 @@ from flowcraft.engine.bus import EventBus
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.testing.simulate.census import Census
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
@@ -46,6 +47,7 @@ class Story:
         statuses: How it may end where that depends.
         shard_items: Batches of more items than this are cut into shards.
         check: Looks at each run at its end.
+        codec: Gives each process, by its name, the codec that it has.
     """
 
     name: str
@@ -57,6 +59,11 @@ class Story:
     statuses: tuple[str, ...] = ("completed",)
     shard_items: int = 500
     check: Check | None = None
+    codec: Callable[[str], AnyCodec] | None = None
+
+    def codec_of(self, process: str) -> AnyCodec | None:
+        """The codec that a process has."""
+        return None if self.codec is None else self.codec(process)
 
     @cached_property
     def truth(self) -> Truth:

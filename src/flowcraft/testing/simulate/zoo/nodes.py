@@ -9,6 +9,7 @@ from typing import Any
 
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.testing.simulate.story import Check, Role, Story
 
 _NUMBERS = itertools.count(1)
@@ -41,6 +42,7 @@ def story(
     statuses: tuple[str, ...] = ("completed",),
     shard_items: int = 500,
     check: Check | None = None,
+    codec: Callable[[str], AnyCodec] | None = None,
 ) -> Story:
     """A story about a flow whose nodes keep nothing, so that it is built once."""
 
@@ -59,4 +61,5 @@ def story(
         statuses,
         shard_items,
         check,
+        codec,
     )
