@@ -28,6 +28,7 @@ SWEPT_GRAPHS = (
     "retry",
     "subflow",
     "cancel",
+    "spilled",
 )
 RUNS_AT_RANDOM = {"memory": 12, "aws": 6}
 

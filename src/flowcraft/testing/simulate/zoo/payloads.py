@@ -19,7 +19,7 @@ from flowcraft.testing.simulate.answering import answer
 from flowcraft.testing.simulate.story import Story
 from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
 
-LINES = 80
+LINES = 40
 
 
 def large(name: str) -> str:
@@ -51,6 +51,26 @@ def values() -> FlowBuilder:
     flow.batch("each", node(lambda c: c.input[::-1]), uses="large_item").edge("list", "each")
     flow.node("z", node(lambda c: hashlib.sha256(repr(c.input).encode()).hexdigest()))
     return flow.edge("c", "z").edge("w", "z").edge("each", "z")
+
+
+def spilled() -> FlowBuilder:
+    """Something large, a file, and whoever reads both."""
+
+    async def give(ctx: Any) -> dict[str, Any]:
+        return {"text": large("spilled"), "file": await ctx.blobs.put("file", b"content")}
+
+    async def take(ctx: Any) -> list[Any]:
+        text, file = ctx.input["text"], ctx.input["file"]
+        return [hashlib.sha256(text.encode()).hexdigest(), (await ctx.blobs.get(file)).decode()]
+
+    flow = create_flow("spilled").node("give", give).node("take", take)
+    return flow.edge("give", "take")
+
+
+def both_are_read(run: Any) -> None:
+    """The reader has found both as they were."""
+    expected = [hashlib.sha256(large("spilled").encode()).hexdigest(), "content"]
+    assert run.outputs["take"] == expected, f"what was read: {run.outputs['take']}"
 
 
 async def pieces(name: str) -> AsyncIterator[bytes]:
@@ -139,6 +159,7 @@ def encrypted() -> tuple[Story, ...]:
 
 STORIES = (
     *encrypted(),
+    story("spilled", spilled, is_settled=False, check=both_are_read),
     story("large", values, people=(answer,), answers={"w": large("answer")}),
     story("large-shards", values, people=(answer,), answers={"w": large("answer")}, shard_items=2),
     story("files", files, is_settled=False, check=files_are_read),
