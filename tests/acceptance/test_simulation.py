@@ -29,6 +29,7 @@ SWEPT_GRAPHS = (
     "subflow",
     "cancel",
     "limit-two",
+    "spilled",
 )
 RUNS_AT_RANDOM = {"memory": 12, "aws": 6}
 

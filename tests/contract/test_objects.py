@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,7 +17,7 @@ from flowcraft.adapters.aws.objects import S3Objects
 from flowcraft.adapters.directory import DirectoryObjects
 from flowcraft.adapters.memory import MemoryBlobs, MemoryCoordination, MemoryQueue, MemoryRuns
 from flowcraft.adapters.memory_objects import MemoryObjects
-from flowcraft.errors import StorageBusy
+from flowcraft.errors import StorageBusy, StorageFull, StorageUnavailable
 from flowcraft.ports.objects import ObjectStore
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.aws.s3 import FakeS3
@@ -119,3 +120,48 @@ def _hammer(objects: S3Objects) -> set[str]:
 
     drive(work())
     return raised
+
+
+def test_what_a_killed_process_left_goes_with_the_run(tmp_path: Path) -> None:
+    """Parts of a file that was never finished are beside it, and are deleted with the others."""
+    objects = DirectoryObjects(lambda: tmp_path)
+
+    async def work() -> None:
+        upload = await objects.begin("runs/r/e/f/n/1")
+        await objects.add("runs/r/e/f/n/1", upload, 1, bytes(100_000))
+        assert [each for each in tmp_path.rglob("*") if each.is_file()]
+        await objects.delete_all("runs/r/e/f/")
+        assert list(tmp_path.iterdir()) == []
+
+    drive(work())
+
+
+def test_a_file_system_without_links_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where files cannot be linked they are renamed, and the first one stays all the same."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr("flowcraft.adapters.directory.os.link", refuse)
+    objects = DirectoryObjects(lambda: tmp_path)
+
+    async def work() -> None:
+        assert await objects.put("a/key", b"first")
+        assert not await objects.put("a/key", b"second")
+        assert await objects.read("a/key") == b"first"
+        assert [each.name for each in (tmp_path / "a").iterdir()] == ["key"]
+
+    drive(work())
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """A file in the place of the directory, and a full disk, are told with what to do."""
+    (tmp_path / "file").write_bytes(b"")
+    objects = DirectoryObjects(lambda: tmp_path / "file")
+    with pytest.raises(StorageUnavailable, match=r"file' cannot be used for files"):
+        drive(objects.put("a/key", b"x"))
+    full = objects._explained(OSError(errno.ENOSPC, "No space left on device"))
+    assert isinstance(full, StorageFull)
+    assert "Make room" in str(full)

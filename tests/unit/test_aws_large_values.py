@@ -190,6 +190,26 @@ def test_a_start_that_is_too_large_writes_nothing(monkeypatch: pytest.MonkeyPatc
     drive(work())
 
 
+def test_an_answer_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends what no run could take is told so, and nothing is sent or stored."""
+    monkeypatch.setattr("flowcraft.adapters.aws.parts.VALUE_LIMIT_BYTES", 300_000)
+    asking = create_flow("asking").wait("answer")
+
+    async def work() -> None:
+        fleet = await FakeFleet.made()
+        async with fleet.client(asking, bucket=None) as client:
+            await client.start_run("asking", run_id="r")
+            async with fleet.adapter(asking, bucket=None):
+                await until(lambda: not fleet.sqs.messages(fleet.queue_url))
+            before = fleet.dynamodb.items(CONTEXTS)
+            with pytest.raises(StorageFull, match=r"300,000 is the most.*payload_bucket"):
+                await client.resume_with_action("r", output=HUGE)
+            assert fleet.sqs.messages(fleet.queue_url) == []
+            assert fleet.dynamodb.items(CONTEXTS) == before
+
+    drive(work())
+
+
 def test_files_need_a_bucket() -> None:
     """``ctx.blobs`` without a bucket fails the node at once, and says what is missing."""
 

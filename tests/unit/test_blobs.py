@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import logging
 import re
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -388,3 +390,68 @@ def test_a_node_waits_for_a_place_that_cannot_be_used(caplog: pytest.LogCaptureF
     assert record.getMessage() == (
         "Node 'n' waits until files can be used: There is no bucket 'b'."
     )
+
+
+class _Sink(MemoryObjects):
+    """Takes parts, and keeps nothing of them but how long they were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    async def add(self, key: str, upload: str, number: int, data: bytes) -> str:
+        """Add a part."""
+        self.sizes.append(len(data))
+        return await super().add(key, upload, number, b"")
+
+
+def test_a_large_file_takes_little_memory() -> None:
+    """Of a file that comes piece by piece two parts are in memory at a time, whatever its size."""
+    sink = _Sink()
+    files = Files(sink, _Tokens())
+    parts = 12
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(parts * 8):
+            yield bytes(PART_BYTES // 8)
+
+    tracemalloc.start()
+    try:
+        reference = drive(files.put("run", "epoch", "n/0/1", "x", pieces()))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert reference["bytes"] == parts * PART_BYTES
+    assert sink.sizes == [PART_BYTES] * parts
+    assert peak < 4 * PART_BYTES
+
+
+def test_a_node_that_is_cancelled_while_it_waits_for_a_place_leaves_nothing() -> None:
+    """The end of the waiting ends the upload, and what was begun of it is given up."""
+    clock, waiting = VirtualClock(), []
+
+    class Broken(MemoryObjects):
+        async def add(self, key: str, upload: str, number: int, data: bytes) -> str:
+            if number == 2:
+                raise StorageUnavailable("The bucket is gone.")
+            return await super().add(key, upload, number, data)
+
+    objects = Broken()
+
+    async def sleep_until(when: float) -> None:
+        waiting.append(when)
+        await asyncio.Event().wait()
+
+    async def work() -> None:
+        files = Files(objects, _Tokens()).insisting(clock, sleep_until, "Node 'n'")
+        put = files.put("run", "epoch", "n/0/1", "x", bytes(3 * PART_BYTES))
+        task = asyncio.ensure_future(put)
+        while not waiting:
+            await asyncio.sleep(0)
+        assert len(objects._uploads) == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    drive(work())
+    assert (objects._objects, objects._uploads) == ({}, {})

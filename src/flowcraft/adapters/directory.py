@@ -1,7 +1,8 @@
 """Objects as files in a directory: for runs in process, and beside an SQLite file.
 
-A file is written under a name of its own and gets its name when it is whole, if nobody has it. So
-whoever reads finds all of it or nothing, and processes need no lock.
+A file is written under a name of its own, beside the one it is to have, which it gets when it is
+whole and if nobody has it. So whoever reads finds all of it or nothing, and processes need no lock;
+what a process that was killed has left goes with what is around it.
 """
 
 from __future__ import annotations
@@ -20,17 +21,15 @@ from typing import Final, TypeVar
 from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.errors import StorageCorrupt, StorageError, StorageFull, StorageUnavailable
 from flowcraft.ports.clock import Identifiers
-from flowcraft.ports.objects import PART_BYTES
+from flowcraft.ports.objects import PART_BYTES, upload_gone
 
 T = TypeVar("T")
-
-UPLOADS: Final = "uploads"
-"""What is not whole yet; no key begins with it."""
 
 IN_THREAD_BYTES: Final = 64 * 1024
 """What is smaller is read and written in the event loop: a thread would take longer."""
 
 _TRIES: Final = 5
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class DirectoryObjects:
@@ -61,7 +60,7 @@ class DirectoryObjects:
         name = self._identifiers.new_run_id()
 
         def keep() -> bool:
-            self._write(name, 0, data)
+            self._write(key, name, 0, data)
             return self._settle(key, name)
 
         return await self._do(keep, len(data))
@@ -73,8 +72,8 @@ class DirectoryObjects:
 
     async def add(self, key: str, upload: str, number: int, data: bytes) -> str:
         """Add a part."""
-        del key
-        await self._do(lambda: self._write(upload, (number - 1) * PART_BYTES, data), len(data))
+        start = (number - 1) * PART_BYTES
+        await self._do(lambda: self._write(key, upload, start, data), len(data))
         return str(len(data))
 
     async def finish(self, key: str, upload: str, parts: Sequence[str]) -> bool:
@@ -82,9 +81,11 @@ class DirectoryObjects:
         size = sum(map(int, parts))
 
         def settle() -> bool:
-            path = self._upload(upload)
-            if not path.exists() and self._path(key).exists():
-                return False
+            path = self._upload(key, upload)
+            if not path.exists():
+                if self._path(key).exists():
+                    return False
+                raise upload_gone(self.place(key))
             if path.stat().st_size != size:
                 raise StorageCorrupt(
                     f"{self.place(key).capitalize()} is not whole: {path.stat().st_size:,} of "
@@ -96,8 +97,7 @@ class DirectoryObjects:
 
     async def give_up(self, key: str, upload: str) -> None:
         """Forget what was begun and is not finished."""
-        del key
-        await self._do(lambda: self._upload(upload).unlink(missing_ok=True), 0)
+        await self._do(lambda: self._upload(key, upload).unlink(missing_ok=True), 0)
 
     async def read(self, key: str, start: int = 0, size: int = PART_BYTES) -> bytes | None:
         """A range of an object; ``None`` if there is none."""
@@ -128,10 +128,7 @@ class DirectoryObjects:
             except (FileNotFoundError, NotADirectoryError):
                 return
             for each in found:
-                if each.is_dir():
-                    shutil.rmtree(each, ignore_errors=False)
-                else:
-                    each.unlink(missing_ok=True)
+                _remove_all(each)
             _prune(parent, root)
 
         await self._do(delete, PART_BYTES)
@@ -148,11 +145,12 @@ class DirectoryObjects:
             raise StorageError(f"The key {key!r} names no object.", is_fatal=True)
         return self._directory().joinpath(*parts)
 
-    def _upload(self, name: str) -> Path:
-        return self._path(f"{UPLOADS}/{name}")
+    def _upload(self, key: str, name: str) -> Path:
+        path = self._path(key)
+        return path.with_name(f".{name}.part")
 
-    def _write(self, name: str, start: int, data: bytes) -> None:
-        path = self._upload(name)
+    def _write(self, key: str, name: str, start: int, data: bytes) -> None:
+        path = self._upload(key, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
@@ -164,20 +162,20 @@ class DirectoryObjects:
 
     def _settle(self, key: str, upload: str) -> bool:
         """Give a file that is whole its name; whether nobody had it."""
-        source, target = self._upload(upload), self._path(key)
-        for tries_left in reversed(range(_TRIES)):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(source, target)
-            except FileExistsError:
+        source, target = self._upload(key, upload), self._path(key)
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            source.unlink(missing_ok=True)
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # Some file systems have no links: nobody else writes this key at the same time.
+            if target.exists():
                 source.unlink(missing_ok=True)
                 return False
-            except FileNotFoundError:
-                # Others may just have removed what was in it, and the directory with it.
-                if not tries_left or not source.exists():
-                    raise
-                continue
-            break
+            source.rename(target)
         source.unlink(missing_ok=True)
         if self._is_durable and hasattr(os, "O_DIRECTORY"):
             _sync_directory(target.parent)
@@ -224,6 +222,24 @@ def objects_in(directory: str | os.PathLike[str] | None) -> DirectoryObjects:
 def _remove(made: list[Path]) -> None:
     for path in made:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_all(path: Path) -> None:
+    """Remove a file, or a directory with what is in it, also while others add to it."""
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            if not path.exists():
+                return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not tries_left:
+                raise
+        else:
+            return
 
 
 def _sync_directory(path: Path) -> None:

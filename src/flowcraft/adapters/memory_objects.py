@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from flowcraft.errors import StorageError
-from flowcraft.ports.objects import PART_BYTES
+from flowcraft.ports.objects import PART_BYTES, upload_gone
 
 
 class MemoryObjects:
@@ -30,15 +29,14 @@ class MemoryObjects:
 
     async def add(self, key: str, upload: str, number: int, data: bytes) -> str:
         """Add a part."""
-        del key
-        self._upload(upload)[number] = data
+        self._upload(key, upload)[number] = data
         return str(number)
 
     async def finish(self, key: str, upload: str, parts: Sequence[str]) -> bool:
         """Have the object there, with all its parts, unless there is one of the key."""
         if self._finished.get(upload) == key:
             return False
-        pieces = self._upload(upload)
+        pieces = self._upload(key, upload)
         is_new = self._keep(key, b"".join(pieces[int(part)] for part in parts))
         del self._uploads[upload]
         self._finished[upload] = key
@@ -66,8 +64,8 @@ class MemoryObjects:
     def _keep(self, key: str, data: bytes) -> bool:
         return self._objects.setdefault(key, data) is data
 
-    def _upload(self, upload: str) -> dict[int, bytes]:
+    def _upload(self, key: str, upload: str) -> dict[int, bytes]:
         found = self._uploads.get(upload)
         if found is None:
-            raise StorageError(f"The upload '{upload}' was given up. Begin it anew.")
+            raise upload_gone(self.place(key))
         return found

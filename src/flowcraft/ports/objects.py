@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn, Protocol
 from urllib.parse import quote
 
-from flowcraft.errors import StorageUnavailable
+from flowcraft.errors import StorageCorrupt, StorageUnavailable
 
 PART_BYTES: Final = 8 * 1024 * 1024
 """The size of each part but the last: what a process has in memory of something large."""
@@ -70,6 +70,9 @@ class ObjectStore(Protocol):
 
         Returns:
             Whether it is new; of a call that is repeated it may say either.
+
+        Raises:
+            StorageCorrupt: What was begun is gone.
         """
         ...
 
@@ -147,6 +150,14 @@ class NoObjects:
             f"There is no place here for files, nor for {self.place(key)}. {self._cure}",
             is_fatal=True,
         )
+
+
+def upload_gone(place: str) -> StorageCorrupt:
+    """The error that what was begun is not there any more, so that it cannot be finished."""
+    return StorageCorrupt(
+        f"What was uploaded of {place} is gone: it was given up, or deleted meanwhile, with its "
+        "run or by a rule of the bucket. Upload it anew."
+    )
 
 
 def run_prefix(run_id: str, epoch: str) -> str:

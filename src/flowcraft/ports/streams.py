@@ -32,7 +32,9 @@ async def write_stream(store: ObjectStore, key: str, pieces: AsyncIterator[bytes
             while len(part) > PART_BYTES:
                 if upload is None:
                     upload = await store.begin(key)
-                whole, part = bytes(part[:PART_BYTES]), part[PART_BYTES:]
+                with memoryview(part) as view:
+                    whole = bytes(view[:PART_BYTES])
+                del part[:PART_BYTES]
                 parts.append(await store.add(key, upload, len(parts) + 1, whole))
         if upload is None:
             return await store.put(key, bytes(part))

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
+from flowcraft.adapters.aws import parts
 from flowcraft.adapters.aws.apart import apart
-from flowcraft.errors import StorageCorrupt, StorageError, StorageUnavailable
+from flowcraft.errors import StorageCorrupt, StorageError, StorageFull, StorageUnavailable
 from flowcraft.ports.blobs import BlobStore
 from flowcraft.ports.objects import ObjectStore, run_prefix
 from flowcraft.ports.queue import Delivery, Outgoing, Queue
@@ -95,6 +96,7 @@ class LargeMessages:
         body = message.body
         if len(body) * 4 <= self._large_bytes or len(body.encode()) <= self._large_bytes:
             return message
+        await self._require_size(body)
         digest = hashlib.sha256(body.encode()).hexdigest()
         about = _about(body) if self._objects is not None else None
         if self._objects is None or about is None:
@@ -106,6 +108,28 @@ class LargeMessages:
         await write_bytes(self._objects, key, packed)
         address = {ADDRESS: IN_BUCKET + key, **about}
         return replace(message, body=json.dumps(address, separators=_SEPARATORS))
+
+    async def _require_size(self, body: str) -> None:
+        """Refuse what could not be written into the run that it is for.
+
+        Raises:
+            StorageFull: It is too large; nothing was sent.
+        """
+        has_bucket = self._objects is not None
+        limit = parts.OBJECT_LIMIT_BYTES if has_bucket else parts.VALUE_LIMIT_BYTES
+        if len(body) <= limit // 4:  # a character has up to four bytes
+            return
+        size = await apart(len(body), lambda: len(zlib.compress(body.encode(), 6)))
+        if size <= limit:
+            return
+        cure = "Keep it as a file (ctx.blobs), and send the reference."
+        if not has_bucket:
+            cure = "Give all adapters and clients a bucket (s3_client, payload_bucket)."
+        raise StorageFull(
+            f"A message brings {size:,} bytes (compressed), and {limit:,} is the most that a run "
+            f"takes at once. Nothing was sent. {cure}",
+            is_fatal=True,
+        )
 
     async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
         """Receive messages, with what they refer to.

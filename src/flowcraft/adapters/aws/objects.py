@@ -14,7 +14,7 @@ from typing import Any, Final
 from flowcraft.adapters.aws.failures import Resource, translated
 from flowcraft.adapters.aws.transport import Answer, AwsError, Request, Transport
 from flowcraft.errors import StorageBusy, StorageCorrupt, StorageError
-from flowcraft.ports.objects import MOST_PARTS, PART_BYTES
+from flowcraft.ports.objects import MOST_PARTS, PART_BYTES, upload_gone
 
 LISTED_KEYS: Final = 1000
 """The most keys of a page, and of one deletion."""
@@ -66,7 +66,12 @@ class S3Objects:
             "Body": data,
             **checksum,
         }
-        answer = await self._call("UploadPart", request)
+        try:
+            answer = await self._call("UploadPart", request)
+        except AwsError as error:
+            if error.code == "NoSuchUpload":
+                raise upload_gone(self.place(key)) from error
+            raise translated(error, self._resource) from error
         return f"{answer['ETag']}{_SEPARATOR}{checksum['ChecksumSHA256']}"
 
     async def finish(self, key: str, upload: str, parts: Sequence[str]) -> bool:
@@ -85,9 +90,11 @@ class S3Objects:
             return await self._unless_there("CompleteMultipartUpload", request)
         except AwsError as error:
             # It may have been finished before: then the answer was lost, and the name is no more.
-            if error.code == "NoSuchUpload" and await self._is_there(key):
+            if error.code != "NoSuchUpload":
+                raise translated(error, self._resource) from error
+            if await self._is_there(key):
                 return False
-            raise translated(error, self._resource) from error
+            raise upload_gone(self.place(key)) from error
 
     async def _is_there(self, key: str) -> bool:
         try:

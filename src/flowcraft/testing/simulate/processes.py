@@ -65,6 +65,7 @@ class WorkerProcess:
             reconcile_every_seconds=RECONCILE_SECONDS if world.reconciles else None,
             schedules_every_seconds=SCHEDULES_SECONDS if world.told.story.schedules else None,
             stalled_threshold_seconds=STALLED_SECONDS,
+            codec=world.told.story.codec_of(life.name),
             heartbeat=False,
         )
         life.on_stop = self.stop
@@ -141,6 +142,7 @@ class Person:
             clock=clock,
             identifiers=CountedIdentifiers(life.name),
             shard_items=world.told.story.shard_items,
+            codec=world.told.story.codec_of(life.name),
         )
 
     async def insist(self, call: Callable[[], Awaitable[T]]) -> T:

@@ -15,6 +15,7 @@ from flowcraft.engine.bus import EventBus
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.testing.simulate.census import Census
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
@@ -48,6 +49,7 @@ class Story:
         check: Looks at each run at its end.
         schedules: Whether workers look after schedules.
         lasts_seconds: How long people take, beside the run itself.
+        codec: Gives each process, by its name, the codec that it has.
     """
 
     name: str
@@ -61,6 +63,11 @@ class Story:
     check: Check | None = None
     schedules: bool = False
     lasts_seconds: float = 0.0
+    codec: Callable[[str], AnyCodec] | None = None
+
+    def codec_of(self, process: str) -> AnyCodec | None:
+        """The codec that a process has."""
+        return None if self.codec is None else self.codec(process)
 
     @cached_property
     def truth(self) -> Truth:

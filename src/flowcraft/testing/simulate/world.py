@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.coding import coded
 from flowcraft.engine.runtime import FlowRuntime
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import NO_FACTS, Query
@@ -198,8 +199,11 @@ class World:
             clock=clock,
             identifiers=CountedIdentifiers("world"),
             shard_items=self.told.story.shard_items,
+            codec=(codec := self.told.story.codec_of("world")),
         )
-        async with open_ports() as self.ports:
+        async with open_ports() as ports:
+            runs = ports.runs if codec is None else coded(ports, codec).runs
+            self.ports = ports._replace(runs=runs)
             return await self._live()
 
     async def _live(self) -> Ending:

@@ -10,6 +10,7 @@ from typing import Any
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.core.limits import Limit
 from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.ports.codec import AnyCodec
 from flowcraft.testing.simulate.story import Check, Role, Story
 
 _NUMBERS = itertools.count(1)
@@ -43,6 +44,7 @@ def story(
     shard_items: int = 500,
     check: Check | None = None,
     limits: Mapping[str, Limit] | None = None,
+    codec: Callable[[str], AnyCodec] | None = None,
 ) -> Story:
     """A story about a flow whose nodes keep nothing, so that it is built once."""
 
@@ -61,4 +63,5 @@ def story(
         statuses,
         shard_items,
         check,
+        codec,
     )
