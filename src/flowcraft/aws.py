@@ -15,7 +15,7 @@ from flowcraft.adapters.aws.lambda_ import (
     LambdaHandler,
     ReconcilerHandler,
 )
-from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.large_messages import BODY_SECONDS, LargeMessages
 from flowcraft.adapters.aws.pages import checked_segments
 from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
@@ -86,8 +86,11 @@ class _Fleet:
                 await queue.open()
                 stack.push_async_callback(queue.close)
                 blobs = DynamoDbBlobs(dynamodb, self.context_table_name)
+                bodies = DynamoDbBlobs(
+                    dynamodb, self.context_table_name, clock=self.clock, ttl_seconds=BODY_SECONDS
+                )
                 yield Ports(
-                    LargeMessages(queue, blobs),
+                    LargeMessages(queue, bodies),
                     DynamoDbRuns(
                         dynamodb,
                         self.context_table_name,

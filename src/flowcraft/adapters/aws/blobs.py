@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -18,7 +19,7 @@ from flowcraft.adapters.aws.failures import Resource, Service
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.errors import StorageBusy, StorageCorrupt
-from flowcraft.ports.clock import Identifiers
+from flowcraft.ports.clock import Clock, Identifiers
 
 T = TypeVar("T")
 
@@ -52,11 +53,22 @@ class DynamoDbBlobs:
         transport: Carries requests to DynamoDB out.
         table_name: The table; its partition key is ``runId``, a string.
         identifiers: Where the names of chunks come from.
+        clock: The service's time; needed only with ``ttl_seconds``.
+        ttl_seconds: After how long DynamoDB may remove a text, by the attribute ``ttl``; each time
+            that it is put counts. For ever by default.
     """
 
     def __init__(
-        self, transport: Transport, table_name: str, *, identifiers: Identifiers | None = None
+        self,
+        transport: Transport,
+        table_name: str,
+        *,
+        identifiers: Identifiers | None = None,
+        clock: Clock | None = None,
+        ttl_seconds: float | None = None,
     ) -> None:
+        self._clock = clock
+        self._ttl_seconds = ttl_seconds
         self._table_name = table_name
         self._service = Service(transport, Resource("table", table_name, KEY))
         self._identifiers = identifiers or SystemIdentifiers()
@@ -68,9 +80,11 @@ class DynamoDbBlobs:
             UnicodeEncodeError: The text holds half a character.
         """
         form, data = _packed(text)
+        ttl = self._ttl()
+        replace = replace or bool(ttl)
         if len(data) <= CHUNK_BYTES:
             content: Item = {"text": {"S": text}} if form == "text" else {form: {"B": data}}
-            await self._put_head(key, content, replace)
+            await self._put_head(key, content | ttl, replace)
             return
         if not replace and await self._head(key) is not None:
             return
@@ -79,12 +93,13 @@ class DynamoDbBlobs:
 
         async def put_chunk(number: int) -> None:
             item = {KEY: {"S": _chunk_key(key, stamp, number)}, "data": {"B": chunks[number]}}
-            await self._service.call("PutItem", {"TableName": self._table_name, "Item": item})
+            request = {"TableName": self._table_name, "Item": item | ttl}
+            await self._service.call("PutItem", request)
 
         await _for_each(range(len(chunks)), put_chunk)
         numbers = {"chunks": len(chunks), "bytes": len(data)}
         content = {"form": {"S": form}, "stamp": {"S": stamp}}
-        content |= {name: {"N": str(number)} for name, number in numbers.items()}
+        content |= ttl | {name: {"N": str(number)} for name, number in numbers.items()}
         if not await self._put_head(key, content, replace):
             await self._delete_chunks(key, content)
 
@@ -171,6 +186,12 @@ class DynamoDbBlobs:
             await self._service.call("DeleteItem", self._item(chunk))
 
         await _for_each(range(int(head["chunks"]["N"])), delete_chunk)
+
+    def _ttl(self) -> Item:
+        """The attribute by which DynamoDB removes a text; none for one that stays."""
+        if self._clock is None or self._ttl_seconds is None:
+            return {}
+        return {"ttl": {"N": str(math.ceil(self._clock.now() + self._ttl_seconds))}}
 
     def _item(self, item_key: str) -> Item:
         return {"TableName": self._table_name, "Key": {KEY: {"S": item_key}}}

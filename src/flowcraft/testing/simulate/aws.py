@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
-from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.large_messages import BODY_SECONDS, LargeMessages
 from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
@@ -266,10 +266,17 @@ class AwsBackend:
             blobs = DynamoDbBlobs(
                 dynamodb, CONTEXTS, identifiers=CountedIdentifiers(f"{name}-blobs")
             )
+            bodies = DynamoDbBlobs(
+                dynamodb,
+                CONTEXTS,
+                identifiers=CountedIdentifiers(f"{name}-bodies"),
+                clock=time,
+                ttl_seconds=BODY_SECONDS,
+            )
             locks = CountedIdentifiers(f"{name}-locks")
             try:
                 yield Ports(
-                    WatchedQueue(LargeMessages(queue, blobs), self.watch),
+                    WatchedQueue(LargeMessages(queue, bodies), self.watch),
                     DynamoDbRuns(dynamodb, CONTEXTS, STATUSES, time),
                     blobs,
                     DynamoDbCoordinationStore(dynamodb, COORDINATION, time, identifiers=locks),
