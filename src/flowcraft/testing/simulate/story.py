@@ -46,6 +46,7 @@ class Story:
         statuses: How it may end where that depends.
         shard_items: Batches of more items than this are cut into shards.
         check: Looks at each run at its end.
+        is_deleted: Whether somebody deletes the run: then it may be gone, with all of it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Story:
     statuses: tuple[str, ...] = ("completed",)
     shard_items: int = 500
     check: Check | None = None
+    is_deleted: bool = False
 
     @cached_property
     def truth(self) -> Truth:

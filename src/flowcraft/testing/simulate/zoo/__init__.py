@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from flowcraft.testing.simulate.story import Story
-from flowcraft.testing.simulate.zoo import failures, long, people, shapes, times
+from flowcraft.testing.simulate.zoo import deleted, failures, long, people, shapes, times
 
 STORIES: dict[str, Story] = {
     story.name: story
-    for module in (shapes, times, failures, people, long)
+    for module in (shapes, times, failures, people, long, deleted)
     for story in module.STORIES
 }
 
