@@ -18,7 +18,7 @@ from flowcraft.adapters.aws.lambda_ import (
     LambdaHandler,
     ReconcilerHandler,
 )
-from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.large_messages import BODY_SECONDS, LargeMessages
 from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
 from flowcraft.adapters.aws.objects import S3Objects
 from flowcraft.adapters.aws.pages import checked_segments
@@ -128,8 +128,11 @@ class _Fleet:
                     objects=objects,
                     prices=self.prices,
                 )
+                bodies = DynamoDbBlobs(
+                    dynamodb, self.context_table_name, clock=self.clock, ttl_seconds=BODY_SECONDS
+                )
                 yield Ports(
-                    LargeMessages(queue, blobs, objects, runs),
+                    LargeMessages(queue, bodies, objects, runs),
                     runs,
                     blobs,
                     self.coordination_store,

@@ -38,6 +38,7 @@ class SqliteStorage:
         self._clock = clock
         self._visibility_seconds = visibility_seconds
         self._waiting = Waiting(clock)
+        self.retention_seconds: float | None = None
         self._open = ExitStack()
         # A message that one process sends wakes the others. Nobody looks again and again, which
         # in virtual time would be all that ever happens.
@@ -51,7 +52,7 @@ class SqliteStorage:
         self.database.waiting = self._waiting
         return Ports(
             SqliteQueue(self.database, visibility_seconds=self._visibility_seconds),
-            SqliteRuns(self.database),
+            SqliteRuns(self.database, self.retention_seconds),
             SqliteBlobs(self.database),
             SqliteCoordination(self.database),
         )

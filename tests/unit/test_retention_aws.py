@@ -13,6 +13,7 @@ from flowcraft.adapters.aws.blobs import PREFIX
 from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
 from flowcraft.engine.calendar import CURSOR
 from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.ports.queue import Outgoing
 from flowcraft.testing import VirtualClock
 from tests.unit.aws_tables import CONTEXTS, COORDINATION, STATUSES
 from tests.unit.runs import drive
@@ -380,3 +381,19 @@ async def check_and_end(fleet: Kept, status: str, again: bool) -> None:
     await fleet.work()
     assert fleet.left() == []
     await adapter.stop()
+
+
+def test_large_messages_expire() -> None:
+    """A body that is kept in the table may be removed once no message refers to it any more."""
+
+    async def case(fleet: Kept) -> None:
+        body = "x" * 250_000 + text(10_000, 1)
+        async with fleet.adapter._open_ports() as ports:
+            for _ in range(2):
+                await ports.queue.send([Outgoing(body)])
+                (item,) = fleet.dynamodb.items(CONTEXTS)
+                assert float(item["ttl"]["N"]) == fleet.clock.now() + 20 * DAY
+                assert await ports.queue.whole(fleet.sqs.messages(fleet.url)[-1].body) == body
+                fleet.clock.advance(DAY)
+
+    with_fleet(case)

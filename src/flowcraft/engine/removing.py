@@ -50,6 +50,8 @@ async def remove_run(station: Station, run_id: str, epoch: str) -> None:
     if ledger is not None:
         station.forget(ledger)
         await _remove_below(station, ledger)
+        # Whatever else is kept of a run elsewhere, by its id and epoch, goes here: before its
+        # record, so that whoever dies finds it again, and when nothing is written to it any more.
         await _remove_timers(station, ledger)
     await station.objects.delete_all(f"{run_prefix(run_id, epoch)}f/")
     await station.runs.remove(run_id, epoch)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -19,7 +20,7 @@ from flowcraft.adapters.aws.parts import OBJECT_BYTES
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.errors import StorageBusy, StorageCorrupt, StorageUnavailable
-from flowcraft.ports.clock import Identifiers
+from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.objects import ObjectStore
 from flowcraft.ports.streams import read_bytes, write_bytes
 
@@ -57,6 +58,9 @@ class DynamoDbBlobs:
         identifiers: Where the names of chunks come from.
         objects: Where large texts are kept; ``None`` without a bucket: then in the table.
         object_bytes: What takes more than this, compressed, is one of those.
+        clock: The service's time; needed only with ``ttl_seconds``.
+        ttl_seconds: After how long DynamoDB may remove a text, by the attribute ``ttl``; each time
+            that it is put counts. For ever by default.
     """
 
     def __init__(
@@ -67,9 +71,13 @@ class DynamoDbBlobs:
         identifiers: Identifiers | None = None,
         objects: ObjectStore | None = None,
         object_bytes: int = OBJECT_BYTES,
+        clock: Clock | None = None,
+        ttl_seconds: float | None = None,
     ) -> None:
         self._objects = objects
         self._object_bytes = CHUNK_BYTES if objects is None else min(object_bytes, CHUNK_BYTES)
+        self._clock = clock
+        self._ttl_seconds = ttl_seconds
         self._table_name = table_name
         self._service = Service(transport, Resource("table", table_name, KEY))
         self._identifiers = identifiers or SystemIdentifiers()
@@ -81,19 +89,21 @@ class DynamoDbBlobs:
             UnicodeEncodeError: The text holds half a character.
         """
         form, data = _packed(text)
+        ttl = self._ttl()
+        replace = replace or bool(ttl)
         if len(data) <= self._object_bytes:
             content: Item = {"text": {"S": text}} if form == "text" else {form: {"B": data}}
-            await self._put_head(key, content, replace)
+            await self._put_head(key, content | ttl, replace)
             return
         if not replace and await self._head(key) is not None:
             return
         stamp = self._identifiers.new_run_id()
         content = {"form": {"S": form}, "stamp": {"S": stamp}}
-        content |= await self._put_apart(key, stamp, data)
+        content |= ttl | await self._put_apart(key, stamp, data, ttl)
         if not await self._put_head(key, content, replace):
             await self._delete_apart(key, content)
 
-    async def _put_apart(self, key: str, stamp: str, data: bytes) -> Item:
+    async def _put_apart(self, key: str, stamp: str, data: bytes, ttl: Item) -> Item:
         """Keep what is large; gives what the item of the key says of it."""
         if self._objects is not None:
             place = f"texts/{hashlib.sha256(key.encode()).hexdigest()}/{stamp}"
@@ -103,7 +113,8 @@ class DynamoDbBlobs:
 
         async def put_chunk(number: int) -> None:
             item = {KEY: {"S": _chunk_key(key, stamp, number)}, "data": {"B": chunks[number]}}
-            await self._service.call("PutItem", {"TableName": self._table_name, "Item": item})
+            request = {"TableName": self._table_name, "Item": item | ttl}
+            await self._service.call("PutItem", request)
 
         await _for_each(range(len(chunks)), put_chunk)
         numbers = {"chunks": len(chunks), "bytes": len(data)}
@@ -221,6 +232,12 @@ class DynamoDbBlobs:
             await self._service.call("DeleteItem", self._item(chunk))
 
         await _for_each(range(int(head["chunks"]["N"])), delete_chunk)
+
+    def _ttl(self) -> Item:
+        """The attribute by which DynamoDB removes a text; none for one that stays."""
+        if self._clock is None or self._ttl_seconds is None:
+            return {}
+        return {"ttl": {"N": str(math.ceil(self._clock.now() + self._ttl_seconds))}}
 
     def _item(self, item_key: str) -> Item:
         return {"TableName": self._table_name, "Key": {KEY: {"S": item_key}}}

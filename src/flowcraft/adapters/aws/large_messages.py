@@ -25,6 +25,9 @@ LARGE_BYTES: Final = 240_000
 """A body of more bytes is kept in the table. SQS takes more by now, but a batch of ten must fit
 as well, and old queues are set to 256 KB."""
 
+BODY_SECONDS: Final = 20 * 86_400.0
+"""How long a body is kept after it was last sent: SQS keeps a message for 14 days at most."""
+
 ADDRESS: Final = "flowcraftBody"
 IN_BUCKET: Final = "object/"
 """What the address of an object begins with; the rest is its key."""
@@ -44,7 +47,7 @@ class LargeMessages:
 
     A body has the key of its content, so that a message that is sent again finds its own. It is
     not deleted with the message: another copy of that may be on its way. An object goes with the
-    run that the message is about.
+    run that the message is about; a text expires.
 
     Args:
         queue: The queue.

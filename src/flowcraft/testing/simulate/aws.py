@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
-from flowcraft.adapters.aws.large_messages import LargeMessages
+from flowcraft.adapters.aws.large_messages import BODY_SECONDS, LargeMessages
 from flowcraft.adapters.aws.limits import read_room
 from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
 from flowcraft.adapters.aws.objects import S3Objects
@@ -319,7 +319,14 @@ class AwsBackend:
                 object_bytes=OBJECT_BYTES,
                 prices=PRICES["us-east-1"],
             )
-            messages = LargeMessages(queue, blobs, objects, runs, large_bytes=LARGE_BYTES)
+            bodies = DynamoDbBlobs(
+                dynamodb,
+                CONTEXTS,
+                identifiers=CountedIdentifiers(f"{name}-bodies"),
+                clock=time,
+                ttl_seconds=BODY_SECONDS,
+            )
+            messages = LargeMessages(queue, bodies, objects, runs, large_bytes=LARGE_BYTES)
             locks = CountedIdentifiers(f"{name}-locks")
             try:
                 yield Ports(

@@ -23,7 +23,7 @@ from flowcraft.engine.stored import StoredRun
 from flowcraft.ports.runs import Head
 from flowcraft.testing.simulate.story import summary_of
 from flowcraft.testing.simulate.timers import late_in, timers_in
-from flowcraft.testing.simulate.world import ALL_RUNS, Ending, World, stretches
+from flowcraft.testing.simulate.world import ALL_RUNS, LAPSED_RUNS, Ending, World, stretches
 
 OUTCOMES: Final = frozenset(
     {f"{what}{how}" for what in ("Node", "Item") for how in ("Succeeded", "Failed", "Lost")}
@@ -62,12 +62,12 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
     """What does not hold of a run."""
     heads = await world.ports.runs.find(ALL_RUNS)
     found = [Problem(*each) for each in world.backend.watch.problems]
-    found += _endings(world, ending, heads)
+    found += _endings(world, ending, heads, await world.ports.runs.find(LAPSED_RUNS))
     for head in heads:
         found += await _facts(world, head)
         found += await _timers(world, head)
         found += await _row(world, head)
-    if ending.is_over:
+    if ending.is_over and not world.is_gone:
         found += _result(world, await world.client.get_run(world.run_id))
     found += _bodies(world)
     found += [Problem("L2", each) for each in world.limits.problems()]
@@ -80,10 +80,11 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
     return found
 
 
-def _endings(world: World, ending: Ending, heads: Any) -> Iterator[Problem]:
+def _endings(world: World, ending: Ending, heads: Any, hidden: Any) -> Iterator[Problem]:
     rows = {head.run_id: str(head.row.status) for head in heads}
     if not ending.is_over:
         waiting = world.backend.waiting()
+        rows |= {head.run_id: "hidden" for head in hidden}
         text = f"it does not end: {rows}, {waiting} messages, {world.unfinished} people at work"
         yield Problem("I1", text)
         return

@@ -50,6 +50,7 @@ class Story:
         schedules: Whether workers look after schedules.
         lasts_seconds: How long people take, beside the run itself.
         codec: Gives each process, by its name, the codec that it has.
+        is_deleted: Whether somebody deletes the run: then it may be gone, with all of it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Story:
     check: Check | None = None
     schedules: bool = False
     lasts_seconds: float = 0.0
+    is_deleted: bool = False
     codec: Callable[[str], AnyCodec] | None = None
 
     def codec_of(self, process: str) -> AnyCodec | None:

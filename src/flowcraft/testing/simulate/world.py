@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ LEFT_SECONDS: Final = 1500.0
 whoever sends it may die before it is forgotten."""
 
 ALL_RUNS: Final = Query(limit=1000, parts=True)
+LAPSED_RUNS: Final = Query(limit=1000, parts=True, lapsed=-math.inf)
 HELPS: Final = 3
 KEPT_REQUESTS: Final = 60
 STALE_MESSAGES: Final = 6
@@ -75,6 +77,8 @@ class World:
         ports: Queue and stores, without faults.
         left: Whether timers were left when all was over.
         limits: What is seen of limits.
+        is_gone: Whether the run was deleted.
+        is_deleting: Whether somebody has begun to delete it.
     """
 
     retention_seconds: ClassVar[float | None] = None
@@ -113,7 +117,7 @@ class World:
         self._excused = self._abandoned = False
         self._over_at = 0.0
         self._patience = LEFT_SECONDS + 2 * stretches(scenario)
-        self.left = False
+        self.left = self.is_gone = self.is_deleting = False
         self.ports: Ports
         self.client: FlowClient
 
@@ -244,6 +248,11 @@ class World:
         if self._waiting_for or self.backend.waiting():
             return False
         record = await self.ports.runs.read(self.run_id, NO_FACTS)
+        if self.told.story.is_deleted and (record is None or record.head.expires_at is not None):
+            # What belongs to it may have been stored just then: it is found by a look.
+            self._excused = self.is_gone = True
+            left = [await self.ports.runs.find(each) for each in (ALL_RUNS, LAPSED_RUNS)]
+            return not any(left) and not timers_in(self.backend.agreed())
         if record is None or record.head.row.status not in FINAL_STATUSES:
             return False
         # Who swept it may have died before it was forgotten: it is swept again.

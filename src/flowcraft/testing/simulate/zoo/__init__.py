@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowcraft.testing.simulate.story import Story
 from flowcraft.testing.simulate.zoo import (
     budgets,
+    deleted,
     deploys,
     failures,
     limits,
@@ -16,7 +17,19 @@ from flowcraft.testing.simulate.zoo import (
     times,
 )
 
-MODULES = (shapes, times, failures, people, deploys, payloads, schedules, budgets, limits, long)
+MODULES = (
+    shapes,
+    times,
+    failures,
+    people,
+    deploys,
+    payloads,
+    schedules,
+    budgets,
+    limits,
+    long,
+    deleted,
+)
 
 STORIES: dict[str, Story] = {story.name: story for module in MODULES for story in module.STORIES}
 

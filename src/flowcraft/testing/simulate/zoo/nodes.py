@@ -45,6 +45,7 @@ def story(
     check: Check | None = None,
     limits: Mapping[str, Limit] | None = None,
     codec: Callable[[str], AnyCodec] | None = None,
+    is_deleted: bool = False,
 ) -> Story:
     """A story about a flow whose nodes keep nothing, so that it is built once."""
 
@@ -63,5 +64,6 @@ def story(
         statuses,
         shard_items,
         check,
-        codec,
+        codec=codec,
+        is_deleted=is_deleted,
     )
