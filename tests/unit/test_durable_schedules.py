@@ -209,6 +209,32 @@ def test_a_new_schedule_is_noticed_by_a_worker_that_had_none() -> None:
     play(work)
 
 
+def test_a_worker_that_cannot_tell_the_time_leaves_it_to_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker without cronsim says so once, and gives up the lock: another one starts the runs."""
+
+    async def work(world: World) -> None:
+        report(world)
+        lacking = await world.process(**LOOKS)
+        await world.client.schedules.create("s", "report", cron="* * * * *", overlap="allow")
+
+        async def missing(_: str) -> Any:
+            raise ImportError("cronsim is not installed")
+
+        rounds = lacking.worker._rounds[0]
+        assert isinstance(rounds, ScheduleRounds)
+        monkeypatch.setattr(rounds._agenda.firing, "fire", missing)
+        await world.advance(300)
+        assert await runs_of(world.client, "s") == []
+        assert caplog.text.count("ImportError: cronsim is not installed") == 1
+        await world.process(**LOOKS)
+        await world.advance(300)
+        assert len(await runs_of(world.client, "s")) == 10
+
+    play(work)
+
+
 def test_a_worker_notices_at_once_what_is_changed_in_its_process() -> None:
     """An adapter that creates a schedule looks after it at once, although it had none before."""
 
@@ -668,6 +694,7 @@ def test_nothing_of_a_context_can_be_read_where_there_is_a_codec() -> None:
     play(work, World(codec=ToyCodec()))
 
 
+@pytest.mark.slow
 def test_a_thousand_schedules_are_cheap_to_look_at() -> None:
     """Whoever begins to look reads a counter and sixteen parts; then a counter, until one is due.
 
@@ -698,7 +725,8 @@ def test_a_thousand_schedules_are_cheap_to_look_at() -> None:
         assert store.calls == {"get": 1000 + PARTS, "swap": 2000 + PARTS}
         assert agenda.next_due() == BEGIN.timestamp() + 27 * 3600
 
-    play(work)
+    # It takes seconds, and more on a machine that is busy.
+    asyncio.run(work(World()))
 
 
 def test_a_look_by_hand_does_what_workers_do() -> None:
