@@ -142,6 +142,7 @@ async def working(fleet: Fleet, runtime: FlowRuntime, workers: int) -> AsyncIter
                 **fleet.settings(),
                 poll_seconds=POLL_SECONDS,
                 reconcile_every_seconds=None,
+                schedules_every_seconds=None,
             )
             await stack.enter_async_context(adapter)
         yield

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +18,7 @@ from flowcraft import FlowcraftError, FlowRuntime, InputError, create_flow
 from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.schedule_firing import Firing
+from flowcraft.engine.schedule_options import DeclaredSchedule
 from flowcraft.engine.schedule_rounds import Agenda, ScheduleRounds
 from flowcraft.engine.schedule_store import PARTS
 from flowcraft.engine.station import Station
@@ -202,6 +205,32 @@ def test_a_new_schedule_is_noticed_by_a_worker_that_had_none() -> None:
         await world.client.schedules.create("s", "report", every="2m")
         await world.advance(120)
         assert await runs_of(world.client, "s") == ["2024-01-01T01:02:00Z"]
+
+    play(work)
+
+
+def test_a_worker_that_cannot_tell_the_time_leaves_it_to_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker without cronsim says so once, and gives up the lock: another one starts the runs."""
+
+    async def work(world: World) -> None:
+        report(world)
+        lacking = await world.process(**LOOKS)
+        await world.client.schedules.create("s", "report", cron="* * * * *", overlap="allow")
+
+        async def missing(_: str) -> Any:
+            raise ImportError("cronsim is not installed")
+
+        rounds = lacking.worker._rounds[0]
+        assert isinstance(rounds, ScheduleRounds)
+        monkeypatch.setattr(rounds._agenda.firing, "fire", missing)
+        await world.advance(300)
+        assert await runs_of(world.client, "s") == []
+        assert caplog.text.count("ImportError: cronsim is not installed") == 1
+        await world.process(**LOOKS)
+        await world.advance(300)
+        assert len(await runs_of(world.client, "s")) == 10
 
     play(work)
 
@@ -567,6 +596,83 @@ def test_a_blueprint_that_is_gone_is_told_of_and_waited_for() -> None:
     play(work)
 
 
+# -- schedules in code --------------------------------------------------------------------------
+
+
+def test_declared_schedules_are_there_when_a_worker_starts(tmp_path: Path) -> None:
+    """Created, changed where the code says something else, untouched otherwise; pauses stay."""
+
+    async def note(_: Any) -> None: ...
+
+    def started(*declared: DeclaredSchedule) -> SqliteAdapter:
+        runtime = FlowRuntime(flows=[create_flow("report").node("note", note)])
+        return SqliteAdapter(
+            tmp_path / "runs.db", runtime.options, schedules=declared, poll_seconds=0.01
+        )
+
+    async def work() -> None:
+        first: DeclaredSchedule = {
+            "id": "s",
+            "flow": "report",
+            "cron": "@daily",
+            "context": {"region": "eu"},
+        }
+        second: DeclaredSchedule = {"id": "t", "flow": "report", "every": "1h", "paused": True}
+        async with started(first, second) as adapter:
+            made = {each.id: each for each in await adapter.schedules.list()}
+            assert (made["s"].cron, made["t"].paused) == ("@daily", True)
+            await adapter.schedules.resume("t")
+            await adapter.schedules.pause("s", "broken")
+            before = await _texts(tmp_path)
+        async with started(first, second):
+            assert await _texts(tmp_path) == before
+        first |= {"note": "by code", "context": {"region": "us"}}
+        second = {"id": "t", "flow": "report", "cron": "0 9 * * *", "time_zone": "Europe/Berlin"}
+        async with started(first, second) as adapter:
+            changed, other = await adapter.schedules.get("s"), await adapter.schedules.get("t")
+            assert (changed.paused, changed.pause_note, changed.note) == (True, "broken", "by code")
+            assert changed.context == {"region": "us"}
+            assert (other.every, other.cron, other.paused) == (None, "0 9 * * *", False)
+            await adapter.schedules.update("s", note="by hand")
+        async with started(first) as adapter:
+            assert (await adapter.schedules.get("s")).note == "by code"
+            assert len(await adapter.schedules.list()) == 2
+
+    asyncio.run(work())
+
+
+async def _texts(directory: Path) -> list[tuple[str, str]]:
+    """What is stored of schedules in the file."""
+    with closing(sqlite3.connect(directory / "runs.db")) as connection:
+        return connection.execute(
+            "SELECT key, value FROM coordination WHERE key LIKE 'schedule/%' ORDER BY key"
+        ).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ({"id": "s", "flow": "nobody", "every": "1m"}, "^flow: "),
+        ({"id": "s", "every": "1m"}, "^flow: "),
+        ({"flow": "report", "every": "1m"}, "^id: "),
+        ({"id": "s", "flow": "report", "every": "1m", "cron": "@daily"}, "^every: "),
+    ],
+)
+def test_a_worker_with_a_schedule_that_cannot_be_does_not_start(
+    declared: Any, expected: str
+) -> None:
+    """What is wrong with a declared schedule is said before any is changed."""
+
+    async def work(world: World) -> None:
+        report(world)
+        good: DeclaredSchedule = {"id": "good", "flow": "report", "every": "1m"}
+        with pytest.raises(InputError, match=expected):
+            await world.client.schedules.declare(good, declared)
+        assert await world.client.schedules.list() == ()
+
+    play(work)
+
+
 # -- what is stored -----------------------------------------------------------------------------
 
 
@@ -588,6 +694,7 @@ def test_nothing_of_a_context_can_be_read_where_there_is_a_codec() -> None:
     play(work, World(codec=ToyCodec()))
 
 
+@pytest.mark.slow
 def test_a_thousand_schedules_are_cheap_to_look_at() -> None:
     """Whoever begins to look reads a counter and sixteen parts; then a counter, until one is due.
 
@@ -618,7 +725,8 @@ def test_a_thousand_schedules_are_cheap_to_look_at() -> None:
         assert store.calls == {"get": 1000 + PARTS, "swap": 2000 + PARTS}
         assert agenda.next_due() == BEGIN.timestamp() + 27 * 3600
 
-    play(work)
+    # It takes seconds, and more on a machine that is busy.
+    asyncio.run(work(World()))
 
 
 def test_a_look_by_hand_does_what_workers_do() -> None:

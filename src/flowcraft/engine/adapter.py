@@ -14,6 +14,7 @@ from flowcraft.engine.arguments import in_event_loop
 from flowcraft.engine.client import LONGEST_LOOK_SECONDS, FlowClient
 from flowcraft.engine.jobs import UnreadableJob
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.schedule_options import DeclaredSchedule
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.threads import rest
 from flowcraft.engine.worker import Worker
@@ -38,6 +39,7 @@ class Adapter(FlowClient):
         shard_items: Batches of more items than this are cut into records of so many each.
         codec: Encodes payloads before they are stored; all that work on the same runs have it.
         telemetry: Is told what is counted and timed.
+        schedules: Schedules that are to be there once it starts; see ``schedules.declare``.
         worker_options: What :class:`Worker` takes: ``concurrency``, ``lease_seconds``,
             ``drain_timeout_seconds`` and so on.
     """
@@ -53,6 +55,7 @@ class Adapter(FlowClient):
         shard_items: int = SHARD_ITEMS,
         codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
+        schedules: Sequence[DeclaredSchedule] = (),
         **worker_options: Any,
     ) -> None:
         super().__init__(
@@ -65,6 +68,7 @@ class Adapter(FlowClient):
             codec=codec,
             telemetry=telemetry,
         )
+        self._declared = tuple(schedules)
         self._worker_options = worker_options
         self._worker: Worker | None = None
         self._new_worker()  # what is wrong with the options is said now
@@ -80,6 +84,7 @@ class Adapter(FlowClient):
             return
         worker = self._worker = self._worker or self._new_worker()
         try:
+            await self._declare()
             await worker.start()
         except BaseException:
             self._worker = None  # to be started again, once what was wrong has been mended
@@ -182,7 +187,18 @@ class Adapter(FlowClient):
                 "run() stops at a signal, which only the main thread of a process hears of, and "
                 "was called in another; use 'await adapter.start()' in an event loop there."
             )
-        asyncio.run(self._new_worker().run())
+        asyncio.run(self._be_worker())
+
+    async def _be_worker(self) -> None:
+        try:
+            await self._declare()
+        finally:
+            await self.aclose()
+        await self._new_worker().run()
+
+    async def _declare(self) -> None:
+        if self._declared:
+            await self.schedules.declare(*self._declared)
 
     def _new_worker(self) -> Worker:
         return Worker(

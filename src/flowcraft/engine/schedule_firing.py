@@ -93,7 +93,7 @@ class Firing:
             timetable = timetable_of(schedule.spec)
             if schedule.pending:
                 following = await self._carry_out(stored)
-                started += len(schedule.pending) - len(following.pending)
+                started += 0 if following.pending else len(schedule.pending)
             else:
                 following = await self._settled(schedule, timetable)
             if following != schedule:

@@ -81,6 +81,20 @@ class ScheduleChanges(ScheduleOptions, total=False):
     flow: Any
 
 
+class DeclaredSchedule(ScheduleOptions, total=False):
+    """A schedule that code declares; ``id`` and ``flow`` have to be there.
+
+    Attributes:
+        id: Its id.
+        flow: The id of a blueprint, a blueprint, or a flow.
+        paused: Whether it is paused when it is created; later on it stays as it was left.
+    """
+
+    id: str
+    flow: Any
+    paused: bool
+
+
 def checked_schedule_id(schedule_id: str) -> str:
     """The id of a schedule: text of up to 200 characters that can be part of a run's id.
 

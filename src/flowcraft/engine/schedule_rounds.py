@@ -79,6 +79,7 @@ class Agenda:
         self.firing = Firing(station)
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, Entry] = {}  # as the directory has them
+        self._reported: dict[str, str] = {}
         self._changes: int | None = None
         self._read_at = -math.inf
 
@@ -149,17 +150,24 @@ class Agenda:
                 if entry is None:
                     await self._forget(schedule_id, before)
                     return started
-            except Exception:
+            except Exception as error:
                 # A schedule that cannot be looked after keeps no other one waiting.
-                logger.exception("Schedule '%s' could not be looked after", schedule_id)
+                self._report(schedule_id, error)
                 later = int((self.station.clock.now() + TROUBLE_SECONDS) * 1000)
                 self._entries[schedule_id] = before._replace(due_at=later)
                 return None
+        self._reported.pop(schedule_id, None)
         self._entries[schedule_id] = entry
         written = self._written.get(schedule_id, before)
         if _is_worth_writing(written, entry):
             changed[schedule_id] = written, entry
         return started
+
+    def _report(self, schedule_id: str, error: Exception) -> None:
+        """Log what is wrong, once as long as it is the same."""
+        if self._reported.get(schedule_id) != str(error):
+            self._reported[schedule_id] = str(error)
+            logger.error("Schedule '%s' could not be looked after", schedule_id, exc_info=error)
 
     async def _forget(self, schedule_id: str, entry: Entry) -> None:
         """A schedule has no text: it is gone, or about to come."""
@@ -290,5 +298,10 @@ class ScheduleRounds:
             self._holds, self._rests = False, True
             await self._lock.give_up()
             return clock.now() + max(IDLE_SECONDS, self._every_seconds)
-        await agenda.fire_due()
+        stats = await agenda.fire_due()
+        if stats.failed:
+            # Another worker may know how to tell a time that this one does not.
+            self._holds = False
+            await self._lock.give_up()
+            return clock.now() + self._every_seconds
         return min(agenda.next_due(), self._refreshed_at + self._every_seconds)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from flowcraft.core import schedules as core
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.schedules import Schedule, Spec, Start, next_ticks
 from flowcraft.core.ticks import Timetable
 from flowcraft.engine.arguments import initial_context
@@ -17,6 +20,7 @@ from flowcraft.engine.run import Run
 from flowcraft.engine.schedule_firing import Change, Firing
 from flowcraft.engine.schedule_options import (
     LONGEST_NOTE,
+    DeclaredSchedule,
     ScheduleChanges,
     ScheduleOptions,
     checked_schedule_id,
@@ -139,6 +143,53 @@ class Schedules:
         if "context" in changes:
             await self._drop_context(station, *taken)
         return await self._info(station, firing, after)
+
+    async def declare(self, *declared: DeclaredSchedule) -> None:
+        """Have schedules be as code declares them; those that are so already stay untouched.
+
+        One that is not there is created. Of one that is there everything becomes as it is declared,
+        and as by default where nothing is said, except for a pause: who paused it resumes it. One
+        that is declared no more stays until it is deleted.
+
+        Args:
+            declared: ``{"id": …, "flow": …, "cron": …}`` and so on.
+
+        Raises:
+            InputError: Something is none of what it may be; nothing was changed by then.
+            SerializationError: An initial context holds something that cannot be stored.
+        """
+        station = await self._client._opened()
+        for each in declared:
+            checked_schedule_id(each.get("id", ""))
+            spec_of(_options_of(each), Spec(""))
+            await self._blueprint(station, each.get("flow"))
+        for each in declared:
+            try:
+                await self._conform(each)
+            except ScheduleNotFound:
+                options: Any = _options_of(each)
+                with suppress(ScheduleExists):  # another worker has just done the same
+                    await self.create(
+                        each["id"], each["flow"], paused=each.get("paused", False), **options
+                    )
+
+    async def _conform(self, declared: DeclaredSchedule) -> None:
+        firing, station = await self._firing(), await self._client._opened()
+        before = (await self._read(firing, declared["id"])).schedule.spec
+        flow = await self._flow(station, declared["flow"])
+        wanted = spec_of(_options_of(declared), Spec(flow))
+        changes: Any = {}
+        if replace(wanted, context=before.context) != before:
+            changes = {name: _DEFAULTS[name] for name in _DEFAULTS} | _options_of(declared)
+            changes["flow"] = declared["flow"]
+        serializer = station.options.serializer
+        context = initial_context(declared.get("context"), serializer.codec_for)
+        if context != await self._context(station, before.context):
+            changes["context"] = declared.get("context")
+        elif "context" in changes:
+            del changes["context"]
+        if changes:
+            await self.update(declared["id"], **changes)
 
     async def get(self, schedule_id: str) -> ScheduleInfo:
         """A schedule as it is now: its next ticks, and what became of the last ones.
@@ -332,17 +383,20 @@ class Schedules:
                 rounds.wake()
 
     async def _flow(self, station: Station, flow: Any) -> str:
+        blueprint = await self._blueprint(station, flow)
+        if not isinstance(flow, str):
+            await station.keep(blueprint)
+        return blueprint.id
+
+    async def _blueprint(self, station: Station, flow: Any) -> WorkflowBlueprint:
         try:
-            blueprint = await self._client._blueprint(station, flow)
+            return await self._client._blueprint(station, flow)
         except TypeError as error:
             raise InputError(f"flow: {error}") from error
         except FlowcraftError as error:
             if isinstance(flow, str):
                 raise InputError(f"flow: {error}") from error
             raise
-        if not isinstance(flow, str):
-            await station.keep(blueprint)
-        return blueprint.id
 
     async def _keep_context(self, station: Station, schedule_id: str, context: Any) -> str | None:
         serializer = station.options.serializer
@@ -364,11 +418,38 @@ class Schedules:
                 await station.blobs.delete(key)
 
     async def _info(self, station: Station, firing: Firing, schedule: Schedule) -> ScheduleInfo:
-        key, context = schedule.spec.context, dict[str, Any]()
-        text = None if key is None else await station.blobs.get(key)
-        if text is not None:
-            context = station.options.serializer.loads(plain(text, f"The text '{key}'"))
+        context = await self._context(station, schedule.spec.context)
         return info_of(schedule, timetable_of(schedule.spec), firing.now(), context)
+
+    async def _context(self, station: Station, key: str | None) -> dict[str, Any]:
+        text = None if key is None else await station.blobs.get(key)
+        if text is None:
+            return {}
+        loaded: dict[str, Any] = station.options.serializer.loads(plain(text, f"The text '{key}'"))
+        return loaded
+
+
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "cron": None,
+    "time_zone": "UTC",
+    "every": None,
+    "offset": timedelta(0),
+    "tags": None,
+    "overlap": "skip",
+    "queue_limit": 10,
+    "catch_up": "latest",
+    "catch_up_limit": 100,
+    "grace_seconds": 300.0,
+    "jitter_seconds": 0.0,
+    "start_at": None,
+    "end_at": None,
+    "note": "",
+}
+"""What a schedule is where nothing is said."""
+
+
+def _options_of(declared: DeclaredSchedule) -> dict[str, Any]:
+    return {name: value for name, value in declared.items() if name not in ("id", "flow", "paused")}
 
 
 def _times(schedule: Schedule, now: int, count: int) -> tuple[datetime, ...]:
