@@ -94,7 +94,7 @@ def test_a_rerun_is_the_same_tenants() -> None:
         await world.client.start_run("one", run_id="run", fairness_key="tenant-7")
         await world.finish("run")
         again = await world.client.rerun_from("run", "a")
-        await world.finish(again)
+        await world.finish(str(again))
         assert {each.group for each in sent} == {"tenant-7"}
 
     play(work)

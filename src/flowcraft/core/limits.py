@@ -17,7 +17,7 @@ the next one on by a spacing. With the spacing ``per_seconds / (rate - burst + 1
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -174,11 +174,12 @@ def ticket_name(ticket: int) -> str:
 
 def enter(room: Room, limit: Limit, visitor: Visitor, now: float) -> tuple[Entered, Room]:
     """Let somebody begin, or wait; gives what became of it, and of the room."""
-    room = _without(room, now)
     ticket = visitor.ticket
     if ticket is not None and ticket >= room.given:
         ticket = None  # of a room that has been forgotten since
     kept = None if ticket is None else ticket_name(ticket)
+    # Who asks is heard of: a place that is late, and nobody else's yet, is still its own.
+    room = _without(room, now, (visitor.token, kept))
     called: tuple[int, ...] = ()
     if not _has_place(room, limit, visitor.token, kept):
         room, called = _call(room, limit, now + visitor.seconds)
@@ -216,11 +217,10 @@ def renew(room: Room, name: str, until: float) -> Room | None:
     return replace(room, holders={**room.holders, name: until})
 
 
-def _without(room: Room, now: float) -> Room:
+def _without(room: Room, now: float, heard: Collection[str | None] = ()) -> Room:
     """The room without those who were not heard of for too long."""
-    if all(until > now for until in room.holders.values()):
-        return room
-    return replace(room, holders={name: at for name, at in room.holders.items() if at > now})
+    there = {name: at for name, at in room.holders.items() if at > now or name in heard}
+    return room if len(there) == len(room.holders) else replace(room, holders=there)
 
 
 def _has_place(room: Room, limit: Limit, token: str, kept: str | None) -> bool:

@@ -193,11 +193,12 @@ class Gate:
 
     async def is_in_time(self, limited: Limited | None) -> bool:
         """Whether an attempt may begin now that has come in before, or should have."""
-        inside, now = self.inside, self._station.clock.now()
+        inside = self.inside
         if inside is None:
             return limited is None
         place, entered = inside
         await self._station.sleep_until(entered.at)
+        now = self._station.clock.now()
         is_late = place.limit.rate is not None and now > entered.at + IN_HAND_SECONDS
         if not is_late and now < entered.until - self._seconds * MARGIN_SHARE:
             return True

@@ -17,10 +17,11 @@ T = TypeVar("T")
 TRIES: Final = 100
 """How often a step is worked out anew because others were faster."""
 
-KEPT_SECONDS: Final = 3_600.0
-"""How long a room is kept in which nothing happens: those who wait look in more often."""
-
 KEPT_MESSAGE_SECONDS: Final = 86_400.0
+KEPT_SECONDS: Final = 2 * KEPT_MESSAGE_SECONDS
+"""How long a message in line is kept, and a room in which nothing happens: for longer, or the same
+tickets would be given out again while messages of theirs are there."""
+
 REMEMBERED: Final = 256
 CALLED: Final = "called"
 

@@ -34,8 +34,11 @@ KEY: Final = "coordinationKey"
 TRIES: Final = 50
 """How often a step is worked out anew because others were faster."""
 
-KEPT_SECONDS: Final = 3_600.0
 KEPT_MESSAGE_SECONDS: Final = 86_400.0
+KEPT_SECONDS: Final = 2 * KEPT_MESSAGE_SECONDS
+"""How long a message in line is kept, and a room in which nothing happens: for longer, or the same
+tickets would be given out again while messages of theirs are there."""
+
 HOLDER: Final = "h:"
 
 _TELL: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
@@ -130,11 +133,15 @@ class DynamoDbLimits:
         return None
 
     def _put(self, name: str, attributes: Item) -> Item:
-        expires = {"ttl": {"N": str(int(self._clock.now() + KEPT_MESSAGE_SECONDS))}}
+        now = int(self._clock.now())
+        expires = {"ttl": {"N": str(now + int(KEPT_MESSAGE_SECONDS))}}
         return {
             "TableName": self._table_name,
             "Item": {KEY: {"S": name}, **attributes, **expires},
-            "ConditionExpression": f"attribute_not_exists({KEY})",
+            # DynamoDB takes its time to remove what has expired.
+            "ConditionExpression": f"attribute_not_exists({KEY}) OR #ttl < :now",
+            "ExpressionAttributeNames": {"#ttl": "ttl"},
+            "ExpressionAttributeValues": {":now": {"N": str(now)}},
             **_TELL,
         }
 

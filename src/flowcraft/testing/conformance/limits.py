@@ -160,6 +160,18 @@ async def a_message_that_comes_late_is_told_so(stage: Stage) -> None:
 
 
 @cases
+async def old_messages_are_in_nobodys_way(stage: Stage) -> None:
+    """A message that was never called, or a call without a message, is forgotten by and by."""
+    one, other = await _both(stage)
+    await one.wait("key", 0, "old")
+    await one.call("key", 1)
+    stage.clock.advance(2 * 86_400)
+    for ticket in (0, 1):
+        equal(await other.wait("key", ticket, "new"), True, "whether a new message is kept")
+        equal(await one.call("key", ticket), "new", "the message that is called")
+
+
+@cases
 async def starts_are_spaced(stage: Stage) -> None:
     """Starts of a rate follow each other at its spacing; who is early is told when to come back."""
     one, other = await _both(stage)

@@ -5,7 +5,8 @@ starts that should not, I5 a final status stays and reaches everybody, I6 messag
 as something depends on them, and not longer, I7 bodies run once, and once more for each crash, I8
 the results are those of the run in process, I9 nothing is too large, I11 timers fire in time. I4,
 one holder at a time, is what I2 and I8 would not hold without. I10, that workers of different
-versions do each other no harm, is all of these in runs with a stranger among the workers.
+versions do each other no harm, is all of these in runs with a stranger among the workers. L1
+and L2 are about limits, see ``limits.py``.
 """
 
 from __future__ import annotations

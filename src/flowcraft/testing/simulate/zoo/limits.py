@@ -88,8 +88,8 @@ async def _bad(ctx: Any) -> None:
 ONE = {"db": Limit(concurrency=1)}
 TWO = {"db": Limit(concurrency=2)}
 EACH = {"tenant:*": Limit(concurrency=1)}
-RATE = {"api": Limit(rate=6, per_seconds=60)}
-BOTH = {"db": Limit(concurrency=2, rate=20, per_seconds=60, burst=2)}
+RATE = {"api": Limit(rate=2, per_seconds=20)}
+BOTH = {"db": Limit(concurrency=2, rate=3, per_seconds=9, burst=2)}
 
 STORIES = (
     story("limit", one_at_a_time, limits=ONE),
