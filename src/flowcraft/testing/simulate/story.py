@@ -47,6 +47,7 @@ class Story:
         shard_items: Batches of more items than this are cut into shards.
         check: Looks at each run at its end.
         lasts_seconds: How much longer than the workflow people take.
+        new_process: Makes what works on the run; workers that poll, by default.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Story:
     shard_items: int = 500
     check: Check | None = None
     lasts_seconds: float = 0.0
+    new_process: Callable[..., Any] | None = None
 
     @cached_property
     def truth(self) -> Truth:

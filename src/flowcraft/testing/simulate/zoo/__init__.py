@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from flowcraft.testing.simulate.story import Story
-from flowcraft.testing.simulate.zoo import budgets, deploys, failures, people, shapes, times
+from flowcraft.testing.simulate.zoo import (
+    budgets,
+    deploys,
+    failures,
+    functions,
+    people,
+    shapes,
+    times,
+)
 
 STORIES: dict[str, Story] = {
     story.name: story
-    for module in (shapes, times, failures, people, deploys, budgets)
+    for module in (shapes, times, failures, people, deploys, budgets, functions)
     for story in module.STORIES
 }

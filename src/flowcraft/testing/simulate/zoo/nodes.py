@@ -41,6 +41,7 @@ def story(
     statuses: tuple[str, ...] = ("completed",),
     shard_items: int = 500,
     check: Check | None = None,
+    new_process: Callable[..., Any] | None = None,
 ) -> Story:
     """A story about a flow whose nodes keep nothing, so that it is built once."""
 
@@ -59,4 +60,5 @@ def story(
         statuses,
         shard_items,
         check,
+        new_process=new_process,
     )
