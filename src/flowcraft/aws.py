@@ -161,8 +161,9 @@ class SqsAdapter(Adapter):
         concurrency: Messages worked on at once.
         scan_segments: How many parts of a table are read at a time where all of it is read: the
             status table, where runs are listed, or looked for that stand still. 1 for small ones.
-        prices: What AWS charges, as :class:`Prices` or by the name of a region (us-east-1): for
-            what runs have cost, and for their budgets.
+        prices: What AWS charges, as :class:`Prices` or by the name of a region: for what runs
+            have cost, and for their budgets. By default those of the client's region, or of
+            us-east-1 where these are not known.
         codec: Encodes payloads before they are sent and stored; all processes have the same.
         telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
@@ -204,7 +205,7 @@ class SqsAdapter(Adapter):
             clock=ServiceTime(clock or SystemClock()),
             requests=concurrency + 2,
             scan_segments=checked_segments(scan_segments),
-            prices=prices_of(prices),
+            prices=_charged(prices, dynamodb_client),
         )
         super().__init__(
             self._fleet.opener(),
@@ -243,7 +244,7 @@ class SqsAdapter(Adapter):
             coordination_store=coordination_store,
             clock=ServiceTime(clock or SystemClock()),
             requests=CLIENT_THREADS,
-            prices=prices_of(prices),
+            prices=_charged(prices, dynamodb_client),
         )
         return _client(fleet, runtime_options or RuntimeOptions(), shard_items, codec)
 
@@ -255,6 +256,14 @@ class SqsAdapter(Adapter):
         if scan_segments is not None:
             fleet = replace(fleet, scan_segments=checked_segments(scan_segments))
         return _client(fleet, self._options, self._shard_items, self._codec)
+
+
+def _charged(prices: Prices | str | None, dynamodb_client: Any) -> Prices:
+    """The prices to reckon with: by default those of the client's region, if they are known."""
+    if prices is None:
+        region = getattr(getattr(dynamodb_client, "meta", None), "region_name", None)
+        prices = region if region in PRICES else None
+    return prices_of(prices)
 
 
 def _client(
