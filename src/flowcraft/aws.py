@@ -200,8 +200,9 @@ class SqsAdapter(Adapter):
             files, and a value has at most 24 MB, compressed.
         retention_seconds: How long runs are kept after their end; for ever by default. The same
             for all workers and clients.
-        prices: What AWS charges, as :class:`Prices` or by the name of a region (us-east-1): for
-            what runs have cost, and for their budgets.
+        prices: What AWS charges, as :class:`Prices` or by the name of a region: for what runs
+            have cost, and for their budgets. By default those of the client's region, or of
+            us-east-1 where these are not known.
         codec: Encodes payloads before they are sent and stored; all processes have the same.
         telemetry: Is told what the worker counts and times.
         clock: Another source of time, for tests.
@@ -250,7 +251,7 @@ class SqsAdapter(Adapter):
             s3_client=s3_client,
             payload_bucket=payload_bucket,
             retention_seconds=retention_seconds,
-            prices=prices_of(prices),
+            prices=_charged(prices, dynamodb_client),
         )
         super().__init__(
             self._fleet.opener(),
@@ -295,7 +296,7 @@ class SqsAdapter(Adapter):
             s3_client=s3_client,
             payload_bucket=payload_bucket,
             retention_seconds=retention_seconds,
-            prices=prices_of(prices),
+            prices=_charged(prices, dynamodb_client),
         )
         options = (runtime_options or RuntimeOptions()).kept_for(retention_seconds)
         return _client(fleet, options, shard_items, codec)
@@ -308,6 +309,14 @@ class SqsAdapter(Adapter):
         if scan_segments is not None:
             fleet = replace(fleet, scan_segments=checked_segments(scan_segments))
         return _client(fleet, self._options, self._shard_items, self._codec)
+
+
+def _charged(prices: Prices | str | None, dynamodb_client: Any) -> Prices:
+    """The prices to reckon with: by default those of the client's region, if they are known."""
+    if prices is None:
+        region = getattr(getattr(dynamodb_client, "meta", None), "region_name", None)
+        prices = region if region in PRICES else None
+    return prices_of(prices)
 
 
 def _client(

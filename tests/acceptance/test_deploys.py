@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from itertools import islice
 
 import pytest
 
+from flowcraft.aws import SqsAdapter
 from flowcraft.testing.simulate import Kind, Report
 from flowcraft.testing.simulate.campaign import at_random, run_all, sweep
 from flowcraft.testing.simulate.named import backend_named
@@ -14,7 +16,9 @@ from flowcraft.testing.simulate.processes import Person
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story
 from flowcraft.testing.simulate.zoo import STORIES
-from flowcraft.testing.simulate.zoo.deploys import Deploy, deploy_story
+from flowcraft.testing.simulate.zoo.deploys import NEW, V1, Deploy, Releases, deploy_story
+from tests.acceptance.aws_shapes import Fleet, fleet_at
+from tests.emulators.aws import AwsNames
 
 SEED = 8
 STARTS_IN_AN_HOUR = 240
@@ -99,3 +103,23 @@ def test_an_old_run_that_ends_otherwise_is_found() -> None:
     story = deploy_story("confused", Confused(4, 1200.0))
     report = played(story, [Scenario("confused", SEED, workers=2)], "memory")
     assert any("of version 1 came to" in str(each) for each in report.violations)
+
+
+@pytest.mark.slow
+def test_the_report_on_an_emulator(ministack: str) -> None:
+    """On DynamoDB, as an emulator has it, the report takes a page, and a read for each live run."""
+    old, new = Releases(NEW).runtimes.values()
+
+    async def look(fleet: Fleet) -> None:
+        async with SqsAdapter.client_of(**fleet.settings(), runtime_options=old.options) as client:
+            for number in range(3):
+                await client.start_run(V1, run_id=f"r{number}")
+            report = await client.drain_report()
+            assert (report.runs, report.reads) == (3, 1 + 3)
+            (missing,) = report.needed_by(new.options.registry)
+            assert (missing.uses, missing.version, missing.runs) == ("order.charge", "1", 3)
+            assert missing.examples == ("r0", "r1", "r2")
+            assert not report.needed_by(old.options.registry)
+
+    with fleet_at(ministack, AwsNames.numbered(970_001)) as fleet:
+        asyncio.run(look(fleet))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,6 +16,7 @@ from flowcraft.adapters.aws.prices import PRICES, Prices, prices_of
 from flowcraft.adapters.aws.sizes import item_size
 from flowcraft.adapters.aws.spending import Spent, pack_spent, unpack_spent
 from flowcraft.adapters.aws.transport import CONNECTION_FAILED, Answer, AwsError, Request
+from flowcraft.aws import _charged
 from flowcraft.engine.stored import StoredRun
 from flowcraft.memory import MemoryAdapter
 from flowcraft.sqlite import SqliteAdapter
@@ -277,6 +279,28 @@ def test_prices_are_those_of_a_region_or_ones_own() -> None:
         ValueError, match="no prices of the region 'mars-1' here, only of us-east-1"
     ):
         prices_of("mars-1")
+
+
+class _OfRegion:
+    """A boto3 client as far as its region goes."""
+
+    def __init__(self, region: str) -> None:
+        self.meta = SimpleNamespace(region_name=region)
+
+
+@pytest.mark.parametrize(
+    ("region", "given", "expected"),
+    [
+        ("eu-central-1", None, "eu-central-1"),
+        ("mars-1", None, "us-east-1"),
+        ("eu-central-1", "us-west-2", "us-west-2"),
+    ],
+)
+def test_by_default_it_is_the_region_of_the_client(
+    region: str, given: str | None, expected: str
+) -> None:
+    """Prices are those of where the tables are, unless others are given, or none are known."""
+    assert _charged(given, _OfRegion(region)) is PRICES[expected]
 
 
 @pytest.mark.parametrize(

@@ -122,20 +122,22 @@ class LambdaHandler:
                 delivers all of them again.
             StorageError: Queue or tables cannot be used. The same.
         """
+        try:
+            return self._loop.run(self.answer(event, context))
+        finally:
+            rest()
+
+    async def answer(self, event: Any, context: Context) -> dict[str, Any]:
+        """The same for an event loop that runs already: that of a simulation."""
         records = records_of(event, self._queue_name)
         left = context.get_remaining_time_in_millis() / 1000
         margin = min(self._margin_seconds, left * MOST_MARGIN)
-        try:
-            is_done = self._loop.run(
-                self._jobs.handle_jobs(
-                    [record.body for record in records],
-                    seconds=left - margin,
-                    drain_seconds=margin * DRAIN_SHARE,
-                    hand_back_seconds=margin * HAND_BACK_SHARE,
-                )
-            )
-        finally:
-            rest()
+        is_done = await self._jobs.handle_jobs(
+            [record.body for record in records],
+            seconds=left - margin,
+            drain_seconds=margin * DRAIN_SHARE,
+            hand_back_seconds=margin * HAND_BACK_SHARE,
+        )
         failed = [each.id for each, done in zip(records, is_done, strict=True) if not done]
         return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in failed]}
 
@@ -197,13 +199,16 @@ class ReconcilerHandler:
             FlowcraftError: The look was not done before the deadline; the next one begins anew.
             StorageError: A table cannot be used.
         """
-        left = context.get_remaining_time_in_millis() / 1000
-        margin = min(DEFAULT_MARGIN_SECONDS, left * MOST_MARGIN)
         try:
-            stats = self._loop.run(self._within(left - margin))
+            return self._loop.run(self.answer(context))
         finally:
             rest()
-        return stats
+
+    async def answer(self, context: Context) -> dict[str, Any]:
+        """The same for an event loop that runs already: that of a simulation."""
+        left = context.get_remaining_time_in_millis() / 1000
+        margin = min(DEFAULT_MARGIN_SECONDS, left * MOST_MARGIN)
+        return await self._within(left - margin)
 
     async def _within(self, seconds: float) -> dict[str, Any]:
         try:

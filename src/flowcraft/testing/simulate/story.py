@@ -51,6 +51,7 @@ class Story:
         lasts_seconds: How long people take, beside the run itself.
         codec: Gives each process, by its name, the codec that it has.
         is_deleted: Whether somebody deletes the run: then it may be gone, with all of it.
+        new_process: Makes what works on the run; workers that poll, by default.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Story:
     schedules: bool = False
     lasts_seconds: float = 0.0
     is_deleted: bool = False
+    new_process: Callable[..., Any] | None = None
     codec: Callable[[str], AnyCodec] | None = None
 
     def codec_of(self, process: str) -> AnyCodec | None:

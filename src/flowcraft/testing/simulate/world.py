@@ -147,7 +147,8 @@ class World:
     def start_worker(self) -> None:
         """Start a worker; when it dies, another one is started."""
         life = self._life(f"worker-{len(self.workers) + 1}")
-        worker = WorkerProcess(self, life, self.options)
+        new_process = self.told.story.new_process or WorkerProcess
+        worker: WorkerProcess = new_process(self, life, self.options)
         self.workers.append(worker)
         life.on_death = lambda: self._later(life.name, self.start_worker)
         worker.start()

@@ -8,6 +8,7 @@ from flowcraft.testing.simulate.zoo import (
     deleted,
     deploys,
     failures,
+    functions,
     limits,
     long,
     payloads,
@@ -29,6 +30,7 @@ MODULES = (
     limits,
     long,
     deleted,
+    functions,
 )
 
 STORIES: dict[str, Story] = {story.name: story for module in MODULES for story in module.STORIES}

@@ -46,6 +46,7 @@ def story(
     limits: Mapping[str, Limit] | None = None,
     codec: Callable[[str], AnyCodec] | None = None,
     is_deleted: bool = False,
+    new_process: Callable[..., Any] | None = None,
 ) -> Story:
     """A story about a flow whose nodes keep nothing, so that it is built once."""
 
@@ -66,4 +67,5 @@ def story(
         check,
         codec=codec,
         is_deleted=is_deleted,
+        new_process=new_process,
     )
