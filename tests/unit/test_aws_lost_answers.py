@@ -178,7 +178,7 @@ def test_a_start_that_is_sent_twice_has_a_row() -> None:
 
 
 def test_a_late_removal_leaves_the_key_to_the_run_that_has_it_by_now() -> None:
-    """The key of a run that was removed, and started again meanwhile, is still its key."""
+    """The key of a run that others removed, and started again meanwhile, is still its key."""
 
     async def work() -> None:
         fleet = await Fleet().open()
@@ -187,6 +187,7 @@ def test_a_late_removal_leaves_the_key_to_the_run_that_has_it_by_now() -> None:
         async def start_again(operation: str, request: Request) -> None:
             if operation == "DeleteItem" and "\x1fkey" in request["Key"]["runId"]["S"]:
                 fleet.table.before = None
+                await fleet.connect().remove("run", "earlier")
                 assert (await fleet.connect().create(head(key="k"), [], "t")).is_new
 
         fleet.table.before = start_again
