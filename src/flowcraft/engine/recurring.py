@@ -72,20 +72,28 @@ class Recurring:
 
     async def _go_on(self) -> None:
         clock = self._station.clock
-        pause = self._first_seconds
+        if self._first_seconds > 0:
+            await self._rest(clock.now() + self._first_seconds)
         while not self._ending:
-            await self._station.sleep_until(clock.now() + pause)
-            pause = self._every_seconds
+            until = None
             self._looking = True
             try:
-                await self.look()
+                until = await self.look()
             except Exception:
                 logger.exception("%s; trying again", self._what)
             finally:
                 self._looking = False
+            await self._rest(clock.now() + self._every_seconds if until is None else until)
 
-    async def look(self) -> None:
-        """Do it once, unless another worker does."""
+    async def _rest(self, until: float) -> None:
+        await self._station.sleep_until(until)
+
+    async def look(self) -> float | None:
+        """Do it once, unless another worker does.
+
+        Returns:
+            When to look again, in seconds since the epoch; after a round where it says nothing.
+        """
         raise NotImplementedError
 
     async def _may_go_on(self) -> bool:

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from flowcraft.engine.locks import Lock
+from flowcraft.engine.recurring import Recurring
 from flowcraft.engine.schedule_firing import Firing
 from flowcraft.engine.schedule_store import ORPHAN_MS
 from flowcraft.engine.schedule_texts import Entry
@@ -187,78 +187,36 @@ def _is_worth_writing(written: Entry, entry: Entry) -> bool:
     return entry.due_at - written.due_at > SOON_MS
 
 
-class ScheduleRounds:
+class ScheduleRounds(Recurring):
     """Looks after schedules, as long as no other worker does.
 
     Args:
         station: Ports and plans.
         every_seconds: From one look at whether schedules were changed to the next.
-
-    Attributes:
-        station: The same.
     """
 
     def __init__(self, station: Station, every_seconds: float = DEFAULT_SCHEDULES_SECONDS) -> None:
-        self.station = station
-        self._every_seconds = every_seconds
-        self._lock = Lock(
-            station.coordination,
+        super().__init__(
+            station,
+            "Schedules could not be looked after",
             LOCK,
+            every_seconds,
             ROUNDS_UNTIL_REPLACED * every_seconds,
-            station.clock,
-            station.identifiers,
+            first_seconds=0.0,
         )
         self._agenda = Agenda(station)
         self._holds = False
         self._rests = True
         self._refreshed_at = -math.inf
         self._changed = asyncio.Event()
-        self._ending = False
-        self._looking = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin; the first look is at once."""
-        self._task = asyncio.create_task(self._go_on())
-
-    async def stop(self, timeout_seconds: float) -> None:
-        """End, and let another worker have the lock.
-
-        Args:
-            timeout_seconds: How long the look may take that is under way.
-        """
-        self._ending = True
-        task, self._task = self._task, None
-        if task is None:
-            return
-        if self._looking:
-            await asyncio.wait([task], timeout=timeout_seconds)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        try:
-            await self._lock.give_up()
-        except Exception:
-            logger.exception("The lock could not be given up; it expires")
-
-    async def _go_on(self) -> None:
-        while not self._ending:
-            self._looking = True
-            try:
-                until = await self.look()
-            except Exception:
-                logger.exception("Schedules could not be looked after; trying again")
-                until = self.station.clock.now() + self._every_seconds
-            finally:
-                self._looking = False
-            await self._sleep(until)
 
     def wake(self) -> None:
         """Look now: something was changed in this process."""
         self._rests, self._refreshed_at = False, -math.inf
         self._changed.set()
 
-    async def _sleep(self, until: float) -> None:
-        timer = self.station.clock.call_at(until, self._changed.set)
+    async def _rest(self, until: float) -> None:
+        timer = self._station.clock.call_at(until, self._changed.set)
         try:
             await self._changed.wait()
         finally:
@@ -283,7 +241,7 @@ class ScheduleRounds:
 
     async def look(self) -> float:
         """Look once, unless another worker does; gives when to look again."""
-        clock, agenda = self.station.clock, self._agenda
+        clock, agenda = self._station.clock, self._agenda
         if not self._holds:
             if self._rests and await agenda.is_unchanged():
                 return clock.now() + max(IDLE_SECONDS, self._every_seconds)
