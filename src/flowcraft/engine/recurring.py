@@ -83,7 +83,8 @@ class Recurring:
                 logger.exception("%s; trying again", self._what)
             finally:
                 self._looking = False
-            await self._rest(clock.now() + self._every_seconds if until is None else until)
+            if not self._ending:
+                await self._rest(clock.now() + self._every_seconds if until is None else until)
 
     async def _rest(self, until: float) -> None:
         await self._station.sleep_until(until)

@@ -331,7 +331,7 @@ class Schedules:
             StorageError: Queue or stores cannot be used.
         """
         station = await self._client._opened()
-        if self._rounds is None or self._rounds.station is not station:
+        if self._rounds is None or self._rounds._station is not station:
             self._rounds = ScheduleRounds(station)
         return await self._rounds.look_once()
 
