@@ -95,7 +95,7 @@ class FakeFleet:
         return "\n".join([*tables, *messages, repr(self.s3.objects(BUCKET))])
 
 
-async def until(condition: Any, seconds: float = 20.0) -> None:
+async def until(condition: Any, seconds: float = 90.0) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(seconds):
         while not condition():

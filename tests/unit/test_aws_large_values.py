@@ -40,7 +40,7 @@ def flow(output: str = LARGE) -> Any:
 async def finished(adapter: Any, name: str = "large", context: Any = None, **options: Any) -> Any:
     """A run that has come to its end."""
     run = await adapter.start_run(name, context, **options)
-    return await run.result(timeout=30)
+    return await run.result(timeout=90)
 
 
 def test_what_is_large_is_in_the_bucket_and_goes_with_the_run() -> None:
@@ -100,7 +100,7 @@ def test_everything_that_may_be_large_goes_there() -> None:
             assert '"runId":"r"' in message.body
             assert "m" in fleet.kinds()
             async with fleet.adapter(large) as adapter:
-                result = await client.wait_for_run("r", timeout=30)
+                result = await client.wait_for_run("r", timeout=90)
                 assert result.outputs["answer"] == HUGE
                 assert result.context["kept"] == result.context["given"] == LARGE
                 await adapter.delete_run("r")
@@ -122,7 +122,7 @@ def test_a_message_of_a_run_that_was_deleted_does_nothing() -> None:
             await client.resume_with_action("r", output=HUGE)
             (message,) = fleet.sqs.messages(fleet.queue_url)
             async with fleet.adapter(asking) as adapter:
-                await client.wait_for_run("r", timeout=20)
+                await client.wait_for_run("r", timeout=90)
                 await until(lambda: not fleet.sqs.messages(fleet.queue_url))
                 await adapter.delete_run("r")
                 assert await adapter.handle_job(message.body)
@@ -247,7 +247,7 @@ def test_a_process_without_the_bucket_leaves_runs_alone(caplog: pytest.LogCaptur
             (message,) = fleet.sqs.messages(fleet.queue_url)
             async with fleet.adapter(flow()) as adapter:
                 assert await adapter.handle_job(message.body)
-                assert (await client.wait_for_run("r", timeout=20)).status == "completed"
+                assert (await client.wait_for_run("r", timeout=90)).status == "completed"
 
     drive(work())
 
@@ -302,7 +302,7 @@ def test_trouble_with_the_bucket_fails_no_run(
             await until(lambda: re.search(text, caplog.text, re.DOTALL))
             assert (await adapter.get_run(run)).status == "running"
             mend(fleet.s3)
-            result = await run.result(timeout=30)
+            result = await run.result(timeout=90)
             assert result.status == "completed"
             if with_file:
                 assert await adapter.blobs.get(result.outputs["give"]) == b"content"

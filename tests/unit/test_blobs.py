@@ -155,7 +155,7 @@ def test_files_of_durable_runs(tmp_path: Path, backend: Callable[..., Adapter]) 
     async def work() -> None:
         async with backend(tmp_path, options) as adapter:
             run = await adapter.start_run("files", run_id="a run/1")
-            outputs = (await run.result(timeout=20)).outputs
+            outputs = (await run.result(timeout=90)).outputs
             check(outputs)
             large = outputs["keep"]["large"]
             saved = await adapter.blobs.save_to(large, tmp_path / "result.bin")
@@ -205,7 +205,7 @@ def test_subflows_and_batches_share_files(tmp_path: Path, backend: Callable[...,
     async def work() -> None:
         async with backend(tmp_path, FlowRuntime(flows=[flow]).options) as adapter:
             run = await adapter.start_run("parent")
-            result = (await run.result(timeout=20)).raise_for_status()
+            result = (await run.result(timeout=90)).raise_for_status()
             assert result.outputs["read"] == ["GIVEN", "GIVEN"]
 
     drive(work())

@@ -39,6 +39,9 @@ AGAIN_SECONDS: Final = 5.0
 """The pause before a store is tried again that cannot be used."""
 
 _CODED: Final = "coded"
+_WHAT: Final = "A file"
+"""What errors of a codec, which may be logged, say: the name of a file is payload."""
+
 _LENGTH_BYTES: Final = 4
 _KEY: Final = re.compile(r"runs/[^/]+/[^/]+/f/[^/\\]+(/[^/\\]+)*")
 
@@ -131,7 +134,7 @@ class Files:
         count = _Count()
         pieces = count.over(pieces_of(data))
         if self._coder is not None:
-            pieces = _framed(self._coder, pieces, f"The file '{name}'")
+            pieces = _framed(self._coder, pieces)
         await write_stream(self._objects, key, pieces)
         reference = BlobReference(
             blob=key, name=name, bytes=count.bytes, sha256=count.digest.hexdigest()
@@ -197,14 +200,14 @@ class Files:
                 f"The file '{told['name']}' is encoded, and this process has no codec. Give it the "
                 "codec, and the key, that the others have."
             )
-        kept, what = bytearray(), f"The file '{told['name']}'"
+        kept = bytearray()
         async for piece in pieces:
             kept += piece
             while len(kept) >= _LENGTH_BYTES:
                 end = _LENGTH_BYTES + int.from_bytes(kept[:_LENGTH_BYTES])
                 if len(kept) < end:
                     break
-                yield await self._coder.decode_bytes(bytes(kept[_LENGTH_BYTES:end]), what)
+                yield await self._coder.decode_bytes(bytes(kept[_LENGTH_BYTES:end]), _WHAT)
                 del kept[:end]
         if kept:
             raise _damaged(told, place, "its end is missing")
@@ -254,21 +257,19 @@ class _Count:
             yield piece
 
 
-async def _framed(
-    coder: BytesCoder, pieces: AsyncIterator[bytes], what: str
-) -> AsyncIterator[bytes]:
+async def _framed(coder: BytesCoder, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Pieces of one size, each encoded, with its length before it."""
     kept = bytearray()
     async for piece in pieces:
         kept += piece
         while len(kept) >= PIECE_BYTES:
-            yield await _frame(coder, bytes(kept[:PIECE_BYTES]), what)
+            yield await _frame(coder, bytes(kept[:PIECE_BYTES]))
             del kept[:PIECE_BYTES]
-    yield await _frame(coder, bytes(kept), what)
+    yield await _frame(coder, bytes(kept))
 
 
-async def _frame(coder: BytesCoder, piece: bytes, what: str) -> bytes:
-    encoded = await coder.encode_bytes(piece, what)
+async def _frame(coder: BytesCoder, piece: bytes) -> bytes:
+    encoded = await coder.encode_bytes(piece, _WHAT)
     return len(encoded).to_bytes(_LENGTH_BYTES) + encoded
 
 
