@@ -149,7 +149,7 @@ class Process:
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
         others = [self.worker._poller, self.worker._deleting]
-        others += [rounds._task for rounds in self.worker._duties._rounds]
+        others += [rounds._task for rounds in self.worker.duties._rounds]
         return [*self.worker._strands, *(task for task in others if task is not None)]
 
     def _fall(self) -> None:

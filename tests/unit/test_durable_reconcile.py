@@ -635,9 +635,9 @@ def test_a_threshold_is_at_least_two_leases() -> None:
         with pytest.raises(ValueError, match="reconcile_every_seconds is a positive number"):
             await world.process(reconcile_every_seconds=0.0)
         process = await world.process(stalled_threshold_seconds=2 * LEASE_SECONDS)
-        assert process.worker._duties._stalled_seconds == 60.0
+        assert process.worker.duties._stalled_seconds == 60.0
         patient = await world.process(lease_seconds=600.0)
-        assert patient.worker._duties._stalled_seconds == 2400.0
+        assert patient.worker.duties._stalled_seconds == 2400.0
 
     play(story)
 

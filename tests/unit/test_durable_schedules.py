@@ -222,7 +222,7 @@ def test_a_worker_that_cannot_tell_the_time_leaves_it_to_others(
         async def missing(_: str) -> Any:
             raise ImportError("cronsim is not installed")
 
-        rounds = lacking.worker._duties._rounds[0]
+        rounds = lacking.worker.duties._rounds[0]
         assert isinstance(rounds, ScheduleRounds)
         monkeypatch.setattr(rounds._agenda.firing, "fire", missing)
         await world.advance(300)

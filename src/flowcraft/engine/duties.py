@@ -47,6 +47,12 @@ class Duties:
         for rounds in self._rounds:
             rounds.start()
 
+    def schedules_changed(self) -> None:
+        """Look at once, instead of some seconds later: something was changed in this process."""
+        for each in self._rounds:
+            if isinstance(each, ScheduleRounds):
+                each.wake()
+
     async def stop(self, timeout_seconds: float) -> None:
         """Come to an end, of a round that is under way too.
 

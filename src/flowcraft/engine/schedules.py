@@ -378,9 +378,9 @@ class Schedules:
 
     def _wake(self) -> None:
         """Have a worker in the same process look now: others notice a little later."""
-        for rounds in getattr(getattr(self._client, "worker", None), "_rounds", ()):
-            if isinstance(rounds, ScheduleRounds):
-                rounds.wake()
+        worker = getattr(self._client, "worker", None)
+        if worker is not None:
+            worker.duties.schedules_changed()
 
     async def _flow(self, station: Station, flow: Any) -> str:
         blueprint = await self._blueprint(station, flow)

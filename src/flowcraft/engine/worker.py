@@ -150,7 +150,7 @@ class Worker:
         self._poll_seconds = poll_seconds
         self._drain_timeout_seconds = drain_timeout_seconds
         self.implementation_timeout_seconds = implementation_timeout_seconds
-        self._duties = Duties(
+        self.duties = Duties(
             reconcile_every_seconds,
             stalled_seconds(stalled_threshold_seconds, lease_seconds),
             schedules_every_seconds,
@@ -199,7 +199,7 @@ class Worker:
     async def start(self) -> None:
         """Begin to take messages; returns once the queue is being polled."""
         await self.open()
-        self._duties.start(self.station)
+        self.duties.start(self.station)
         self._poller = asyncio.create_task(self._poll())
 
     @property
@@ -252,7 +252,7 @@ class Worker:
     async def stop(self) -> None:
         """Take no more messages; let nodes finish, or hand back what does not in time."""
         self.drain()
-        ended = asyncio.ensure_future(self._duties.stop(self._drain_timeout_seconds))
+        ended = asyncio.ensure_future(self.duties.stop(self._drain_timeout_seconds))
         # The last poll takes its time; so do nodes.
         nodes = asyncio.ensure_future(self._wait_for_nodes(self._drain_timeout_seconds))
         if self._poller is not None:

@@ -81,7 +81,7 @@ def _is_at_work(adapter: Adapter) -> bool:
     worker = adapter.worker
     if worker is None:
         return False
-    return worker.busy or any(rounds._looking for rounds in worker._duties._rounds)
+    return worker.busy or any(rounds._looking for rounds in worker.duties._rounds)
 
 
 async def _stop(adapter: Adapter, clock: VirtualClock) -> None:
