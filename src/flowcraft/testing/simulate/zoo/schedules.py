@@ -22,7 +22,7 @@ from flowcraft.core.builder import FlowBuilder, create_flow
 from flowcraft.engine.runtime import FlowRuntime, Runnable
 from flowcraft.engine.schedule_firing import Firing
 from flowcraft.engine.schedule_view import ScheduleInfo
-from flowcraft.engine.stored import RunSummary
+from flowcraft.engine.stored import StoredRun
 from flowcraft.errors import ScheduleExists, StorageError
 from flowcraft.testing.simulate.loop import START_SECONDS
 from flowcraft.testing.simulate.processes import Person
@@ -61,7 +61,7 @@ def _even() -> FlowBuilder:
 # -- what must hold -----------------------------------------------------------------------------
 
 
-async def _finished(person: Person, schedule_id: str) -> tuple[ScheduleInfo, list[RunSummary]]:
+async def _finished(person: Person, schedule_id: str) -> tuple[ScheduleInfo, list[StoredRun]]:
     """Wait until a schedule has no more ticks, and all of its runs are over."""
     client, tags = person.client, {"schedule": schedule_id}
     while True:
@@ -73,11 +73,21 @@ async def _finished(person: Person, schedule_id: str) -> tuple[ScheduleInfo, lis
         told = sum(tick.run_id is not None for tick in info.ticks)  # rows may lag behind
         is_over = all(str(run.status) == "completed" for run in page.runs)
         if is_done and is_over and len(page.runs) >= told:
-            return info, sorted(page.runs, key=lambda run: run.created_at)
+            # A row may have been mended long after the end: the records tell when that was.
+            runs = [await _read(person, each.run_id) for each in page.runs]
+            return info, sorted(runs, key=lambda run: run.created_at)
         await person.rest(LOOK_SECONDS)
 
 
-def _problems(info: ScheduleInfo, expected: set[datetime], runs: list[RunSummary]) -> Iterator[str]:
+async def _read(person: Person, run_id: str) -> StoredRun:
+    return await person.insist(lambda: person.client.get_run(run_id))
+
+
+def _over_at(run: StoredRun) -> datetime:
+    return max(step.ended_at for step in run.timeline if step.ended_at is not None)
+
+
+def _problems(info: ScheduleInfo, expected: set[datetime], runs: list[StoredRun]) -> Iterator[str]:
     ran = Counter(run.run_id for run in runs)
     told = Counter(tick.run_id for tick in info.ticks if tick.run_id is not None)
     if ran != told:
@@ -97,7 +107,7 @@ def _problems(info: ScheduleInfo, expected: set[datetime], runs: list[RunSummary
         return
     triggered = {tick.run_id for tick in info.ticks if tick.outcome == "triggered"}
     for before, after in pairwise(runs):
-        is_early = after.created_at < before.updated_at - DIFFERENCE
+        is_early = after.created_at < _over_at(before) - DIFFERENCE
         if is_early and after.run_id not in triggered:
             yield f"{after.run_id} began before {before.run_id} was over"
 
