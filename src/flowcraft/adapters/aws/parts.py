@@ -22,12 +22,17 @@ from flowcraft.adapters.aws.item import begun_ms as begun_ms_of
 from flowcraft.adapters.aws.packing import Packed, deflate, pack_facts, unpack_facts
 from flowcraft.adapters.aws.transport import Transport
 from flowcraft.errors import StorageCorrupt, StorageFull, StorageUnavailable
+from flowcraft.ports.clock import Clock
 from flowcraft.ports.objects import ObjectStore, run_prefix
 from flowcraft.ports.runs import Head
 from flowcraft.ports.streams import read_bytes, write_bytes
 
 SEPARATOR: Final = "\x1f"
 """No run id holds it, so that no key here is a run's."""
+
+WRITTEN_AT: Final = "t"
+"""The attribute with the time of a write, in seconds since the epoch: it tells orphans from what is
+about to be referred to."""
 
 CHUNK_BYTES: Final = 380 * 1024
 """An item may take 400 KB, its key included."""
@@ -74,6 +79,7 @@ class Parts:
         table_name: The context table.
         objects: Where values are kept that are larger still; ``None`` without a bucket.
         object_bytes: What takes more than this, compressed, is one of those.
+        clock: The service's time; without it, items do not tell when they were written.
     """
 
     def __init__(
@@ -82,7 +88,9 @@ class Parts:
         table_name: str,
         objects: ObjectStore | None = None,
         object_bytes: int = OBJECT_BYTES,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock
         self._service = service
         self._table_name = table_name
         self._objects = objects
@@ -248,7 +256,10 @@ class Parts:
     # -- requests ---------------------------------------------------------------------------
 
     async def _put(self, parts: Mapping[str, bytes]) -> None:
-        items = [{"runId": {"S": key}, "b": {"B": data}} for key, data in parts.items()]
+        times = {}
+        if self._clock is not None:
+            times = {WRITTEN_AT: {"N": str(int(self._clock.now()))}}
+        items = [{"runId": {"S": key}, "b": {"B": data}, **times} for key, data in parts.items()]
         if len(items) == 1:
             await self._service.call("PutItem", {"TableName": self._table_name, "Item": items[0]})
             return

@@ -73,7 +73,7 @@ class DynamoDbRuns:
         self._prices = prices
         contexts = Service(transport, Resource("table", context_table_name, "runId"))
         statuses = Service(transport, Resource("table", status_table_name or "", "runId"))
-        parts = Parts(contexts, context_table_name, objects, object_bytes)
+        parts = Parts(contexts, context_table_name, objects, object_bytes, clock)
         self._records = Records(contexts, context_table_name, parts)
         self._rows = StatusRows(statuses, status_table_name or "", scan_segments)
         rows = None if status_table_name is None else self._rows

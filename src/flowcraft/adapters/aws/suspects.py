@@ -22,6 +22,7 @@ from flowcraft.adapters.aws.item import (
     status_name,
 )
 from flowcraft.adapters.aws.mending import Mender, updated_at
+from flowcraft.adapters.aws.orphans import Orphans
 from flowcraft.adapters.aws.pages import (
     Places,
     Read,
@@ -32,6 +33,7 @@ from flowcraft.adapters.aws.pages import (
     scans,
     written,
 )
+from flowcraft.adapters.aws.parts import WRITTEN_AT
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.rows import revision_of, touched_at
 from flowcraft.adapters.aws.status_index import StatusIndex
@@ -49,7 +51,7 @@ STALE_SECONDS: Final = 60.0
 _FAR_AWAY: Final = 1e15
 
 _IN_ROWS: Final = "runId, e, r, lastUpdated"
-_IN_ITEMS: Final = "runId, e, r, s, u, d"
+_IN_ITEMS: Final = f"runId, e, r, s, u, d, {WRITTEN_AT}"
 
 
 class Finder:
@@ -79,6 +81,7 @@ class Finder:
         self._mender = mender
         self._clock = clock
         self._segments = segments
+        self._orphans = Orphans(records, clock)
         self._index = StatusIndex(statuses, status_table_name, clock)
 
     async def page(self, suspicion: Suspicion, after: str | None) -> Suspects:
@@ -141,13 +144,16 @@ class Finder:
         request = {
             "TableName": self._records.table_name,
             "ConsistentRead": self._is_about_now(suspicion),
-            "FilterExpression": f"attribute_exists(e) AND attribute_exists(h) AND {live}",
+            # Beside live runs, what is kept of any: of those that are gone it is to go, too.
+            "FilterExpression": f"attribute_exists(b) OR (attribute_exists(e) AND "
+            f"attribute_exists(h) AND {live})",
             "ProjectionExpression": _IN_ITEMS,
             "ExpressionAttributeValues": values,
         }
         reads = scans(request, self._segments)
         places = beginning(reads) if after is None else read_places(after)[0]
         found_items, places = await next_pages(self._records.service, reads, places)
+        await self._orphans.clear(found_items)
         items = [item for item in found_items if has_epoch(item)]
         rows = await self._rows_of(items)
         doubtful = {
