@@ -55,7 +55,9 @@ def counted(shape: Shape, *, workers: int = 1, **start: Any) -> Counted:
     async def run() -> Counted:
         await place.open()
         empty = _count_empty_polls(place)
-        processes = [place.adapter(f"w{n}", runtime.options) for n in range(workers)]
+        # What workers ask for beside their messages is no run's.
+        alone: dict[str, Any] = {"sweeping": False, "schedules_every_seconds": None}
+        processes = [place.adapter(f"w{n}", runtime.options, **alone) for n in range(workers)]
         client = place.adapter("client", runtime.options)
         for process in processes:
             await process.start()

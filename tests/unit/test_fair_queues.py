@@ -129,7 +129,7 @@ def test_groups_reach_the_queue() -> None:
     async def work() -> list[str | None]:
         queue = SqsQueue(sqs, url, clock)
         await queue.open()
-        await queue.send([Outgoing("a", group="tenant-7"), Outgoing("b", 0.0, "ä"), Outgoing("c")])
+        await queue.send([Outgoing("a", group="tenant-7"), Outgoing("b", group="ä"), Outgoing("c")])
         request = {"QueueUrl": url, "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
         answer = await sqs.call("ReceiveMessage", request)
         await queue.close()

@@ -536,3 +536,20 @@ def test_a_start_that_is_repeated_does_not_wait_for_another_timer() -> None:
         assert [type(each).__name__ for each in world.events("r")][1:] == ["NodeSucceeded"]
 
     with_world(case)
+
+
+def test_a_timer_fires_although_nobody_worked_for_days() -> None:
+    """Whoever keeps the first timer notes where a sweep has to begin, long before there is one."""
+
+    async def case(world: LongWorld) -> None:
+        world.knows(create_flow("f").node("a", one))
+        start_at = datetime.fromtimestamp(world.clock.now() + DAY, UTC)
+        await world.client.start_run("f", run_id="run", start_at=start_at)
+        assert len(world.entries) == 1
+        world.clock.advance(3 * DAY)
+        await world.worker()
+        await world.advance(HOUR)
+        assert (await world.client.get_run("run")).status == "completed"
+        assert world.entries == {}
+
+    with_world(case)

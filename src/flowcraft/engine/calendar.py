@@ -142,6 +142,7 @@ class Calendar:
     def __init__(self, store: CoordinationStore, hour_seconds: float) -> None:
         self._store = store
         self.hour_seconds = hour_seconds
+        self._has_cursor = False
 
     def hour_of(self, at: float) -> int:
         """The number of the hour that a time is in."""
@@ -153,6 +154,10 @@ class Calendar:
         Raises:
             StorageBusy: Others changed the same texts each time.
         """
+        if not self._has_cursor:
+            # Nobody may sweep for days: whoever does so then has to know where to begin.
+            await self._store.set_if_not_exist(CURSOR, str(self.hour_of(now)))
+            self._has_cursor = True
         for hour, some in _grouped(entries, lambda each: self.hour_of(each.due_at)).items():
             await self._add(self._root(hour), 0, some, self._lasts(hour, now))
 

@@ -157,6 +157,12 @@ class Strand(Storing):
             await self.gate.drop_ticket(self.job)
             return await self._resume()
         if not self.worker.can_run(self.ledger.plan, command) and not self._gave_up_waiting():
+            # Others may be through with it: then a copy of the message is not to be put back again.
+            if not await self._is_up_to_date():
+                return None
+            if self.ledger.attempt_at(place) is None or place in self.ledger.leases:
+                await self.gate.drop_ticket(self.job)
+                return await self._resume()
             if self.job.put_back == 0:
                 logger.warning(
                     "Run '%s': nothing is registered here for node '%s'; it waits for a worker "

@@ -362,7 +362,10 @@ class AwsBackend:
     def agreed(self) -> Mapping[str, str]:
         """The texts in the coordination table, by their keys."""
         items = self.dynamodb.items(COORDINATION)
-        return {item[KEY]["S"]: item["value"]["S"] for item in items if "S" in item["value"]}
+        # Items of limits have no text.
+        return {
+            item[KEY]["S"]: item["value"]["S"] for item in items if "S" in item.get("value", {})
+        }
 
     def lapse(self) -> None:
         """Remove what has expired, as DynamoDB does within days."""
