@@ -224,6 +224,8 @@ class _WatchedTable:
         if operation == "PutItem" and request["TableName"] == STATUSES:
             item = request["Item"]
             self._watch.see_status(item["runId"]["S"], item["status"]["S"])
+        if operation == "DeleteItem" and request["TableName"] == STATUSES:
+            self._watch.see_removed(request["Key"]["runId"]["S"])
         return answer
 
 

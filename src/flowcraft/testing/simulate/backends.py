@@ -71,6 +71,10 @@ class Watch:
         if status in FINAL_STATUSES:
             self._final[run_id] = status
 
+    def see_removed(self, run_id: str) -> None:
+        """A run was removed: another one may have its id."""
+        self._final.pop(run_id, None)
+
 
 class Watched:
     """A port that is watched; what is not said otherwise passes."""
@@ -108,6 +112,12 @@ class WatchedRuns(Watched):
         if change.row is not None and written.row_written and written.verdict is Verdict.DONE:
             self._watch.see_status(change.run_id, str(change.row.status))
         return written
+
+    async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
+        """Forget a run, or let it count as absent."""
+        await self._port.remove(run_id, epoch, only_hide=only_hide)
+        if not only_hide:
+            self._watch.see_removed(run_id)
 
 
 class Connection(NamedTuple):
