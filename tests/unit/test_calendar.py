@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flowcraft.adapters.memory import MemoryCoordination
-from flowcraft.engine.calendar import DEEPEST, TEXT_BYTES, Calendar, Later
+from flowcraft.engine.calendar import CURSOR, DEEPEST, TEXT_BYTES, Calendar, Later
 from flowcraft.errors import StorageBusy
 from flowcraft.ports.coordination import Swapped
 from flowcraft.testing import VirtualClock
@@ -49,8 +49,8 @@ class Store(MemoryCoordination):
 
     @property
     def texts(self) -> dict[str, str]:
-        """All texts."""
-        return {key: str(text) for key, (text, _) in self._items.items()}
+        """All texts but the one that says how far was swept."""
+        return {key: str(text) for key, (text, _) in self._items.items() if key != CURSOR}
 
     @property
     def names(self) -> list[str]:
