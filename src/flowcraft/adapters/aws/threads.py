@@ -100,7 +100,8 @@ class Threads:
     def rest(self) -> None:
         """Let the threads end, unless one of them is at work; the next job gets a new one."""
         with self._lock:
-            if self._unfinished:
+            # One that has just told its answer is at work no longer, though it may not know yet.
+            if self._needed:
                 return
             # A queue of their own: none of them takes what comes later, or is counted any more.
             queue, self._queue = self._queue, SimpleQueue()
