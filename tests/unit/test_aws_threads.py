@@ -141,3 +141,20 @@ def test_threads_that_rest_end_and_others_take_their_place() -> None:
     assert (threads.alive, [each.is_alive() for each in resting]) == (0, [False])
     threads.start(Job(lambda: "again", lambda answer, _: answers.put(answer)))
     assert answers.get(timeout=5.0) == "again"
+
+
+def test_one_that_has_just_told_its_answer_rests_with_the_others() -> None:
+    """Whoever hears an answer may have threads rest at once: the one that told it ends, too."""
+    threads = Threads(1, "telling", idle_seconds=60.0)
+    rested: SimpleQueue[int] = SimpleQueue()
+
+    def tell(_: Any, __: BaseException | None) -> None:
+        threads.rest()
+        rested.put(threads.alive)
+
+    threads.start(Job(lambda: "done", tell))
+    assert rested.get(timeout=5.0) == 0
+    for each in threading.enumerate():
+        if each.name.startswith("telling"):
+            each.join(5.0)
+    assert names("telling") == set()
