@@ -309,8 +309,9 @@ class Visit:
     async def _cancel(self, person: Person) -> None:
         await person.rest(self._chance.between(0.0, self._trade.hours) * HOUR)
         with suppress(InvalidRunState):
-            await person.insist(lambda: person.client.cancel_run(self._name))
+            # A wish whose answer was lost may be refused when it is made again: it was carried out.
             self._statuses.add("cancelled")
+            await person.insist(lambda: person.client.cancel_run(self._name))
 
     async def _pause(self, person: Person) -> None:
         await person.rest(self._chance.between(0.0, 2 * MINUTE))
