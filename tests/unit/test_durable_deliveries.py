@@ -234,6 +234,30 @@ def test_a_node_waits_for_a_worker_that_has_it() -> None:
     play(story)
 
 
+def test_a_copy_of_what_others_have_done_is_not_put_back_again() -> None:
+    """A worker that lacks the node looks at the run before it sends a copy of the message on."""
+
+    async def story(world: World) -> None:
+        flow = lacking(world)
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        lacks_it = await world.idle(without(world, "special"))
+        knows_it = await world.idle()
+        for _ in range(2):  # the start, which ends before b, and b, which is put back
+            (delivery,) = await world.receive()
+            lacks_it.worker._begin(delivery)
+            await world.settle()
+            world.clock.advance(1.0)
+        (delivery,) = await world.receive()
+        knows_it.worker._begin(delivery)
+        await world.settle()
+        assert world.status(RUN) == "completed"
+        lacks_it.worker._begin(delivery)
+        await world.settle()
+        assert world.messages() == []
+
+    play(story)
+
+
 def test_a_message_is_put_back_before_it_is_deleted() -> None:
     """A worker that dies while it puts a message back does not lose it."""
 

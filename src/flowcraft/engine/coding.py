@@ -26,6 +26,7 @@ from flowcraft.engine.jobs import event_in, with_event
 from flowcraft.errors import CodecError, StorageCorrupt, StorageError
 from flowcraft.ports.blobs import BlobStore
 from flowcraft.ports.codec import AnyCodec
+from flowcraft.ports.passing import PassingQueue
 from flowcraft.ports.queue import Delivery, Outgoing, Queue
 from flowcraft.ports.runs import (
     Change,
@@ -204,7 +205,7 @@ class CodedBlobs:
         await self._blobs.delete(key)
 
 
-class CodedQueue:
+class CodedQueue(PassingQueue):
     """A queue of messages that bring encoded events.
 
     A message that cannot be decoded is delivered with its ``problem``, so that the others are
@@ -212,28 +213,8 @@ class CodedQueue:
     """
 
     def __init__(self, queue: Queue, coder: Coder) -> None:
-        self._queue = queue
+        super().__init__(queue)
         self._coder = coder
-
-    @property
-    def max_delay_seconds(self) -> float:
-        """The longest delay that a message may be sent with."""
-        return self._queue.max_delay_seconds
-
-    @property
-    def visibility_seconds(self) -> float:
-        """How long a delivery is hidden from others, unless it is extended."""
-        return self._queue.visibility_seconds
-
-    @property
-    def max_hold_seconds(self) -> float:
-        """How long after its receive a delivery stays hidden at most, however it is extended."""
-        return self._queue.max_hold_seconds
-
-    @property
-    def batch(self) -> int:
-        """How many messages a request brings for the price of one."""
-        return self._queue.batch
 
     async def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages."""
@@ -247,14 +228,6 @@ class CodedQueue:
     async def whole(self, body: str) -> str:
         """The text that was sent."""
         return await self._decode(await self._queue.whole(body))
-
-    async def delete(self, handles: Sequence[str]) -> None:
-        """Forget deliveries for good."""
-        await self._queue.delete(handles)
-
-    async def extend(self, handles: Sequence[str]) -> None:
-        """Hide deliveries for longer."""
-        await self._queue.extend(handles)
 
     async def _sent(self, message: Outgoing) -> Outgoing:
         event = event_in(message.body)

@@ -22,6 +22,7 @@ from flowcraft.engine.failures import instead_of
 from flowcraft.engine.gate import Gate, at_place
 from flowcraft.engine.jobs import Job, Leave, PutOff
 from flowcraft.engine.ledger import Foreseen
+from flowcraft.engine.limited import Limited
 from flowcraft.engine.places import (
     ATTEMPTS,
     RETRIES,
@@ -147,31 +148,34 @@ class Strand(Storing):
 
     async def _claim_place(self, place: str) -> AttemptCommand | None:
         command = self.ledger.attempt_at(place)
-        if command is None:
-            # It may have become ready since the run was last looked at here.
+        if command is None or not self._can_carry_out(command):
+            # It may have become ready since the run was last looked at here; or others are through
+            # with it, and a copy of the message is not to be put back again and again.
             if not await self._is_up_to_date():
                 await self.gate.drop_ticket(self.job)
                 return None
             command = self.ledger.attempt_at(place)
-        if command is None:
-            await self.gate.drop_ticket(self.job)
-            return await self._resume()
-        if not self.worker.can_run(self.ledger.plan, command) and not self._gave_up_waiting():
-            # Others may be through with it: then a copy of the message is not to be put back again.
-            if not await self._is_up_to_date():
-                return None
-            if self.ledger.attempt_at(place) is None or place in self.ledger.leases:
+            can_carry_out = command is not None and self._can_carry_out(command)
+            if command is None or (not can_carry_out and place in self.ledger.leases):
                 await self.gate.drop_ticket(self.job)
                 return await self._resume()
-            if self.job.put_back == 0:
-                logger.warning(
-                    "Run '%s': nothing is registered here for node '%s'; it waits for a worker "
-                    "that has it",
-                    self.ledger.run_id,
-                    self.job.node_id,
-                )
-            raise PutOff(self._put_back_seconds(), self.job.put_off(self.station.clock.now()))
+            if not can_carry_out:
+                self._put_back()
         return await self._claim(command)
+
+    def _can_carry_out(self, command: AttemptCommand) -> bool:
+        """Whether it is known here, or nobody has known it for so long that it fails."""
+        return self.worker.can_run(self.ledger.plan, command) or self._gave_up_waiting()
+
+    def _put_back(self) -> NoReturn:
+        if self.job.put_back == 0:
+            logger.warning(
+                "Run '%s': nothing is registered here for node '%s'; it waits for a worker "
+                "that has it",
+                self.ledger.run_id,
+                self.job.node_id,
+            )
+        raise PutOff(self._put_back_seconds(), self.job.put_off(self.station.clock.now()))
 
     def _gave_up_waiting(self) -> bool:
         first_at = self.job.first_at
@@ -453,7 +457,7 @@ class Strand(Storing):
         """Write a fact; in the same step the lease of a lone successor is taken."""
         self._status_before = self.ledger.state.status
         successor = self._successor(foreseen.decision)
-        claim = None if successor is None else await self._reserved(successor, foreseen.decision)
+        claim = None if successor is None else await self._reserved(*successor)
         row = self.ledger.row_after(foreseen.decision)
         written = await self._write(
             self._change(
@@ -469,25 +473,28 @@ class Strand(Storing):
         await self.gate.settle(is_claimed=self._claimed is not None)
         return written
 
-    async def _reserved(self, successor: AttemptCommand, decision: Decision) -> Claim | None:
+    async def _reserved(self, successor: AttemptCommand, limited: Limited | None) -> Claim | None:
         """The claim of a successor; ``None`` where a limit has no place for it at once."""
         claim = self._new_claim(successor)
-        limited = self.gate.limited(self.ledger, successor, decision)
         if limited is None or await self.gate.reserve(limited, claim.token):
             return claim
         return None
 
-    def _successor(self, decision: Decision) -> AttemptCommand | None:
-        """The attempt that this worker goes on with, if it can run one of those that follow."""
+    def _successor(self, decision: Decision) -> tuple[AttemptCommand, Limited | None] | None:
+        """The attempt that this worker goes on with, if it can run one of those that follow.
+
+        One that nothing limits comes first; the other comes with what limits it.
+        """
         if self._is_turn_over:
             return None
-        limited: AttemptCommand | None = None
+        second: tuple[AttemptCommand, Limited] | None = None
         for command in decision.commands:
             if isinstance(command, ATTEMPTS) and self.worker.can_run(decision.plan, command):
-                if self.gate.limited(self.ledger, command, decision) is None:
-                    return command
-                limited = limited or command
-        return limited
+                limited = self.gate.limited(self.ledger, command, decision)
+                if limited is None:
+                    return command, None
+                second = second or (command, limited)
+        return second
 
     async def _follow(self, written: Written) -> AttemptCommand | None:
         """Carry out what follows from the fact that was written."""

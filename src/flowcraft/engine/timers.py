@@ -24,7 +24,8 @@ from flowcraft.engine.calendar import ENTRY_BYTES, Calendar, Later, size_of
 from flowcraft.engine.facts import event_data
 from flowcraft.engine.places import Subject
 from flowcraft.ports.clock import Clock
-from flowcraft.ports.queue import Delivery, Outgoing, Queue
+from flowcraft.ports.passing import PassingQueue
+from flowcraft.ports.queue import Outgoing, Queue
 from flowcraft.ports.runs import NO_FACTS, Fact
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def timer_name(run_id: str, epoch: str, event: ev.Event | None) -> str:
     return hashlib.sha256(data).hexdigest()[:NAME_DIGITS]
 
 
-class LongDelays:
+class LongDelays(PassingQueue):
     """A queue whose messages may be delayed for any time.
 
     Args:
@@ -63,7 +64,7 @@ class LongDelays:
     """
 
     def __init__(self, queue: Queue, calendar: Calendar, clock: Clock) -> None:
-        self._queue = queue
+        super().__init__(queue)
         self._calendar = calendar
         self._clock = clock
 
@@ -71,21 +72,6 @@ class LongDelays:
     def max_delay_seconds(self) -> float:
         """Any delay will do, of a message that has a name; others are delayed as far as may be."""
         return float("inf")
-
-    @property
-    def visibility_seconds(self) -> float:
-        """How long a delivery is hidden from others, unless it is extended."""
-        return self._queue.visibility_seconds
-
-    @property
-    def max_hold_seconds(self) -> float:
-        """How long after its receive a delivery stays hidden at most, however it is extended."""
-        return self._queue.max_hold_seconds
-
-    @property
-    def batch(self) -> int:
-        """How many messages a request brings for the price of one."""
-        return self._queue.batch
 
     async def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages, or keep them until they are due within the hour."""
@@ -119,22 +105,6 @@ class LongDelays:
             messages.append(self._delayed(message))
         if messages:
             await self._queue.send(messages)
-
-    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
-        """Receive messages."""
-        return await self._queue.receive(limit, wait_seconds)
-
-    async def whole(self, body: str) -> str:
-        """The text that was sent."""
-        return await self._queue.whole(body)
-
-    async def delete(self, handles: Sequence[str]) -> None:
-        """Forget deliveries for good."""
-        await self._queue.delete(handles)
-
-    async def extend(self, handles: Sequence[str]) -> None:
-        """Hide deliveries for longer."""
-        await self._queue.extend(handles)
 
     def _delayed(self, message: Outgoing) -> Outgoing:
         most = self._queue.max_delay_seconds

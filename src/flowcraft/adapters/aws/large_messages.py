@@ -17,6 +17,7 @@ from flowcraft.adapters.aws.apart import apart
 from flowcraft.errors import StorageCorrupt, StorageError, StorageFull, StorageUnavailable
 from flowcraft.ports.blobs import BlobStore
 from flowcraft.ports.objects import ObjectStore, run_prefix
+from flowcraft.ports.passing import PassingQueue
 from flowcraft.ports.queue import Delivery, Outgoing, Queue
 from flowcraft.ports.runs import NO_FACTS, RunStore
 from flowcraft.ports.streams import read_bytes, write_bytes
@@ -42,7 +43,7 @@ class _Closes(Protocol):
     async def close(self) -> None: ...
 
 
-class LargeMessages:
+class LargeMessages(PassingQueue):
     """A queue whose large bodies are in a store of objects, or of texts.
 
     A body has the key of its content, so that a message that is sent again finds its own. It is
@@ -65,31 +66,11 @@ class LargeMessages:
         runs: RunStore | None = None,
         large_bytes: int = LARGE_BYTES,
     ) -> None:
-        self._queue = queue
+        super().__init__(queue)
         self._blobs = blobs
         self._objects = objects
         self._runs = runs
         self._large_bytes = large_bytes
-
-    @property
-    def max_delay_seconds(self) -> float:
-        """The longest delay that a message may be sent with."""
-        return self._queue.max_delay_seconds
-
-    @property
-    def visibility_seconds(self) -> float:
-        """How long a delivery is hidden from others, unless it is extended."""
-        return self._queue.visibility_seconds
-
-    @property
-    def max_hold_seconds(self) -> float:
-        """How long after its receive a delivery stays hidden at most, however it is extended."""
-        return self._queue.max_hold_seconds
-
-    @property
-    def batch(self) -> int:
-        """How many messages a request brings for the price of one."""
-        return self._queue.batch
 
     async def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages; what they refer to is kept before."""
@@ -201,14 +182,6 @@ class LargeMessages:
             return False
         record = await self._runs.read(str(address.get("runId")), NO_FACTS)
         return record is None or record.head.epoch != address.get("epoch")
-
-    async def delete(self, handles: Sequence[str]) -> None:
-        """Forget deliveries for good."""
-        await self._queue.delete(handles)
-
-    async def extend(self, handles: Sequence[str]) -> None:
-        """Hide deliveries for another visibility timeout from now on."""
-        await self._queue.extend(handles)
 
 
 def _about(body: str) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from flowcraft.engine.schedule_options import ScheduleOptions
 from flowcraft.engine.schedule_view import ScheduleInfo
 from flowcraft.engine.stored import StoredRun
 from flowcraft.errors import InvalidRunState, RunNotFound, ScheduleExists
+from flowcraft.ports.runs import Query
 from flowcraft.testing.simulate.backends import NewBackend
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import SimulationClock
@@ -58,6 +59,7 @@ GRACE_HOURS: Final = 2.0
 
 LOOK_SECONDS: Final = 1800.0
 RETENTION_SECONDS: Final = DAY
+REMOVED_WITHIN_SECONDS: Final = 3 * HOUR
 MOST_LEFT: Final = 150
 """Blueprints, locks and marks: they do not grow with the number of runs."""
 
@@ -241,9 +243,18 @@ class Fleet(World):
         chance = self.chance.fork("lapses")
         while True:
             self.report.stored.append((self._live_runs, self.backend.stored()))
+            await self._look_for_the_expired()
             await asyncio.sleep(HOUR)
             if chance.happens(0.5):
                 self.backend.lapse()
+
+    async def _look_for_the_expired(self) -> None:
+        """What is stored does not grow: what has expired goes within hours."""
+        before = self.loop.time() - REMOVED_WITHIN_SECONDS
+        expired = await self.ports.runs.find(Query(lapsed=-math.inf, parts=True, limit=1000))
+        for head in expired:
+            if head.expires_at is not None and head.expires_at < before:
+                self.report.problems.append(f"run '{head.run_id}' has expired, and is stored")
 
     # -- runs -------------------------------------------------------------------------------
 
