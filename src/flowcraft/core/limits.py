@@ -68,6 +68,21 @@ class Limit:
         """How long after one start the next one is due; 0 without a rate."""
         return 0.0 if self.rate is None else self.per_seconds / (self.rate - self.burst + 1)
 
+    def earliest(self, next_at: float, now: float) -> float:
+        """When somebody may begin by the rate, at ``now`` or later.
+
+        Args:
+            next_at: When the next start would be due if all were evenly spaced.
+            now: The time.
+        """
+        if self.rate is None:
+            return now
+        return max(now, next_at - (self.burst - 1) * self.spacing_seconds)
+
+    def after_start(self, next_at: float, now: float) -> float:
+        """When the next start would be due, once somebody has begun."""
+        return max(next_at, now) + self.spacing_seconds
+
 
 class Limits:
     """Limits by the names of keys.
@@ -187,12 +202,12 @@ def enter(room: Room, limit: Limit, visitor: Visitor, now: float) -> tuple[Enter
             return _stand_in_line(room, visitor, ticket, called)
     if ticket is not None:
         called = tuple(number for number in called if number != ticket)
-    earliest = _earliest(room, limit, now)
+    earliest = limit.earliest(room.next_at, now)
     promised = earliest if visitor.has_waited else max(earliest, room.promised_until)
     if limit.rate is not None and promised > now + IN_HAND_SECONDS:
         return _come_back(room, limit, visitor, ticket, called, earliest)
     if limit.rate is not None:
-        room = replace(room, next_at=max(room.next_at, now) + limit.spacing_seconds)
+        room = replace(room, next_at=limit.after_start(room.next_at, now))
     until = math.inf
     if limit.concurrency is not None:
         until = earliest + visitor.seconds
@@ -253,12 +268,6 @@ def _stand_in_line(
     if not visitor.may_wait:
         return Entered(False, 0.0, None, called), room
     return Entered(False, 0.0, room.given, called), replace(room, given=room.given + 1)
-
-
-def _earliest(room: Room, limit: Limit, now: float) -> float:
-    if limit.rate is None:
-        return now
-    return max(now, room.next_at - (limit.burst - 1) * limit.spacing_seconds)
 
 
 def _come_back(

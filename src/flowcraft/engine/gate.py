@@ -83,7 +83,7 @@ class Gate:
         plan = ledger.plan if decision is None else decision.plan
         above: Ledger = getattr(ledger, "above", ledger)  # whose context the items of a shard see
         changes = decision.changes if decision is not None and above is ledger else None
-        options, tell = self._station.options, self._station.tell_once
+        options, tell = self._station.options, self._station.once.tell
         return limit_of(options, plan, above.state, command, tell, changes)
 
     # -- coming in --------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowcraft.core.context import ContextView
 from flowcraft.core.limit_keys import evaluate_key, stored_key
@@ -14,6 +15,28 @@ if TYPE_CHECKING:
     from flowcraft.core.plan import Plan
     from flowcraft.core.state import Changes, RunState
     from flowcraft.engine.options import RuntimeOptions
+
+
+MOST_TOLD: Final = 1_000
+"""Different things that are told once: keys may be without number."""
+
+
+class Once:
+    """Logs what is worth a word, and only one.
+
+    Args:
+        logger: Where to.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._told: set[str] = set()
+
+    def tell(self, text: str) -> None:
+        """Log a text, unless it was before."""
+        if text not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(text)
+            self._logger.warning("%s", text)
 
 
 class Limited(NamedTuple):

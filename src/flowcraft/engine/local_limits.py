@@ -12,18 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from flowcraft.core.limits import Limit
-from flowcraft.engine.limited import limit_of
+from flowcraft.engine.limited import Once, limit_of
 
 if TYPE_CHECKING:
     from flowcraft.engine.local import LocalRun
     from flowcraft.engine.session import AttemptCommand, Session
 
 logger = logging.getLogger("flowcraft")
-
-MOST_TOLD: Final = 1_000
 
 
 @dataclass(slots=True, eq=False)
@@ -64,19 +62,16 @@ class LocalLimits:
 
     Args:
         now: Tells the time.
+
+    Attributes:
+        once: Logs what is odd about keys.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._lock = threading.Lock()
         self._lines: dict[str, _Line] = {}
-        self._told: set[str] = set()
-
-    def tell_once(self, text: str) -> None:
-        """Log what is worth a word, and only one."""
-        if text not in self._told and len(self._told) < MOST_TOLD:
-            self._told.add(text)
-            logger.warning("%s", text)
+        self.once = Once(logger)
 
     def join(self, entry: Entry) -> None:
         """Stand in line; it begins, in its session's loop, when it is its turn."""
@@ -117,13 +112,13 @@ class LocalLimits:
                 limit, now = entry.limit, self._now()
                 if limit.concurrency is not None and line.held >= limit.concurrency:
                     break
-                earliest = line.next_at - (limit.burst - 1) * limit.spacing_seconds
-                if limit.rate is not None and earliest > now:
+                earliest = limit.earliest(line.next_at, now)
+                if earliest > now:
                     if line.armed is None:
                         line.armed = entry.session
                         arm = (entry.session, earliest)
                     break
-                line.next_at = max(line.next_at, now) + limit.spacing_seconds
+                line.next_at = limit.after_start(line.next_at, now)
                 line.held += 1
                 entry.is_in = True
                 admitted.append(line.waiting.popleft())
@@ -167,7 +162,7 @@ class Door:
     def stops(self, run: LocalRun, command: AttemptCommand) -> bool:
         """Whether an attempt is limited: it then begins when it is its turn."""
         found = limit_of(
-            self._session.options, run.plan, run.state, command, self._limits.tell_once
+            self._session.options, run.plan, run.state, command, self._limits.once.tell
         )
         if found is None:
             return False

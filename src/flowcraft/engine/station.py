@@ -20,6 +20,7 @@ from flowcraft.engine.encoded import plain
 from flowcraft.engine.files import Files
 from flowcraft.engine.jobs import Job, write_job
 from flowcraft.engine.ledger import Gap, Ledger
+from flowcraft.engine.limited import Once
 from flowcraft.engine.measuring import Measures
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Implementation
@@ -41,9 +42,6 @@ from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import Ports
 
 logger = logging.getLogger("flowcraft.worker")
-
-MOST_TOLD = 1_000
-"""Different things that are told once: keys of limits may be without number."""
 
 OPEN_RUNS = 256
 OPEN_FACTS = 20_000
@@ -70,6 +68,7 @@ class Station:
 
     Attributes:
         measures: Counts and times, for the telemetry.
+        once: Logs what is odd about the keys of limits.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class Station:
         self._open: OrderedDict[str, Ledger] = OrderedDict()
         self._plans: dict[str, tuple[Plan, Tape]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told: set[str] = set()
+        self.once = Once(logger)
 
     @property
     def closing(self) -> bool:
@@ -143,12 +142,6 @@ class Station:
         repeated = partial(self.measures.retried, "limits")
         patient = Patient(own, self.clock, self.sleep_until, seconds, repeated)
         self.limits = cast("LimitStore", patient)
-
-    def tell_once(self, text: str) -> None:
-        """Log what is worth a word, and only one."""
-        if text not in self._told and len(self._told) < MOST_TOLD:
-            self._told.add(text)
-            logger.warning("%s", text)
 
     @property
     def is_coded(self) -> bool:

@@ -312,7 +312,7 @@ def _on_time(entered: Entered, limit: Limit, item: Item | None, now: float) -> E
     room, spacing = read_room(item), limit.spacing_seconds
     if not entered.granted:
         return entered._replace(at=room.promised_until - spacing)
-    return entered._replace(at=max(now, room.next_at - limit.burst * spacing))
+    return entered._replace(at=limit.earliest(room.next_at - spacing, now))
 
 
 def _leaving(token: str) -> _Update:
