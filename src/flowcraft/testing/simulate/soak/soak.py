@@ -326,11 +326,12 @@ class Visit:
 
     async def _pause(self, person: Person) -> None:
         await person.rest(self._chance.between(0.0, 2 * MINUTE))
+        # A wish whose answer was lost is refused when it is made again, and was carried out.
         with suppress(InvalidRunState):
             await person.insist(lambda: person.client.pause_run(self._name))
-            await person.rest(HOUR)
-            self._hours += 1.0
-            # It may not have heard of the pause yet, or have been over by then.
+        await person.rest(HOUR)
+        self._hours += 1.0
+        with suppress(InvalidRunState):
             await person.insist(lambda: person.client.continue_run(self._name))
 
     async def _end(self, person: Person) -> StoredRun | None:
