@@ -30,11 +30,13 @@ class Shape:
         flow: The workflow.
         nodes: How many nodes, or items, a run of it executes.
         context: What it starts with.
+        below: Flows that it starts as child runs.
     """
 
     flow: Any
     nodes: int
     context: dict[str, Any]
+    below: tuple[Any, ...] = ()
 
 
 async def _one(_: NodeContext[Any]) -> int:
@@ -97,6 +99,18 @@ def batch(items: int) -> Shape:
 
     flow = create_flow("batch").batch("all", twice, inputs="items", concurrency=None)
     return Shape(flow, items, {"items": list(range(items))})
+
+
+def families(rounds: int) -> Shape:
+    """A child run with a child of its own, so many times one after the other."""
+    inner = chain(4).flow
+    middle = (
+        create_flow("middle").node("first", _one).subflow("inner", "chain").edge("first", "inner")
+    )
+    flow = create_flow("families").subflow("m0", "middle")
+    for number in range(1, rounds):
+        flow = flow.subflow(f"m{number}", "middle").edge(f"m{number - 1}", f"m{number}")
+    return Shape(flow, 5 * rounds, {"x": 1}, (middle, inner))
 
 
 @dataclass(frozen=True)

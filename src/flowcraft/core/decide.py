@@ -200,6 +200,7 @@ def _child_settled(step: Step, event: ev.ChildSettled) -> None:
     record = step.state.records.get(event.key)
     if record is None or record.status is not CHILD or record.attempt != event.attempt:
         return
+    budgets.charge(step, event.cost)
     if step.stopping is not None and not event.succeeded:
         control.stop_instance(step, event.key, event.attempt)
         return

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from flowcraft.core.blueprint import NodeDefinition
 from flowcraft.core.plan import Key
-from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, ErrorInfo
+from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, Cost, ErrorInfo
 
 
 class Write(NamedTuple):
@@ -173,6 +173,7 @@ class ChildSettled(NamedTuple):
         context: The child's context without engine keys.
         outputs: Output of each child node that has one, by id.
         result: The output of the child's only terminal, else a map of those that ran.
+        cost: What it has cost, with all that it started, where that is counted.
     """
 
     key: Key
@@ -182,6 +183,7 @@ class ChildSettled(NamedTuple):
     outputs: Mapping[str, Any]
     result: Any = None
     error: ErrorInfo | None = None
+    cost: Cost | None = None
 
 
 class ChildRests(NamedTuple):
@@ -266,6 +268,7 @@ class ShardSettled(NamedTuple):
         item_writes: Item and context writes of each that wrote, in the order in which they ended.
         attempt: Which attempt at the shard this is the end of.
         is_whole: Whether all items ended; not so where the shard was stopped.
+        cost: What it has cost, where that is counted.
     """
 
     key: Key
@@ -276,6 +279,7 @@ class ShardSettled(NamedTuple):
     item_writes: Sequence[tuple[int, Sequence[Write]]] = ()
     attempt: int = 1
     is_whole: bool = True
+    cost: Cost | None = None
 
 
 class UndoSettled(NamedTuple):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flowcraft.core.budgets import charge
 from flowcraft.core.commands import ReportShard, StartShard
 from flowcraft.core.events import (
     CancelRequested,
@@ -135,6 +136,7 @@ def shard_settled(step: Step, event: ShardSettled) -> Batch | None:
     shard = _open_shard(step, event)
     if shard is None:
         return None
+    charge(step, event.cost)
     _count_rest(step, shard, False)
     step.changes.working -= 1
     if step.stopping is not None:

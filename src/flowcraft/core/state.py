@@ -307,6 +307,24 @@ class Budget(NamedTuple):
     requests: float | None = None
 
 
+class Cost(NamedTuple):
+    """What was asked of services; the same as in ``ports.usage``, as data of the core.
+
+    Attributes:
+        requests: Requests, those to the queue included.
+        sqs_requests: Requests to the queue.
+        write_units: Write units of the tables.
+        read_units: Read units of the tables.
+        usd: Dollars.
+    """
+
+    requests: float = 0.0
+    sqs_requests: float = 0.0
+    write_units: float = 0.0
+    read_units: float = 0.0
+    usd: float = 0.0
+
+
 class Note(NamedTuple):
     """A transition worth telling (rule S16), as data; the shell turns notes into events."""
 
@@ -367,6 +385,7 @@ class RunState:
         working: Instances, items and compensations that run or are between attempts.
         waiting: Instances that wait for a person, a timer or a child that itself waits.
         budget: What the run may cost, where that is counted.
+        cost_below: What child runs and shards have cost that are over, where that is counted.
         stopping: The final status the run is heading for; nothing more starts.
     """
 
@@ -405,6 +424,7 @@ class RunState:
     report_at: int | None
     shard_size: int | None
     budget: Budget | None
+    cost_below: Cost | None
     fairness_key: str | None
     stopping: RunStatus | None
     reason: str | None
@@ -438,7 +458,8 @@ class RunState:
         self.resting = frozenset()
         self.ready = self.added = ()
         self.undoing = self.stopping = self.reason = self.started_at = self.ended_at = None
-        self.shard = self.report_at = self.shard_size = self.budget = self.fairness_key = None
+        self.shard = self.report_at = self.shard_size = self.fairness_key = None
+        self.budget = self.cost_below = None
         self.working = self.waiting = self.executions = 0
         self.max_executions = DEFAULT_MAX_EXECUTIONS
         self.fail_fast = self.paused = False

@@ -30,6 +30,7 @@ from flowcraft.engine.places import (
 )
 from flowcraft.engine.removing import remove_run
 from flowcraft.engine.shards import begin_shard, look_ups
+from flowcraft.engine.spending import cost_of
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.errors import FlowcraftError, StorageError
@@ -177,12 +178,14 @@ class Carrier:
         parent = Parent.read(self._ledger.head.parent)
         if parent is None:
             return
+        cost = cost_of(self._ledger)
         if parent.is_of_shard:
             event_id = f"shard/{key_text(parent.key)}/{parent.first}/{parent.attempt}"
-            self._tell(parent, outcome_of(self._ledger.state), event_id)
+            self._tell(parent, outcome_of(self._ledger.state)._replace(cost=cost), event_id)
             self._station.forget(self._ledger)
         else:
-            self._settle_parent(parent, child_settled(self._ledger, parent.key, parent.attempt))
+            settled = child_settled(self._ledger, parent.key, parent.attempt)
+            self._settle_parent(parent, settled._replace(cost=cost))
 
     def _settle_parent(self, parent: Parent, event: ev.ChildSettled) -> None:
         self._tell(parent, event, f"child/{key_text(event.key)}/{event.attempt}")

@@ -31,6 +31,7 @@ from flowcraft.engine.timers import LongTimers
 from flowcraft.engine.view import Host, RunView
 from flowcraft.errors import InvalidRunState
 from flowcraft.ports.runs import Change, Entry, Fact, Head, Lease, Record, Row
+from flowcraft.ports.usage import Usage
 
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
@@ -80,6 +81,7 @@ class Ledger(RunView):
         outstanding: What is to be done, by what it is about.
         leases: Leases that are not over, as of the last time that the record was read.
         row: The row as it was last written, as far as is known.
+        usage: What it has cost itself, as of its latest read or write; ``None`` if not counted.
         tape: The evaluator of the plan.
         timers: Those that are, or were, kept apart from the messages.
     """
@@ -94,6 +96,7 @@ class Ledger(RunView):
         self.outstanding: dict[Subject, Work] = {}
         self.leases: dict[str, Lease] = {}
         self.row: Row | None = None
+        self.usage: Usage | None = None
         self.tape = tape
         self._looked = (0, 0)
         self._recent: dict[int, tuple[ev.Event, Decision]] = {}
@@ -120,6 +123,7 @@ class Ledger(RunView):
         self._looked = looked
         self.leases = {lease.place: lease for lease in record.leases}
         self.row = record.head.row
+        self.usage = record.head.usage
 
     @property
     def group(self) -> str | None:

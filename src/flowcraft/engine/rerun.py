@@ -225,7 +225,9 @@ def _is_about(event: Any, plan: Plan, anew: frozenset[int]) -> bool:
 
 
 def _as_first_attempt(event: Any, state: RunState) -> Any:
-    """The event as it is about the attempt that the new run is at."""
+    """The event as it is about the attempt that the new run is at, and costs it nothing."""
+    if isinstance(event, ev.ChildSettled | ev.ShardSettled):
+        event = event._replace(cost=None)
     if isinstance(event, ev.NodeSucceeded | ev.ChildSettled):
         record = state.records.get(event.key)
         if record is not None and record.status in (RUNNING, CHILD):

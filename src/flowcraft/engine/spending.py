@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, Final
 
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.budgets import excess_of
+from flowcraft.core.state import Cost, RunState
 from flowcraft.ports.runs import Verdict, Written
+from flowcraft.ports.usage import Usage
 
 if TYPE_CHECKING:
+    from flowcraft.engine.ledger import Ledger
     from flowcraft.engine.places import AttemptCommand
     from flowcraft.engine.station import Station
     from flowcraft.engine.strand import Strand
@@ -35,7 +39,8 @@ async def mind_budget(
     Returns:
         The attempt that it goes on with now.
     """
-    ledger, usage = strand.ledger, written.usage
+    ledger = strand.ledger
+    usage = with_what_is_below(written.usage, ledger.state)
     if usage is None or excess_of(ledger.state, usage.usd, usage.requests) is None:
         return following
     event = ev.Spent(usage.usd, usage.requests)
@@ -44,6 +49,25 @@ async def mind_budget(
     if told.verdict is not Verdict.DONE:
         return following  # somebody else wrote meanwhile, and looks, too
     return await strand._follow(told) or following
+
+
+def with_what_is_below(usage: Usage | None, state: RunState) -> Usage | None:
+    """What a run has cost, together with its child runs and shards that are over.
+
+    Args:
+        usage: What was counted of the run itself.
+        state: The run.
+    """
+    below = state.cost_below
+    if usage is None or below is None:
+        return usage
+    return Usage(*(own + more for own, more in zip(astuple(usage), below, strict=True)))
+
+
+def cost_of(ledger: Ledger) -> Cost | None:
+    """What a run that is over tells the one that started it."""
+    usage = with_what_is_below(ledger.usage, ledger.state)
+    return None if usage is None else Cost(*(round(each, 9) for each in astuple(usage)))
 
 
 def budget_fields(

@@ -10,6 +10,7 @@ from flowcraft.core.plan import Key, index_of_key, iteration_of_key
 from flowcraft.core.state import ErrorInfo, Record, RunStatus
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.results import RunResult
+from flowcraft.engine.spending import with_what_is_below
 from flowcraft.ports.runs import Head
 from flowcraft.ports.usage import Usage
 
@@ -54,6 +55,7 @@ class StoredRun(RunResult):
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(ledger)
         self._head = ledger.head
+        self._cost = with_what_is_below(ledger.usage, ledger.state)
 
     @property
     def created_at(self) -> datetime:
@@ -62,12 +64,13 @@ class StoredRun(RunResult):
 
     @property
     def cost(self) -> Usage | None:
-        """What it has cost so far, without its child runs; ``None`` where nothing is paid for.
+        """What it has cost so far; ``None`` where nothing is paid for.
 
-        On AWS: requests and units that were counted along the way, and dollars. What a worker
-        that died had not written down is missing in it.
+        On AWS: requests and units that were counted along the way, and dollars. Child runs, and
+        the parts of large batches, are in it from their end on, unless nobody waited for that any
+        more. What a worker that died had not written down is missing.
         """
-        return self._head.usage
+        return self._cost
 
     @property
     def tags(self) -> Mapping[str, str]:

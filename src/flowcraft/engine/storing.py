@@ -60,6 +60,7 @@ class Storing:
     async def _write(self, change: Change) -> Written:
         self._is_fresh = False
         written = await self._stored(change)
+        self.ledger.usage = written.usage or self.ledger.usage
         if written.verdict is Verdict.GONE:
             self.station.forget(self.ledger)
         others = [fact for fact in written.facts if not 0 <= written.first <= fact.number]
