@@ -161,6 +161,7 @@ TROUBLES = {
     "no permission to receive": ("AccessDenied", ("ReceiveMessage",)),
     "no permission to send": ("AccessDenied", ("SendMessageBatch",)),
     "no permission to delete": ("AccessDenied", ("DeleteMessageBatch",)),
+    "credentials expired": ("ExpiredTokenException", TABLES + QUEUES),
     "queue deleted": ("QueueDoesNotExist", QUEUES),
     "table deleted": ("ResourceNotFoundException", TABLES),
 }
@@ -198,7 +199,8 @@ def test_a_worker_outlives_trouble(name: str, caplog: pytest.LogCaptureFixture) 
         resource = CONTEXTS if operations[0] not in QUEUES else world.aws.url
         assert resource in caplog.text
         if "throttled" not in name:
-            assert "Allow " in caplog.text or "Look at its name" in caplog.text
+            cures = ("Allow ", "Look at its name", "credentials")
+            assert any(each in caplog.text for each in cures)
 
     play(work, max_receives=1000)
 
