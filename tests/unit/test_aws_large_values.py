@@ -210,6 +210,34 @@ def test_an_answer_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch
     drive(work())
 
 
+def test_a_child_run_whose_result_is_too_large_fails_its_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All values of a child run may be more than its parent can take; its result alone is not."""
+    monkeypatch.setattr("flowcraft.adapters.aws.parts.VALUE_LIMIT_BYTES", 300_000)
+
+    async def give(ctx: Ctx) -> str:
+        return incompressible(250_000, seed=int(ctx.node_id))
+
+    child = create_flow("child").node("1", give).node("2", give).edge("1", "2")
+    all_of_it = create_flow("all").subflow("below", "child", outputs={"one": "1"})
+    result_alone = create_flow("result").subflow("below", "child")
+
+    async def work() -> None:
+        fleet = await FakeFleet.made()
+        async with fleet.adapter(child, all_of_it, result_alone, bucket=None) as adapter:
+            result = await finished(adapter, "result")
+            assert result.outputs == {"below": incompressible(250_000, seed=2)}
+            result = await finished(adapter, "all")
+            assert result.status == "failed"
+            (error,) = result.errors
+            assert (error.type, error.node_id) == ("StorageFull", "below")
+            assert "payload_bucket" in error.message
+            await until(lambda: not fleet.sqs.messages(fleet.queue_url))
+
+    drive(work())
+
+
 def test_files_need_a_bucket() -> None:
     """``ctx.blobs`` without a bucket fails the node at once, and says what is missing."""
 

@@ -135,3 +135,13 @@ def test_a_late_word_of_a_child_is_ignored() -> None:
     assert run.status == "running"
     run.send(ev.ChildRests(0, 1, True, 9))
     assert run.status == "awaiting"
+
+
+@pytest.mark.parametrize("exports", [False, True])
+def test_a_child_is_told_what_it_is_to_hand_on(exports: bool) -> None:
+    """Without `outputs` nothing is wanted but the result; the child's facts say so."""
+    run = parent(params={"outputs": {"total": "sum"}} if exports else {})
+    [started] = [each for each in run.commands if isinstance(each, cmd.StartChild)]
+    assert started.exports is exports
+    child = Run(blueprint([node("n")])).start(result_only=not started.exports)
+    assert child.state.result_only is not exports

@@ -54,13 +54,19 @@ class ArmTimer(NamedTuple):
 
 
 class StartChild(NamedTuple):
-    """Start a child run; ``context`` is ``None`` where the input goes to its start nodes."""
+    """Start a child run.
+
+    Attributes:
+        context: What it starts with; ``None`` where the input goes to its start nodes.
+        exports: Whether values of its context are wanted, and not its result alone.
+    """
 
     key: Key
     attempt: int
     blueprint_id: str
     input: Any
     context: Mapping[str, Any] | None
+    exports: bool = False
 
 
 class StopChild(NamedTuple):

@@ -97,6 +97,8 @@ def _start(step: Step, event: ev.RunStarted) -> None:
     }
     if event.fairness_key is not None:
         step.set("fairness_key", event.fairness_key)
+    if event.result_only:
+        step.set("result_only", True)
     if event.context:
         step.changes.context = dict(event.context)
     step.note("workflow:start")

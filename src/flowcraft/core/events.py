@@ -35,6 +35,7 @@ class RunStarted(NamedTuple):
         budget_usd: What the run may cost, in dollars; ``None`` for no bound.
         budget_requests: How many requests to services it may take; ``None`` for no bound.
         fairness_key: Whose run it is, for queues that are fair among those.
+        result_only: Of a child run whether its parent takes nothing of it but its result.
     """
 
     run_id: str
@@ -48,6 +49,7 @@ class RunStarted(NamedTuple):
     budget_usd: float | None = None
     budget_requests: float | None = None
     fairness_key: str | None = None
+    result_only: bool = False
 
 
 class NodeSucceeded(NamedTuple):
@@ -170,8 +172,8 @@ class ChildSettled(NamedTuple):
     """A child run is over.
 
     Attributes:
-        context: The child's context without engine keys.
-        outputs: Output of each child node that has one, by id.
+        context: The child's context without engine keys; empty where its result alone is wanted.
+        outputs: Output of each child node that has one, by id, unless the context has it.
         result: The output of the child's only terminal, else a map of those that ran.
         cost: What it has cost, with all that it started, where that is counted.
     """

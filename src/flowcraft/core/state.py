@@ -377,6 +377,7 @@ class RunState:
         report_at: In a shard's record how many items are settled when it reports.
         shard_size: Batches of more items than this are cut into shards; ``None`` for none.
         fairness_key: Whose run it is, for queues that are fair among those.
+        result_only: Of a child run whether its parent takes nothing of it but its result.
         resting: Children that themselves only wait.
         heard: By subflow instance and attempt the number of the last word of its child.
         ready: Instances held back by a pause, in order.
@@ -426,6 +427,7 @@ class RunState:
     budget: Budget | None
     cost_below: Cost | None
     fairness_key: str | None
+    result_only: bool
     stopping: RunStatus | None
     reason: str | None
     started_at: float | None
@@ -462,7 +464,7 @@ class RunState:
         self.budget = self.cost_below = None
         self.working = self.waiting = self.executions = 0
         self.max_executions = DEFAULT_MAX_EXECUTIONS
-        self.fail_fast = self.paused = False
+        self.fail_fast = self.paused = self.result_only = False
         for name, value in given.items():
             setattr(self, name, value)
 

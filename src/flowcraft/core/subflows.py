@@ -42,7 +42,10 @@ def start_child(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     blueprint_id = node.definition.params["blueprintId"]
     if record.due_at is not None:
         step.commands.append(ArmTimer(key, record.due_at))
-    step.commands.append(StartChild(key, record.attempt, blueprint_id, record.input, context))
+    exports = node.definition.params.get("outputs") is not None
+    step.commands.append(
+        StartChild(key, record.attempt, blueprint_id, record.input, context, exports)
+    )
 
 
 def timed_out(step: Step, node: PlanNode, key: Key, record: Record) -> ErrorInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from flowcraft.core import commands as cmd
@@ -16,6 +17,7 @@ from flowcraft.engine.children import (
     child_settled,
     child_started,
 )
+from flowcraft.engine.failures import instead_of
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.parent import Parent
@@ -54,7 +56,13 @@ class Carrier:
     async def flush(self) -> int:
         """Send what is to be sent; gives the number of messages."""
         jobs, self._jobs = self._jobs, []
-        await self._station.send(jobs)
+        try:
+            await self._station.send(jobs)
+        except StorageError as error:
+            smaller = [_without_result(job, error) for job in jobs]
+            if not error.is_fatal or smaller == jobs:
+                raise
+            await self._station.send(smaller)
         return len(jobs)
 
     def send_attempt(self, command: AttemptCommand) -> None:
@@ -208,3 +216,12 @@ class Carrier:
         if parent.is_of_shard:
             event = ev.ShardRests(parent.key, parent.first, resting, number, parent.attempt)
         self._tell(parent, event, None)
+
+
+def _without_result(job: Job, error: StorageError) -> Job:
+    """The message that a child run has failed, where what it hands on cannot be sent at all."""
+    event = job.event
+    if isinstance(event, ev.ChildSettled) and event.succeeded:
+        bare = event._replace(context={}, outputs={}, result=None)
+        return replace(job, event=instead_of(bare, error))
+    return job

@@ -80,18 +80,21 @@ def child_started(
         budget_usd=run.state.budget and run.state.budget.usd,
         budget_requests=run.state.budget and run.state.budget.requests,
         fairness_key=run.state.fairness_key,
+        result_only=not command.exports,
     )
 
 
 def child_settled(child: RunView, key: Key, attempt: int) -> ev.ChildSettled:
-    """What a run that is over hands to the subflow node that started it."""
+    """What a run that is over hands to the subflow node that started it, and no more."""
     plan, state = child.plan, child.state
     if state.status is not RunStatus.COMPLETED:
         return ev.ChildSettled(key, attempt, False, {}, {}, None, child_error(plan, state))
-    view = ContextView(plan, state)
-    context = {k: v for k, v in view.items() if not k.startswith("_")}
-    outputs = child_outputs(plan, state)
-    return ev.ChildSettled(key, attempt, True, context, outputs, child_result(plan, state))
+    result = child_result(plan, state)
+    if state.result_only:
+        return ev.ChildSettled(key, attempt, True, {}, {}, result)
+    context = {k: v for k, v in ContextView(plan, state).items() if not k.startswith("_")}
+    outputs = {k: v for k, v in child_outputs(plan, state).items() if k not in context}
+    return ev.ChildSettled(key, attempt, True, context, outputs, result)
 
 
 def child_not_started(command: cmd.StartChild, error: Exception) -> ev.ChildSettled:
