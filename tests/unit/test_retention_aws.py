@@ -12,7 +12,8 @@ from flowcraft import RetryPolicy, create_flow
 from flowcraft.adapters.aws.blobs import PREFIX
 from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
 from flowcraft.engine.calendar import CURSOR
-from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.engine.removing import remove_run
+from flowcraft.errors import CodecError, InvalidRunState, RunNotFound
 from flowcraft.ports.queue import Outgoing
 from flowcraft.testing import VirtualClock
 from tests.unit.aws_tables import CONTEXTS, COORDINATION, STATUSES
@@ -196,6 +197,65 @@ def test_a_run_expires_with_all_that_belongs_to_it() -> None:
         assert (await fleet.adapter.list_runs()).runs == ()
 
     with_fleet(case, family())
+
+
+async def many(fleet: Kept, count: int) -> None:
+    """So many runs whose time has been over for an hour."""
+    for number in range(count):
+        await fleet.run("one", f"r{number}")
+    fleet.clock.advance(KEPT + 3600)
+
+
+def test_one_look_removes_all_that_has_expired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are: looks are an hour apart, and more may end in that time."""
+    monkeypatch.setattr("flowcraft.engine.removing.REMOVED_AT_ONCE", 10)
+
+    async def case(fleet: Kept) -> None:
+        await many(fleet, 25)
+        await fleet.adapter.reconcile()
+        assert fleet.left() == []
+
+    with_fleet(case, create_flow("one").node("n", passed))
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page full of runs that cannot be read by this worker is passed over."""
+    monkeypatch.setattr("flowcraft.engine.removing.REMOVED_AT_ONCE", 3)
+    refused = {f"r{number}" for number in range(4, 10)}
+
+    async def removed(station: Any, run_id: str, epoch: str) -> None:
+        if run_id in refused:
+            raise CodecError("no key")
+        await remove_run(station, run_id, epoch)
+
+    monkeypatch.setattr("flowcraft.engine.removing.remove_run", removed)
+
+    async def case(fleet: Kept) -> None:
+        await many(fleet, 14)
+        await fleet.adapter.reconcile()
+        left = {each.removeprefix("row ") for each in fleet.left() if each.startswith("row ")}
+        assert left == refused
+
+    with_fleet(case, create_flow("one").node("n", passed))
+
+
+def test_a_look_that_takes_long_lets_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a minute stuck runs are looked for again; the next look goes on at once."""
+    left: list[int] = []
+
+    async def case(fleet: Kept) -> None:
+        async def slowly(station: Any, run_id: str, epoch: str) -> None:
+            await remove_run(station, run_id, epoch)
+            fleet.clock.advance(20)
+
+        monkeypatch.setattr("flowcraft.engine.removing.remove_run", slowly)
+        await many(fleet, 7)
+        for _ in range(3):
+            await fleet.adapter.reconcile()
+            left.append(len([each for each in fleet.left() if each.startswith("row")]))
+
+    with_fleet(case, create_flow("one").node("n", passed))
+    assert left == [4, 1, 0]
 
 
 def test_item_and_row_say_when_dynamodb_may_remove_them() -> None:

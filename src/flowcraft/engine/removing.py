@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from flowcraft.core.plan import Kind, index_of_key
 from flowcraft.core.state import RunStatus
@@ -21,14 +22,24 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.parent import Parent
 from flowcraft.engine.shards import ShardLedger, shard_id
 from flowcraft.engine.station import Station
-from flowcraft.errors import CodecError, FlowcraftError, InvalidRunState, StorageCorrupt
+from flowcraft.errors import (
+    CodecError,
+    FlowcraftError,
+    InvalidRunState,
+    RunNotFound,
+    StorageCorrupt,
+    StorageError,
+)
 from flowcraft.ports.objects import run_prefix
 from flowcraft.ports.runs import NO_FACTS, Head, Query
 
 logger = logging.getLogger("flowcraft.reconciler")
 
-REMOVED_AT_ONCE = 100
-"""Runs that one look removes, with all that belongs to them; others wait for the next look."""
+REMOVED_AT_ONCE = 200
+"""Runs on a page of those whose time is over. Where rows are apart, each page reads all of them."""
+
+LONGEST_SECONDS = 60.0
+"""How long one look removes runs; then others have a turn, and the next look goes on."""
 
 OFTEN_SECONDS = 3_600.0
 SELDOM_SECONDS = 86_400.0
@@ -164,7 +175,7 @@ class Reaper:
         self._told: set[str] = set()
 
     async def look(self, may_go_on: Callable[[], Awaitable[bool]] = _always) -> int:
-        """Remove some runs whose time is over, if it is time to look; gives how many.
+        """Remove runs whose time is over, if it is time to look; gives how many.
 
         Args:
             may_go_on: Asked before each run; where it says no, the look ends.
@@ -175,8 +186,35 @@ class Reaper:
         now, lapsed = self._station.clock.now(), -math.inf
         if is_thorough and self._retention_seconds is not None:
             lapsed = now - self._retention_seconds
+
+        async def may_go_on_now() -> bool:
+            return self._station.clock.now() - now < LONGEST_SECONDS and await may_go_on()
+
         query = Query(lapsed=lapsed, parts=True, limit=REMOVED_AT_ONCE)
-        return await self._remove(await self._station.runs.find(query), may_go_on)
+        removed, is_through = 0, False
+        try:
+            while not is_through and await may_go_on_now():
+                heads = await self._station.runs.find(query)
+                gone, stuck = await self._remove(heads, may_go_on_now)
+                removed += gone
+                # What cannot be removed is not to keep what comes behind it.
+                query = replace(query, after=stuck[-1] if stuck else query.after)
+                is_through = gone + len(stuck) == len(heads) < REMOVED_AT_ONCE
+        except RunNotFound:
+            logger.debug("What could not be removed is gone: the next look goes on")
+        finally:
+            if is_thorough and not is_through:
+                await self._look_again_soon()
+        if removed:
+            logger.info("%d runs were removed, whose time was over", removed)
+        return removed
+
+    async def _look_again_soon(self) -> None:
+        self._asked_at = -math.inf
+        try:
+            await self._station.coordination.delete(_LOOKED)
+        except StorageError as error:
+            logger.warning("Runs that have expired are looked for later: %s", error)
 
     async def _is_time(self) -> bool:
         now, seconds = self._station.clock.now(), SELDOM_SECONDS
@@ -188,21 +226,21 @@ class Reaper:
         store = self._station.coordination
         return await store.set_if_not_exist(_LOOKED, "", ttl_seconds=seconds)
 
-    async def _remove(self, heads: Sequence[Head], may_go_on: Callable[[], Awaitable[bool]]) -> int:
-        removed = 0
+    async def _remove(
+        self, heads: Sequence[Head], may_go_on: Callable[[], Awaitable[bool]]
+    ) -> tuple[int, list[str]]:
+        """Remove runs; gives how many went, and which ones could not."""
+        removed, stuck = 0, list[str]()
         for head in heads:
             if not await may_go_on():
                 break
             try:
                 await remove_run(self._station, head.run_id, head.epoch)
             except FlowcraftError as error:
+                stuck.append(head.run_id)
                 if head.run_id not in self._told:
                     logger.error("Run '%s' has expired, and stays: %s", head.run_id, error)
                 self._told.add(head.run_id)
             else:
                 removed += 1
-        if removed:
-            logger.info("%d runs were removed, whose time was over", removed)
-        if len(heads) == REMOVED_AT_ONCE:
-            self._asked_at = -math.inf
-        return removed
+        return removed, stuck
