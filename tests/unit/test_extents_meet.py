@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from flowcraft import Limit, create_flow
 from flowcraft.core.limits import Limits
 from flowcraft.engine.swap_limits import read_room
 from tests.unit.durable import Process, World, play
+from tests.unit.test_durable_schedules import LOOKS
 from tests.unit.test_long_timers import LongWorld, with_world
 
 HOUR = 3600.0
@@ -150,5 +152,58 @@ def test_who_waits_for_a_limit_that_is_gone_begins_within_a_quarter_of_an_hour()
         await world.process(options=free)
         await working(world, 900, process)
         assert held.began == ["a", "b"]
+
+    play(work)
+
+
+# -- schedules ----------------------------------------------------------------------------------
+
+
+def told(world: World, *flows: str) -> list[tuple[str, Any]]:
+    """Make flows known; gives which have run, and the region that each was given."""
+    ran: list[tuple[str, Any]] = []
+
+    def noting(name: str) -> Any:
+        async def note(ctx: Any) -> None:
+            ran.append((name, await ctx.context.get("region")))
+
+        return note
+
+    for name in flows:
+        world.knows(create_flow(name).node("n", noting(name), uses=name))
+    return ran
+
+
+def test_what_is_due_before_a_change_is_done_as_it_was() -> None:
+    """A tick that nobody had looked at yet has the flow and the context of before the change."""
+
+    async def work(world: World) -> None:
+        ran = told(world, "old", "new")
+        schedules = world.client.schedules
+        await schedules.create("s", "old", every="10m", context={"region": "eu"})
+        await world.advance(601)
+        await schedules.update("s", flow="new", context={"region": "us"})
+        await world.process(**LOOKS)
+        await world.advance(20)
+        assert ran == [("old", "eu")]
+        await world.advance(600)
+        assert ran == [("old", "eu"), ("new", "us")]
+
+    play(work)
+
+
+def test_very_many_ticks_that_are_in_time_are_no_trouble() -> None:
+    """Ten thousand ticks within the grace are decided in several looks, none of which fails."""
+
+    async def work(world: World) -> None:
+        told(world, "f")
+        schedules = world.client.schedules
+        await schedules.create("s", "f", every="1s", grace_seconds=86_400)
+        await world.advance(10_000)
+        looks: Sequence[Any] = [await schedules.fire_due() for _ in range(4)]
+        assert [each.failed for each in looks] == [0, 0, 0, 0]
+        assert sum(each.started_runs for each in looks) == 1
+        (skipped, started) = (await schedules.get("s")).ticks
+        assert (started.outcome, skipped.reason) == ("started", "overlap")
 
     play(work)
