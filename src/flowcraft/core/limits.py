@@ -24,6 +24,9 @@ from typing import Final, NamedTuple
 IN_HAND_SECONDS: Final = 2.0
 """A start that is due within this time is waited for; a later one costs no worker."""
 
+MOST_CALLED: Final = 50
+"""Tickets that are called in one step: where a limit was raised, those who leave call others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -251,7 +254,7 @@ def _call(room: Room, limit: Limit, until: float) -> tuple[Room, tuple[int, ...]
     """Keep what is free for those who are next."""
     waiting = room.given - room.called
     free = waiting if limit.concurrency is None else limit.concurrency - len(room.holders)
-    count = min(waiting, free)
+    count = min(waiting, free, MOST_CALLED)
     if count <= 0:
         return room, ()
     called = tuple(range(room.called, room.called + count))

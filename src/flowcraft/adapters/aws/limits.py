@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from flowcraft.adapters.aws.failures import Service
@@ -38,6 +39,9 @@ KEPT_MESSAGE_SECONDS: Final = 86_400.0
 KEPT_SECONDS: Final = 2 * KEPT_MESSAGE_SECONDS
 """How long a message in line is kept, and a room in which nothing happens: for longer, or the same
 tickets would be given out again while messages of theirs are there."""
+
+MOST_CLEARED: Final = 50
+"""Holders that are removed by one request: an expression has 4 KB at most."""
 
 HOLDER: Final = "h:"
 
@@ -67,7 +71,9 @@ class DynamoDbLimits:
         if done:
             until = math.inf if limit.concurrency is None else now + visitor.seconds
             return Entered(True, now, until=until)
+        heard = (visitor.token, "" if visitor.ticket is None else ticket_name(visitor.ticket))
         for _ in range(TRIES):
+            item = await self._cleared(key, item, now, heard)
             room = read_room(item)
             entered, after = enter(room, limit, visitor, now)
             if after == room:
@@ -92,6 +98,8 @@ class DynamoDbLimits:
             room = read_room(item)
             if room.called == room.given:
                 return ()
+            item = await self._cleared(place.key, item, now)
+            room = read_room(item)
             called, after = leave(room, place.limit, place.token, now, seconds)
             if after == room:
                 return called
@@ -99,6 +107,24 @@ class DynamoDbLimits:
             if done:
                 return called
         raise _busy(place.key)
+
+    async def _cleared(
+        self, key: str, item: Item | None, now: float, heard: Sequence[str] = ()
+    ) -> Item | None:
+        """The item of a key without most of the holders that were not heard of for too long.
+
+        Where a fleet was switched off these may be more than one request can name.
+        """
+        for _ in range(TRIES):
+            room = read_room(item)
+            holders = room.holders.items()
+            over = [name for name, until in holders if until <= now and name not in heard]
+            if len(over) <= MOST_CLEARED:
+                break
+            gone = set(over[:MOST_CLEARED])
+            left = {name: at for name, at in room.holders.items() if name not in gone}
+            _, item = await self._update(key, _change(item, room, replace(room, holders=left)))
+        return item
 
     async def renew(self, places: Sequence[Place], until: float) -> Sequence[bool]:
         """Keep places until a time: one request each."""
