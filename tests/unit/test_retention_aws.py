@@ -11,8 +11,9 @@ import pytest
 from flowcraft import RetryPolicy, create_flow
 from flowcraft.adapters.aws.blobs import PREFIX
 from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
+from flowcraft.engine import removing
 from flowcraft.engine.calendar import CURSOR
-from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.errors import CodecError, InvalidRunState, RunNotFound
 from flowcraft.ports.queue import Outgoing
 from flowcraft.testing import VirtualClock
 from tests.unit.aws_tables import CONTEXTS, COORDINATION, STATUSES
@@ -278,6 +279,48 @@ def test_runs_that_were_over_before_expire_too() -> None:
         await later.stop()
 
     with_fleet(case, family(), create_flow("ask").wait("w"), kept=None)
+
+
+def test_very_many_that_expire_are_removed_look_by_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one look does not come to the next one goes on with, a minute and no hour later."""
+    monkeypatch.setattr(removing, "REMOVED_AT_ONCE", 2)
+    monkeypatch.setattr(removing, "BATCHES", 2)
+
+    async def case(fleet: Kept) -> None:
+        for number in range(7):
+            await fleet.run("one", f"r{number}")
+        fleet.clock.advance(KEPT + 3600)
+        left = []
+        for _ in range(2):
+            await fleet.adapter.reconcile()
+            left.append(len(fleet.dynamodb.items(STATUSES)))
+            fleet.clock.advance(60)
+        assert left == [3, 0]
+
+    with_fleet(case, create_flow("one").node("a", passed))
+
+
+def test_runs_that_cannot_be_removed_keep_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that cannot be read here stay, however many they are, and all others go."""
+    monkeypatch.setattr(removing, "REMOVED_AT_ONCE", 2)
+    real = removing.remove_run
+
+    async def remove(station: Any, run_id: str, epoch: str) -> None:
+        if run_id not in ("r2", "r5"):
+            raise CodecError("It is encoded with another key.")
+        await real(station, run_id, epoch)
+
+    monkeypatch.setattr(removing, "remove_run", remove)
+
+    async def case(fleet: Kept) -> None:
+        for number in range(7):
+            await fleet.run("one", f"r{number}")
+        fleet.clock.advance(KEPT + 3600)
+        await fleet.adapter.reconcile()
+        left = {item["runId"]["S"] for item in fleet.dynamodb.items(STATUSES)}
+        assert left == {"r0", "r1", "r3", "r4", "r6"}
+
+    with_fleet(case, create_flow("one").node("a", passed))
 
 
 def test_a_live_run_is_not_deleted_unless_by_force() -> None:

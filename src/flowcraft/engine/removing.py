@@ -28,7 +28,8 @@ from flowcraft.ports.runs import NO_FACTS, Head, Query
 logger = logging.getLogger("flowcraft.reconciler")
 
 REMOVED_AT_ONCE = 100
-"""Runs that one look removes, with all that belongs to them; others wait for the next look."""
+BATCHES = 10
+"""Runs that are looked for at a time, and how often in one look; others wait for the next one."""
 
 OFTEN_SECONDS = 3_600.0
 SELDOM_SECONDS = 86_400.0
@@ -175,8 +176,27 @@ class Reaper:
         now, lapsed = self._station.clock.now(), -math.inf
         if is_thorough and self._retention_seconds is not None:
             lapsed = now - self._retention_seconds
-        query = Query(lapsed=lapsed, parts=True, limit=REMOVED_AT_ONCE)
-        return await self._remove(await self._station.runs.find(query), may_go_on)
+        removed = 0
+        for _ in range(BATCHES):
+            # Those that stay whatever is done must not keep others.
+            stay = len(self._told)
+            limit = REMOVED_AT_ONCE + stay
+            query = Query(lapsed=lapsed, parts=True, limit=limit)
+            heads = await self._station.runs.find(query)
+            some = await self._remove(heads, may_go_on)
+            removed += some
+            if len(heads) < limit or not (some or len(self._told) > stay):
+                break
+        else:
+            await self._go_on_at_the_next_look(is_thorough)
+        if removed:
+            logger.info("%d runs were removed, whose time was over", removed)
+        return removed
+
+    async def _go_on_at_the_next_look(self, is_thorough: bool) -> None:
+        if is_thorough:
+            self._asked_at = -math.inf
+            await self._station.coordination.delete(_LOOKED)
 
     async def _is_time(self) -> bool:
         now, seconds = self._station.clock.now(), SELDOM_SECONDS
@@ -201,8 +221,4 @@ class Reaper:
                 self._told.add(head.run_id)
             else:
                 removed += 1
-        if removed:
-            logger.info("%d runs were removed, whose time was over", removed)
-        if len(heads) == REMOVED_AT_ONCE:
-            self._asked_at = -math.inf
         return removed
