@@ -156,6 +156,28 @@ def test_who_waits_for_a_limit_that_is_gone_begins_within_a_quarter_of_an_hour()
     play(work)
 
 
+def test_what_is_limited_and_undone_in_a_paused_run_begins() -> None:
+    """A limited compensation has its turn although the run was paused when it was cancelled."""
+
+    async def work(world: World) -> None:
+        undo = world.body()
+        flow = create_flow("f").node("a", world.body(), compensate="u").wait("w").edge("a", "w")
+        world.knows(flow.node("u", undo, concurrency_key="k"))
+        limited(world, k=Limit(concurrency=1))
+        await world.process()
+        await world.client.start_run("f", run_id="r")
+        await world.settle()
+        await world.client.pause_run("r")
+        await world.settle()
+        await world.client.cancel_run("r")
+        await world.settle()
+        assert world.status("r") == "cancelled"
+        assert set(world.bodies.values()) == {1}
+        assert len(world.bodies) == 2
+
+    play(work)
+
+
 # -- schedules ----------------------------------------------------------------------------------
 
 
@@ -205,5 +227,24 @@ def test_very_many_ticks_that_are_in_time_are_no_trouble() -> None:
         assert sum(each.started_runs for each in looks) == 1
         (skipped, started) = (await schedules.get("s")).ticks
         assert (started.outcome, skipped.reason) == ("started", "overlap")
+
+    play(work)
+
+
+def test_a_run_that_is_being_deleted_keeps_no_tick_back() -> None:
+    """Whoever deletes a run and dies leaves it hidden: for its schedule it is over."""
+
+    async def work(world: World) -> None:
+        world.knows(create_flow("f").sleep("s", "20d"))
+        await world.client.schedules.create("s", "f", every="10m")
+        await world.process(**LOOKS)
+        await world.advance(605)
+        run_id = str((await world.client.schedules.get("s")).ticks[0].run_id)
+        record = world.record(run_id)
+        assert record is not None
+        await world.ports.runs.remove(run_id, record.head.epoch, only_hide=True)
+        await world.advance(600)
+        outcomes = [each.outcome for each in (await world.client.schedules.get("s")).ticks]
+        assert outcomes == ["started", "started"]
 
     play(work)

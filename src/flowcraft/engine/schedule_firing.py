@@ -164,13 +164,15 @@ class Firing:
         return settle(schedule, timetable, now, over)
 
     async def over(self, schedule: Schedule) -> frozenset[str]:
-        """Those of a schedule's runs that are over, or were deleted."""
-        runs = self._station.runs
+        """Those of a schedule's runs that are over, or were deleted, if not to the end yet."""
+        runs, now = self._station.runs, self._station.clock.now()
         records = await asyncio.gather(*(runs.read(each, NO_FACTS) for each in schedule.active))
         return frozenset(
             run_id
             for run_id, record in zip(schedule.active, records, strict=True)
-            if record is None or record.head.row.status in FINAL_STATUSES
+            if record is None
+            or record.head.is_gone(now)
+            or record.head.row.status in FINAL_STATUSES
         )
 
     # -- starting ---------------------------------------------------------------------------
