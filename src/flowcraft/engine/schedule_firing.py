@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from flowcraft.core import events as ev
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.schedules import (
     Schedule,
     Start,
@@ -29,6 +30,7 @@ from flowcraft.engine.encoded import plain
 from flowcraft.engine.schedule_store import ScheduleStore, Stored, marked
 from flowcraft.engine.schedule_texts import Entry
 from flowcraft.engine.shards import SHARD_ITEMS
+from flowcraft.engine.spending import budget_fields
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.timetables import timetable_of
@@ -212,6 +214,7 @@ class Firing:
             max_executions=station.options.max_executions,
             cancelled=None,
             shard_size=self._shard_items,
+            **self._budget(blueprint),
         )
         job, _ = await begin_run(
             station,
@@ -221,6 +224,13 @@ class Firing:
             tags={**spec.tags, TAG: schedule.id, TICK_TAG: due_at},
         )
         await station.send([job])
+
+    def _budget(self, blueprint: WorkflowBlueprint) -> dict[str, Any]:
+        """What the blueprint says that its runs may cost."""
+        try:
+            return budget_fields(self._station, blueprint, None, None)
+        except (TypeError, ValueError) as error:
+            raise FlowcraftError(f"The budget of the blueprint '{blueprint.id}': {error}") from error
 
     async def _context(self, key: str | None) -> dict[str, Any]:
         if key is None:
