@@ -6,6 +6,8 @@ import asyncio
 import random
 from typing import Any
 
+import pytest
+
 from flowcraft import Limit
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
 from flowcraft.adapters.aws.limits import read_room as read_item
@@ -17,6 +19,8 @@ from flowcraft.testing import VirtualClock
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
 
 SECONDS = 30.0
+DAY = 86_400.0
+WEEK = 7 * DAY
 GET = {
     "TableName": "coordination",
     "Key": {"coordinationKey": {"S": "limit/key"}},
@@ -168,5 +172,26 @@ def test_a_thousand_in_line_take_a_few_requests_each() -> None:
             again = await store.enter("key", limit, Visitor(inside, SECONDS, expected), now)
             assert again.granted
         assert counted.requests <= 4 * count
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("limit", [Limit(rate=1, per_seconds=WEEK), Limit(2, 1, WEEK)])
+def test_a_start_is_known_for_as_long_as_it_matters(limit: Limit) -> None:
+    """A store does not forget a start before its window is over, although nothing else happens."""
+
+    async def work() -> None:
+        clock = VirtualClock()
+        fake, coordination = await _dynamodb(clock)
+        for store in (SwapLimits(MemoryCoordination(clock)), limits_of(coordination)):
+            begun = clock.now()
+            assert (await store.enter("key", limit, Visitor("a", SECONDS), begun)).granted
+            await store.renew([Place("key", limit, "a")], begun + SECONDS)
+            await store.leave(Place("key", limit, "a"), begun, SECONDS)
+            clock.advance(6 * DAY)
+            visitor = Visitor("b", SECONDS, may_wait=False)
+            assert not (await store.enter("key", limit, visitor, clock.now())).granted
+        item = (await fake.call("GetItem", GET))["Item"]
+        assert int(item["ttl"]["N"]) > begun + WEEK
 
     asyncio.run(work())

@@ -6,6 +6,8 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from flowcraft import create_flow
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
 from flowcraft.adapters.aws.transport import Answer, Request
@@ -161,6 +163,35 @@ def test_stuck_runs_are_looked_for_although_schedules_are_in_trouble(caplog: Any
         assert len((await fleet.adapter.list_runs(tags={"schedule": "good"})).runs) == 1
         assert "schedule 'bad' in the coordination store is damaged" in caplog.text
         await reconciler.aclose()
+        await fleet.close()
+
+    drive(work())
+
+
+@pytest.mark.parametrize(
+    ("budget", "status", "problem"),
+    [
+        ({"requests": 1}, "failed", ""),
+        ({"requests": 1000}, "completed", ""),
+        ({"requests": "many"}, None, "The budget of the blueprint 'dear': budget_requests is a"),
+    ],
+)
+def test_a_scheduled_run_has_the_budget_of_its_blueprint(
+    budget: dict[str, Any], status: str | None, problem: str
+) -> None:
+    """What a blueprint may cost holds for runs that start by the clock; a wrong one is told of."""
+
+    async def work() -> None:
+        flow = create_flow("dear").metadata(budget=budget).node("a", price).node("b", price)
+        fleet = await Fleet(VirtualClock(), flow.edge("a", "b")).open()
+        schedules = fleet.adapter.schedules
+        await schedules.create("s", "dear", every="1m")
+        fleet.clock.advance(61)
+        await schedules.fire_due()
+        await fleet.work()
+        runs = (await fleet.adapter.list_runs()).runs
+        assert [str(each.status) for each in runs] == ([] if status is None else [status])
+        assert (await schedules.get("s")).problem.startswith(problem)
         await fleet.close()
 
     drive(work())

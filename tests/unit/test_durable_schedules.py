@@ -498,6 +498,9 @@ def test_times_before_there_is_a_schedule() -> None:
         ({"every": "1m", "context": "no JSON"}, "^context: "),
         ({"every": "1m", "note": "x" * 3000}, "^note: "),
         ({"every": "1m", "often": True}, "^often: .* no such option"),
+        ({"every": "1m", "paused": "yes"}, "^paused: .* True or False"),
+        ({"every": "1m", "start_at": datetime.max.replace(tzinfo=UTC)}, "^start_at: .* range"),
+        ({"every": timedelta.max}, "^every: .* 366 days"),
     ],
 )
 def test_what_is_wrong_is_named(options: dict[str, Any], expected: str) -> None:
@@ -537,6 +540,45 @@ def test_ids_flows_and_contexts_that_cannot_be() -> None:
             await schedules.update("other", note="x")
         with pytest.raises(InputError, match=r"^every: "):
             await schedules.update("s", every="x")
+
+    play(work)
+
+
+def test_what_verbs_cannot_use_is_named() -> None:
+    """Notes, times, ids and declarations of another kind are refused before anything is done."""
+
+    async def work(world: World) -> None:
+        report(world)
+        schedules: Any = world.client.schedules
+        await schedules.create("s", "report", every="1m")
+        for note in (None, "\ud800", "x" * 3000):
+            with pytest.raises(InputError, match=r"^note: "):
+                await schedules.pause("s", note)
+        for after in ("today", datetime.max.replace(tzinfo=UTC)):
+            with pytest.raises(InputError, match=r"^after: "):
+                await schedules.preview(after=after, every="1m")
+        with pytest.raises(InputError, match=r"^id: "):
+            await schedules.list(after=5)
+        with pytest.raises(InputError, match="declared by a mapping"):
+            await schedules.declare("s")
+        with pytest.raises(InputError, match=r"^paused: "):
+            await schedules.declare({"id": "t", "flow": "report", "every": "1m", "paused": 1})
+        assert [each.id for each in await schedules.list()] == ["s"]
+
+    play(work)
+
+
+def test_ticks_end_with_the_calendar() -> None:
+    """A schedule whose ticks would be after the year 9999 has none, and can be shown."""
+
+    async def work(world: World) -> None:
+        report(world)
+        schedules = world.client.schedules
+        last = datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+        info = await schedules.create("s", "report", every="1h", start_at=last)
+        assert info.next_ticks == ()
+        times = await schedules.preview(3, after=datetime(9999, 12, 30, tzinfo=UTC), every="1d")
+        assert times == (datetime(9999, 12, 31, tzinfo=UTC),)
 
     play(work)
 

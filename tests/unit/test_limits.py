@@ -25,6 +25,10 @@ NOW = 1_000.0
         ({"rate": 5, "per_seconds": float("inf")}, "more than 0"),
         ({"rate": 5, "burst": 6}, "at most the rate"),
         ({"concurrency": 5, "burst": 2}, "at most the rate"),
+        ({"concurrency": 10**40}, "at most 1000000000"),
+        ({"rate": 10**400}, "at most 1000000000"),
+        ({"rate": 5, "per_seconds": 10**400}, "366 days at most"),
+        ({"rate": 5, "per_seconds": float("nan")}, "more than 0"),
     ],
 )
 def test_a_limit_that_limits_nothing_is_refused(options: dict[str, Any], error: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flowcraft import FlowBuilder, FlowRuntime, Limit, create_flow
+from flowcraft.engine import local_limits
 from flowcraft.testing import TestEnvironment, VirtualClock
 
 
@@ -230,6 +231,20 @@ async def test_starts_follow_the_rate() -> None:
     assert (await run).status == "completed"
     begun = [at - starts[0] for at in starts]
     assert begun == [0, 0, 20, 40, 60, 80, 100]
+
+
+@in_a_loop
+async def test_keys_that_are_used_once_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates of very many keys take no more memory than those that somebody used lately."""
+    monkeypatch.setattr(local_limits, "KEPT_LINES", 10)
+    clock = VirtualClock()
+    flow = create_flow("f").node("a", lambda ctx: 1, concurrency_key="tenant:{context.tenant}")
+    limits = {"tenant:*": Limit(rate=1, per_seconds=60)}
+    runtime = FlowRuntime(flows=[flow], limits=limits, clock=clock)
+    for number in range(100):
+        await runtime.run("f", {"tenant": number})
+        clock.advance(10)
+    assert len(runtime.limits._lines) <= 20
 
 
 @in_a_loop

@@ -97,9 +97,10 @@ def evaluate_key(template: str, evaluator: Evaluator, scope: Mapping[str, Any]) 
 def stored_key(key: str) -> str:
     """A key as it is stored: one that is too long is told apart by its hash."""
     data = key.encode("utf-8", "backslashreplace")
+    text = data.decode("utf-8")
     if len(data) <= LONGEST_KEY_BYTES:
-        return data.decode("utf-8")
-    return f"{key[:SHOWN_CHARACTERS]}…{hashlib.sha256(data).hexdigest()}"
+        return text
+    return f"{text[:SHOWN_CHARACTERS]}…{hashlib.sha256(data).hexdigest()}"
 
 
 def _text(value: Any) -> str:

@@ -24,6 +24,13 @@ from typing import Final, NamedTuple
 IN_HAND_SECONDS: Final = 2.0
 """A start that is due within this time is waited for; a later one costs no worker."""
 
+LONGEST_WINDOW_SECONDS: Final = 366 * 86_400.0
+MOST: Final = 1_000_000_000
+"""What the numbers of a limit may be at most."""
+
+MOST_CALLED: Final = 50
+"""Tickets that are called in one step: where a limit was raised, those who leave call others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -37,7 +44,8 @@ class Limit:
 
     Raises:
         TypeError: A number is none, or not whole where it has to be.
-        ValueError: It limits nothing, or a number is not positive, or ``burst`` more than ``rate``.
+        ValueError: It limits nothing, or a number is not positive or larger than a billion, or
+            ``per_seconds`` longer than 366 days, or ``burst`` more than ``rate``.
     """
 
     concurrency: int | None = None
@@ -54,10 +62,14 @@ class Limit:
                 raise TypeError(f"{name} is a whole number, not {value!r}.")
             if value < 1:
                 raise ValueError(f"{name} is at least 1, not {value}.")
+            if value > MOST:
+                raise ValueError(f"{name} is at most {MOST}; leave it out for any number.")
         if isinstance(self.per_seconds, bool) or not isinstance(self.per_seconds, int | float):
             raise TypeError(f"per_seconds is a number of seconds, not {self.per_seconds!r}.")
-        if not 0 < self.per_seconds < math.inf:
-            raise ValueError(f"per_seconds is more than 0, not {self.per_seconds!r}.")
+        if not 0 < self.per_seconds <= LONGEST_WINDOW_SECONDS:
+            raise ValueError(
+                f"per_seconds is more than 0, and 366 days at most, not {self.per_seconds!r:.50}."
+            )
         if self.concurrency is None and self.rate is None:
             raise ValueError("A limit has a concurrency, or a rate, or both.")
         if self.burst > (1 if self.rate is None else self.rate):
@@ -67,6 +79,11 @@ class Limit:
     def spacing_seconds(self) -> float:
         """How long after one start the next one is due; 0 without a rate."""
         return 0.0 if self.rate is None else self.per_seconds / (self.rate - self.burst + 1)
+
+    @property
+    def memory_seconds(self) -> float:
+        """How long a start may matter: for so long nothing that is known of a key is forgotten."""
+        return 0.0 if self.rate is None else 2 * self.per_seconds + IN_HAND_SECONDS
 
     def earliest(self, next_at: float, now: float) -> float:
         """When somebody may begin by the rate, at ``now`` or later.
@@ -251,7 +268,7 @@ def _call(room: Room, limit: Limit, until: float) -> tuple[Room, tuple[int, ...]
     """Keep what is free for those who are next."""
     waiting = room.given - room.called
     free = waiting if limit.concurrency is None else limit.concurrency - len(room.holders)
-    count = min(waiting, free)
+    count = min(waiting, free, MOST_CALLED)
     if count <= 0:
         return room, ()
     called = tuple(range(room.called, room.called + count))

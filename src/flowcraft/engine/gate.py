@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from flowcraft.core.limits import IN_HAND_SECONDS, Entered, Visitor, ticket_name
 from flowcraft.core.step import Decision
 from flowcraft.engine.jobs import Job, PutOff, read_job, write_job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.limited import Limited, limit_of
+from flowcraft.engine.lines import stands_in_line
 from flowcraft.engine.places import AttemptCommand, node_index_of, place_of
 from flowcraft.errors import StorageError
 from flowcraft.ports.limits import Place
@@ -31,6 +32,8 @@ EARLY_SECONDS = 1.0
 """How long before its time somebody comes back: queues count in seconds, and take their time."""
 
 MOST_DOUBLINGS = 10
+LONGEST_LOOK_SECONDS = 900.0
+"""From one look of somebody in line to the next at most: a limit may be gone, or a holder dead."""
 
 MARGIN_SHARE = 1 / 6
 """So much of its time before a place is given up nothing begins there: clocks differ a little."""
@@ -147,16 +150,22 @@ class Gate:
                 return entered
             now = station.clock.now()
             net = self._seconds * 2 ** min(job.waits, MOST_DOUBLINGS)
+            net = max(self._seconds, min(net, LONGEST_LOOK_SECONDS))
             job = replace(job, ticket=entered.ticket, waits=job.waits + 1, due_at=None)
             if entered.at:
                 due_at = entered.at - EARLY_SECONDS
-                raise PutOff(due_at - now, replace(job, due_at=due_at))
+                await self._stand_in_line(replace(job, due_at=due_at), due_at - now)
             assert entered.ticket is not None
             if entered.ticket == had or await station.limits.wait(
                 limited.key, entered.ticket, write_job(job, station.options.serializer)
             ):
-                raise PutOff(net, job)
+                await self._stand_in_line(job, net)
             # It was called while its message was on the way.
+
+    async def _stand_in_line(self, job: Job, seconds: float) -> NoReturn:
+        if seconds > self._seconds:  # nobody takes it for stuck before
+            await stands_in_line(self._station.coordination, job, seconds)
+        raise PutOff(seconds, job)
 
     async def _enter(self, limited: Limited, visitor: Visitor) -> Entered:
         now = self._station.clock.now()

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("flowcraft")
 
+KEPT_LINES = 1_000
+"""So many keys are known before those are forgotten that make no difference any more."""
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -56,6 +59,10 @@ class _Line:
     next_at: float = 0.0
     armed: Session | None = None
 
+    def matters(self, now: float) -> bool:
+        """Whether what is known of it makes a difference."""
+        return bool(self.held or self.waiting) or self.next_at > now
+
 
 class LocalLimits:
     """The lines of one runtime; used from the threads of all of its sessions.
@@ -71,13 +78,23 @@ class LocalLimits:
         self._now = now
         self._lock = threading.Lock()
         self._lines: dict[str, _Line] = {}
+        self._clear_at = KEPT_LINES
         self.once = Once(logger)
 
     def join(self, entry: Entry) -> None:
         """Stand in line; it begins, in its session's loop, when it is its turn."""
         with self._lock:
+            self._clear()
             self._lines.setdefault(entry.key, _Line()).waiting.append(entry)
         self._admit(entry.key)
+
+    def _clear(self) -> None:
+        """Forget keys of which nobody begins any more, and whose last start is long ago enough."""
+        if len(self._lines) < self._clear_at:
+            return
+        now = self._now()
+        self._lines = {key: line for key, line in self._lines.items() if line.matters(now)}
+        self._clear_at = max(KEPT_LINES, 2 * len(self._lines))
 
     def leave(self, entry: Entry) -> None:
         """Give a place back, or leave the line."""
@@ -122,7 +139,7 @@ class LocalLimits:
                 line.held += 1
                 entry.is_in = True
                 admitted.append(line.waiting.popleft())
-            if line is not None and not (line.held or line.waiting) and line.next_at <= self._now():
+            if line is not None and not line.matters(self._now()):
                 del self._lines[key]
         for entry in admitted:
             entry.session.in_loop(partial(entry.session.door_opens, entry))

@@ -38,7 +38,8 @@ from flowcraft.engine.children import child_run_id
 from flowcraft.engine.depths import Depths
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
-from flowcraft.engine.places import ATTEMPTS, place_of
+from flowcraft.engine.lines import is_in_line
+from flowcraft.engine.places import ATTEMPTS, AttemptCommand, node_index_of, place_of
 from flowcraft.engine.removing import is_orphan, remove_run
 from flowcraft.engine.shards import shard_id
 from flowcraft.engine.station import Station
@@ -290,10 +291,20 @@ class Reconciler:
                     sent += await self._see_to_shard(carrier, ledger, command)
                 elif not isinstance(command, ATTEMPTS):
                     await carrier.carry_out(command)
-                elif place_of(command) not in ledger.leases:
+                elif not await self._is_seen_to(ledger, command):
                     carrier.send_attempt(command)
         await self._station.send(jobs)
         return sent + len(jobs) + await carrier.flush()
+
+    async def _is_seen_to(self, ledger: Ledger, command: AttemptCommand) -> bool:
+        """Whether somebody is at an attempt, or it waits for a limit."""
+        place = place_of(command)
+        if place in ledger.leases:
+            return True
+        definition = ledger.plan.nodes[node_index_of(command)].definition
+        if definition.config.concurrency_key is None or self._force:
+            return False
+        return await is_in_line(self._station.coordination, ledger.run_id, ledger.epoch, place)
 
     def _is_in_time(self, command: cmd.Command) -> bool:
         """Whether it is a timer whose message may well be on its way: it is not overdue."""

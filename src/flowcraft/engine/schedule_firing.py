@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from flowcraft.core import events as ev
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.schedules import (
     Schedule,
     Start,
@@ -29,6 +30,7 @@ from flowcraft.engine.encoded import plain
 from flowcraft.engine.schedule_store import ScheduleStore, Stored, marked
 from flowcraft.engine.schedule_texts import Entry
 from flowcraft.engine.shards import SHARD_ITEMS
+from flowcraft.engine.spending import budget_fields
 from flowcraft.engine.starting import begin_run
 from flowcraft.engine.station import Station
 from flowcraft.engine.timetables import timetable_of
@@ -85,7 +87,7 @@ class Firing:
             InputError: The schedule's time cannot be told here.
             ImportError: What tells it is not installed here.
         """
-        stored, started = await self.store.read(schedule_id), 0
+        stored, started, steps = await self.store.read(schedule_id), 0, 0
         for _ in range(TRIES):
             if stored is None:
                 return Fired(None, started)
@@ -97,11 +99,15 @@ class Firing:
             else:
                 following = await self._settled(schedule, timetable)
             if following != schedule:
-                stored = await self.write(stored, following)
-                stored = stored or await self.store.read(schedule_id)
+                written = await self.write(stored, following)
+                steps += written is not None
+                stored = written or await self.store.read(schedule_id)
             if stored is not None and (following == schedule or following.problem):
                 return Fired(self.entry(stored.schedule), started)
-        raise _contended(schedule_id)
+        if not steps:
+            raise _contended(schedule_id)
+        # Very many ticks are behind: what is left of them is due, for the next look.
+        return Fired(None if stored is None else self.entry(stored.schedule), started)
 
     async def change(self, schedule_id: str, change: Change) -> Stored:
         """Decide what is due by now, and change a schedule.
@@ -121,6 +127,10 @@ class Firing:
             timetable = timetable_of(stored.schedule.spec)
             settled = await self._settled(stored.schedule, timetable)
             following = change(settled, timetable, self.now())
+            if settled.pending and not settled.problem and following.spec != settled.spec:
+                # What is due is started by what the schedule was, before that is replaced.
+                await self.fire(schedule_id)
+                continue
             if following == stored.schedule:
                 return stored
             await self.store.mark(stored.schedule, self.now())
@@ -156,13 +166,15 @@ class Firing:
         return settle(schedule, timetable, now, over)
 
     async def over(self, schedule: Schedule) -> frozenset[str]:
-        """Those of a schedule's runs that are over, or were deleted."""
-        runs = self._station.runs
+        """Those of a schedule's runs that are over, or were deleted, if not to the end yet."""
+        runs, now = self._station.runs, self._station.clock.now()
         records = await asyncio.gather(*(runs.read(each, NO_FACTS) for each in schedule.active))
         return frozenset(
             run_id
             for run_id, record in zip(schedule.active, records, strict=True)
-            if record is None or record.head.row.status in FINAL_STATUSES
+            if record is None
+            or record.head.is_gone(now)
+            or record.head.row.status in FINAL_STATUSES
         )
 
     # -- starting ---------------------------------------------------------------------------
@@ -202,6 +214,7 @@ class Firing:
             max_executions=station.options.max_executions,
             cancelled=None,
             shard_size=self._shard_items,
+            **self._budget(blueprint),
         )
         job, _ = await begin_run(
             station,
@@ -211,6 +224,15 @@ class Firing:
             tags={**spec.tags, TAG: schedule.id, TICK_TAG: due_at},
         )
         await station.send([job])
+
+    def _budget(self, blueprint: WorkflowBlueprint) -> dict[str, Any]:
+        """What the blueprint says that its runs may cost."""
+        try:
+            return budget_fields(self._station, blueprint, None, None)
+        except (TypeError, ValueError) as error:
+            raise FlowcraftError(
+                f"The budget of the blueprint '{blueprint.id}': {error}"
+            ) from error
 
     async def _context(self, key: str | None) -> dict[str, Any]:
         if key is None:

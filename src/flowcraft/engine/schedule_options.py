@@ -11,7 +11,7 @@ from flowcraft.core.durations import parse_duration_ms
 from flowcraft.core.schedules import Overlap, Spec
 from flowcraft.core.ticks import CatchUp
 from flowcraft.engine.arguments import checked_tags, checked_text, checked_time
-from flowcraft.engine.timetables import timetable_of
+from flowcraft.engine.timetables import LAST_MS, timetable_of
 from flowcraft.errors import InputError
 
 T = TypeVar("T")
@@ -108,6 +108,35 @@ def checked_schedule_id(schedule_id: str) -> str:
             f"{_shown(schedule_id)}."
         )
     return schedule_id
+
+
+def checked_pause(name: str, value: Any) -> bool:
+    """Whether a schedule is paused.
+
+    Raises:
+        InputError: It is neither ``True`` nor ``False``.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{name}: it is True or False, not {_shown(value)}.")
+    return value
+
+
+def checked_note(name: str, value: Any) -> str:
+    """What people are to know.
+
+    Raises:
+        InputError: It is no text that can be stored, or too long.
+    """
+    return _checked(name, _note, value)
+
+
+def checked_moment(name: str, value: Any) -> int | None:
+    """A time in milliseconds since the epoch.
+
+    Raises:
+        InputError: It is none, or out of range.
+    """
+    return _checked(name, _time, value)
 
 
 def spec_of(options: Mapping[str, Any], before: Spec) -> Spec:
@@ -238,7 +267,10 @@ def _seconds(least: float, most: float) -> Callable[[str, Any], int]:
 
 def _time(name: str, value: Any) -> int | None:
     seconds = checked_time(name, value)
-    return None if seconds is None else round(seconds * 1000)
+    milliseconds = None if seconds is None else round(seconds * 1000)
+    if milliseconds is not None and milliseconds > LAST_MS:
+        raise ValueError(f"it is out of range: {value}.")
+    return milliseconds
 
 
 def _shown(value: Any) -> str:

@@ -19,10 +19,12 @@ from flowcraft.engine.facts import storable
 from flowcraft.engine.run import Run
 from flowcraft.engine.schedule_firing import Change, Firing
 from flowcraft.engine.schedule_options import (
-    LONGEST_NOTE,
     DeclaredSchedule,
     ScheduleChanges,
     ScheduleOptions,
+    checked_moment,
+    checked_note,
+    checked_pause,
     checked_schedule_id,
     spec_of,
 )
@@ -84,6 +86,7 @@ class Schedules:
         """
         firing = await self._firing()
         checked_schedule_id(schedule_id)
+        checked_pause("paused", paused)
         spec = spec_of(options, Spec(""))
         there = await firing.store.read(schedule_id)
         if there is not None:
@@ -160,7 +163,12 @@ class Schedules:
         """
         station = await self._client._opened()
         for each in declared:
+            if not isinstance(each, Mapping):
+                raise InputError(
+                    f"A schedule is declared by a mapping of options, not by {each!r}."
+                )
             checked_schedule_id(each.get("id", ""))
+            checked_pause("paused", each.get("paused", False))
             spec_of(_options_of(each), Spec(""))
             await self._blueprint(station, each.get("flow"))
         for each in declared:
@@ -207,8 +215,7 @@ class Schedules:
         Raises:
             ScheduleNotFound: There is none.
         """
-        if not isinstance(note, str) or len(note) > LONGEST_NOTE:
-            raise InputError(f"note: it is text of up to {LONGEST_NOTE} characters.")
+        checked_note("note", note)
         firing, station = await self._firing(), await self._client._opened()
 
         def change(schedule: Schedule, _: Timetable, __: int) -> Schedule:
@@ -315,9 +322,8 @@ class Schedules:
         Raises:
             InputError: Something is none of what it may be; the message begins with its name.
         """
-        now = (await self._firing()).now()
-        if after is not None:
-            now = int(after.timestamp() * 1000)
+        begin = checked_moment("after", after)
+        now = (await self._firing()).now() if begin is None else begin
         spec = spec_of(options, Spec(""))
         return _times(Schedule("", "", spec, created_at=now, cursor=now), now, count)
 
@@ -343,10 +349,12 @@ class Schedules:
             limit: How many at most.
 
         Raises:
-            InputError: ``limit`` is not from 1 to 1,000.
+            InputError: ``limit`` is not from 1 to 1,000, or ``after`` no id of a schedule.
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
             raise InputError(f"limit: it is a whole number from 1 to {LONGEST_PAGE}.")
+        if after is not None:
+            checked_schedule_id(after)
         firing = await self._firing()
         ids = sorted(await firing.store.directory())
         found: dict[str, ScheduleInfo] = {}

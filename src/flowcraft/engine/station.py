@@ -358,7 +358,7 @@ class Station:
         delay = max(0.0, job.due_at - now)
         if delay <= self.options.timers.hour_seconds:
             return Outgoing(text, delay, group=job.group)
-        name = timer_name(job.run_id, job.epoch, job.event)
+        name = timer_name(job.run_id, job.epoch, job.event, job.place)
         return Outgoing(text, delay, name, job.due_at, job.group)
 
 

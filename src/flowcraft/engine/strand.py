@@ -188,7 +188,8 @@ class Strand(Storing):
     async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
         """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""
         claim = self._new_claim(command)
-        if self._is_too_late(command) or self.ledger.state.paused:
+        is_held_back = self.ledger.state.paused and not isinstance(command, cmd.RunUndo)
+        if self._is_too_late(command) or is_held_back:
             await self.gate.drop_ticket(self.job)  # what does not begin needs no place
         else:
             refused = await self.gate.take(self.ledger, command, claim.token, self.job)

@@ -46,17 +46,20 @@ class SwapLimits:
 
     async def enter(self, key: str, limit: Limit, visitor: Visitor, now: float) -> Entered:
         """Let somebody begin, or wait."""
-        return await self._step(key, lambda room: enter(room, limit, visitor, now))
+        return await self._step(key, limit, lambda room: enter(room, limit, visitor, now))
 
     async def leave(self, place: Place, now: float, seconds: float) -> Sequence[int]:
         """Give a place back; gives the tickets that are called."""
+        key, limit = place.key, place.limit
         return await self._step(
-            place.key, lambda room: leave(room, place.limit, place.token, now, seconds)
+            key, limit, lambda room: leave(room, limit, place.token, now, seconds)
         )
 
     async def renew(self, places: Sequence[Place], until: float) -> Sequence[bool]:
         """Keep places until a time; which of them are still held."""
-        return [await self._step(each.key, _renewing(each.token, until)) for each in places]
+        return [
+            await self._step(each.key, each.limit, _renewing(each.token, until)) for each in places
+        ]
 
     async def wait(self, key: str, ticket: int, message: str) -> bool:
         """Keep a message until its ticket is called; false if it was called already."""
@@ -77,13 +80,13 @@ class SwapLimits:
         message = str(swapped.value)
         return message if (await self._coordination.swap(name, message, None)).done else None
 
-    async def _step(self, key: str, work: Callable[[Room], tuple[T, Room]]) -> T:
-        name = f"limit/{key}"
+    async def _step(self, key: str, limit: Limit, work: Callable[[Room], tuple[T, Room]]) -> T:
+        name, kept_seconds = f"limit/{key}", KEPT_SECONDS + limit.memory_seconds
         known = self._seen.get(name)
         for _ in range(TRIES):
             answer, room = work(read_room(known))
             swapped = await self._coordination.swap(
-                name, known, write_room(room), ttl_seconds=KEPT_SECONDS
+                name, known, write_room(room), ttl_seconds=kept_seconds
             )
             known = None if swapped.value is None else str(swapped.value)
             self._seen[name] = known

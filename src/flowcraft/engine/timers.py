@@ -40,16 +40,18 @@ _NOT_KEPT: Final = ("delay_seconds", "name", "due_at")
 """Fields of a message that an entry has by itself; all others are kept in it."""
 
 
-def timer_name(run_id: str, epoch: str, event: ev.Event | None) -> str:
+def timer_name(run_id: str, epoch: str, event: ev.Event | None, place: str | None = None) -> str:
     """The name of a timer: the same wherever, and however often, it is armed.
 
     Args:
         run_id: The run.
         epoch: Which start of it.
-        event: What the timer brings; ``None`` for the start of the run.
+        event: What the timer brings; ``None`` for the start of the run, or of an attempt.
+        place: The attempt that may begin then, by its limit; ``None`` for any other timer.
     """
     what = None if event is None else event_data(event)
-    text = json.dumps([run_id, epoch, what], ensure_ascii=False, default=str)
+    about = [run_id, epoch, what] if place is None else [run_id, epoch, what, place]
+    text = json.dumps(about, ensure_ascii=False, default=str)
     data = text.encode("utf-8", "surrogatepass")
     return hashlib.sha256(data).hexdigest()[:NAME_DIGITS]
 

@@ -40,6 +40,9 @@ NAMED: Final = {
     "@annually": "0 0 1 1 *",
 }
 FIELDS: Final = 5
+LAST_MS: Final = 253_402_300_799_000
+"""The last second of the year 9999, at which the calendar ends."""
+
 LONG_AGO: Final = datetime.fromisoformat("2000-01-01")
 LONGEST_CRON: Final = 256
 
@@ -71,7 +74,8 @@ class Intervals:
 
     def after(self, at: int) -> int | None:
         """The first tick after a time, in milliseconds since the epoch."""
-        return ((at - self._offset_ms) // self._every_ms + 1) * self._every_ms + self._offset_ms
+        tick = ((at - self._offset_ms) // self._every_ms + 1) * self._every_ms + self._offset_ms
+        return tick if tick <= LAST_MS else None
 
 
 class CronTimes:

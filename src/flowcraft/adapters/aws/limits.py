@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from flowcraft.adapters.aws.failures import Service
@@ -39,6 +40,9 @@ KEPT_SECONDS: Final = 2 * KEPT_MESSAGE_SECONDS
 """How long a message in line is kept, and a room in which nothing happens: for longer, or the same
 tickets would be given out again while messages of theirs are there."""
 
+MOST_CLEARED: Final = 50
+"""Holders that are removed by one request: an expression has 4 KB at most."""
+
 HOLDER: Final = "h:"
 
 _TELL: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
@@ -63,18 +67,20 @@ class DynamoDbLimits:
 
     async def enter(self, key: str, limit: Limit, visitor: Visitor, now: float) -> Entered:
         """Let somebody begin, or wait: one request where there is room, two where there is none."""
-        done, item = await self._update(key, _at_once(limit, visitor, now))
+        done, item = await self._update(key, limit, _at_once(limit, visitor, now))
         if done:
             until = math.inf if limit.concurrency is None else now + visitor.seconds
             return Entered(True, now, until=until)
+        heard = (visitor.token, "" if visitor.ticket is None else ticket_name(visitor.ticket))
         for _ in range(TRIES):
+            item = await self._cleared(key, limit, item, now, heard)
             room = read_room(item)
             entered, after = enter(room, limit, visitor, now)
             if after == room:
                 return entered
             taking = _without_conflict(limit, visitor, room, after, entered, now)
             update = _change(item, room, after) if taking is None else taking
-            done, item = await self._update(key, update)
+            done, item = await self._update(key, limit, update)
             if not done:
                 continue
             if taking is None:
@@ -87,23 +93,46 @@ class DynamoDbLimits:
 
     async def leave(self, place: Place, now: float, seconds: float) -> Sequence[int]:
         """Give a place back: one request, and another one where somebody waits."""
-        _, item = await self._update(place.key, _leaving(place.token))
+        _, item = await self._update(place.key, place.limit, _leaving(place.token))
         for _ in range(TRIES):
             room = read_room(item)
             if room.called == room.given:
                 return ()
+            item = await self._cleared(place.key, place.limit, item, now)
+            room = read_room(item)
             called, after = leave(room, place.limit, place.token, now, seconds)
             if after == room:
                 return called
-            done, item = await self._update(place.key, _change(item, room, after))
+            done, item = await self._update(place.key, place.limit, _change(item, room, after))
             if done:
                 return called
         raise _busy(place.key)
 
+    async def _cleared(
+        self, key: str, limit: Limit, item: Item | None, now: float, heard: Sequence[str] = ()
+    ) -> Item | None:
+        """The item of a key without most of the holders that were not heard of for too long.
+
+        Where a fleet was switched off these may be more than one request can name.
+        """
+        for _ in range(TRIES):
+            room = read_room(item)
+            holders = room.holders.items()
+            over = [name for name, until in holders if until <= now and name not in heard]
+            if len(over) <= MOST_CLEARED:
+                break
+            gone = set(over[:MOST_CLEARED])
+            left = {name: at for name, at in room.holders.items() if name not in gone}
+            _, item = await self._update(
+                key, limit, _change(item, room, replace(room, holders=left))
+            )
+        return item
+
     async def renew(self, places: Sequence[Place], until: float) -> Sequence[bool]:
         """Keep places until a time: one request each."""
         return [
-            (await self._update(place.key, _renewing(place.token, until)))[0] for place in places
+            (await self._update(place.key, place.limit, _renewing(place.token, until)))[0]
+            for place in places
         ]
 
     async def wait(self, key: str, ticket: int, message: str) -> bool:
@@ -145,13 +174,14 @@ class DynamoDbLimits:
             **_TELL,
         }
 
-    async def _update(self, key: str, update: _Update) -> tuple[bool, Item | None]:
+    async def _update(self, key: str, limit: Limit, update: _Update) -> tuple[bool, Item | None]:
         """Update an item, if it is as it has to be; whether it was, and the item then or as it is.
 
         A call that is repeated by the client, because its answer was lost, finds its own effect:
         those who ask are let in, or have left, all the same.
         """
-        request = update.request(self._item(f"limit/{key}"), self._clock.now() + KEPT_SECONDS)
+        expires_at = self._clock.now() + KEPT_SECONDS + limit.memory_seconds
+        request = update.request(self._item(f"limit/{key}"), expires_at)
         try:
             answer = await self._service.call("UpdateItem", request)
         except AwsError as refusal:
