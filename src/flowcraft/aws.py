@@ -237,7 +237,7 @@ class SqsAdapter(Adapter):
         identifiers: Identifiers | None = None,
         **worker_options: Any,
     ) -> None:
-        runtime_options = runtime_options.kept_for(retention_seconds)
+        runtime_options = RuntimeOptions.checked(runtime_options).kept_for(retention_seconds)
         self._fleet = _Fleet(
             sqs_client=sqs_client,
             dynamodb_client=dynamodb_client,
@@ -298,7 +298,7 @@ class SqsAdapter(Adapter):
             retention_seconds=retention_seconds,
             prices=_charged(prices, dynamodb_client),
         )
-        options = (runtime_options or RuntimeOptions()).kept_for(retention_seconds)
+        options = RuntimeOptions.checked(runtime_options).kept_for(retention_seconds)
         return _client(fleet, options, shard_items, codec)
 
     def _client_through(self, dynamodb_client: Any, scan_segments: int | None) -> FlowClient:

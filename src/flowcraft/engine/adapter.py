@@ -8,9 +8,9 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from flowcraft.engine.arguments import in_event_loop
+from flowcraft.engine.arguments import check_options, in_event_loop
 from flowcraft.engine.client import LONGEST_LOOK_SECONDS, FlowClient
 from flowcraft.engine.jobs import UnreadableJob
 from flowcraft.engine.options import RuntimeOptions
@@ -25,6 +25,8 @@ from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
 
 logger = logging.getLogger("flowcraft.worker")
+
+_FOR_TESTS: Final = ("clock", "heartbeat", "identifiers", "longest_look_seconds")
 
 
 class Adapter(FlowClient):
@@ -68,6 +70,8 @@ class Adapter(FlowClient):
             codec=codec,
             telemetry=telemetry,
         )
+        takers = (type(self).__init__, Adapter.__init__, Worker.__init__)
+        check_options(type(self).__name__, worker_options, *takers, untold=_FOR_TESTS)
         self._declared = tuple(schedules)
         self._worker_options = worker_options
         self._worker: Worker | None = None

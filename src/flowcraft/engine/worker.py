@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from flowcraft.core import commands as cmd
 from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.plan import Plan
+from flowcraft.engine.arguments import check_positive, check_spans
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.duties import Duties
 from flowcraft.engine.hands import Hands
@@ -106,8 +106,7 @@ class Worker:
 
     Raises:
         TypeError: ``concurrency`` is no whole number.
-        ValueError: A number that must be positive, and have an end, is not, or the threshold is
-            too short.
+        ValueError: A number is not positive, or has no end, or the threshold is too short.
     """
 
     def __init__(
@@ -132,15 +131,17 @@ class Worker:
     ) -> None:
         if isinstance(concurrency, bool) or not isinstance(concurrency, int):
             raise TypeError(f"concurrency is a whole number of messages, not {concurrency!r}.")
-        for name, value in (
-            ("concurrency", concurrency),
-            ("lease_seconds", lease_seconds),
-            ("poll_seconds", poll_seconds),
-            ("reconcile_every_seconds", reconcile_every_seconds),
-            ("schedules_every_seconds", schedules_every_seconds),
-        ):
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} is a positive number, not {value!r}.")
+        check_positive(
+            concurrency=concurrency,
+            lease_seconds=lease_seconds,
+            poll_seconds=poll_seconds,
+            reconcile_every_seconds=reconcile_every_seconds,
+            schedules_every_seconds=schedules_every_seconds,
+        )
+        check_spans(
+            drain_timeout_seconds=drain_timeout_seconds,
+            implementation_timeout_seconds=implementation_timeout_seconds,
+        )
         self._open_ports = open_ports
         self._options = options
         self._clock = clock
