@@ -9,6 +9,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
+from flowcraft.adapters.aws.arguments import (
+    check_bucket,
+    check_client,
+    check_store,
+    check_tables,
+)
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.client import BotoTransport
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
@@ -96,11 +102,18 @@ class _Fleet:
     meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
+        check_client("sqs_client", self.sqs_client, "sqs")
+        check_client("dynamodb_client", self.dynamodb_client, "dynamodb")
+        check_store(self.coordination_store)
+        check_tables(self.context_table_name, self.status_table_name)
         if (self.s3_client is None) != (self.payload_bucket is None):
             raise ValueError(
                 "s3_client and payload_bucket go together: the client, and the name of the bucket "
                 "that large values and files are kept in."
             )
+        if self.payload_bucket is not None:
+            check_client("s3_client", self.s3_client, "s3")
+            check_bucket(self.payload_bucket)
 
     def opener(self) -> OpenPorts:
         """Opens the ports: each time with threads of its own."""
@@ -212,6 +225,8 @@ class SqsAdapter(Adapter):
             records that large batches of runs started here are cut into.
 
     Raises:
+        TypeError: A client is none of its service.
+        ValueError: Two tables have the same name, or the bucket has none that there can be.
         StorageError: Queue or tables cannot be used; raised by ``start`` and by the first verb.
     """
 
@@ -360,6 +375,7 @@ class DynamoDbContext(StoredContext):
         s3_client: Any = None,
         payload_bucket: str | None = None,
     ) -> None:
+        check_client("client", client, "dynamodb")
         super().__init__(run_id, self._station)
         self._time = ServiceTime(clock or SystemClock())
         self._table_name = table_name
@@ -369,6 +385,8 @@ class DynamoDbContext(StoredContext):
         self._opened: Station | None = None
         self._objects: S3Objects | None = None
         if s3_client is not None and payload_bucket is not None:
+            check_client("s3_client", s3_client, "s3")
+            check_bucket(payload_bucket)
             s3 = Timed(_transport(s3_client, CONTEXT_THREADS), self._time)
             self._objects = S3Objects(s3, payload_bucket)
 
