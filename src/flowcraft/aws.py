@@ -41,7 +41,9 @@ from flowcraft.engine.reconcile import ReconciliationStats
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.station import Station
 from flowcraft.engine.stored_context import StoredContext
+from flowcraft.engine.trouble import log_trouble
 from flowcraft.engine.worker import DEFAULT_CONCURRENCY
+from flowcraft.errors import StorageError, StorageUnavailable
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.coordination import CoordinationStore
@@ -280,6 +282,17 @@ class SqsAdapter(Adapter):
             **{"poll_seconds": POLL_SECONDS, **worker_options},
         )
 
+    async def _declare(self) -> None:
+        # Queue and context table are used when a worker starts. This one would be missed later, and
+        # then only in the log.
+        try:
+            await self._fleet.coordination_store.get("start")
+        except StorageUnavailable:
+            raise
+        except StorageError as error:
+            logger.warning("Locks and schedules cannot be used yet: %s", error)
+        await super()._declare()
+
     @staticmethod
     def client_of(
         *,
@@ -442,9 +455,9 @@ class SqsReconciler:
         """
         try:
             await self._client.schedules.fire_due()
-        except Exception:
+        except Exception as error:
             # Stuck runs are to be looked for all the same, and the next look begins anew.
-            logger.exception("Schedules could not be looked after; trying again")
+            log_trouble(logger, error, "Schedules could not be looked after; trying again")
         return await self._client.reconcile(
             stalled_threshold_seconds=self._stalled_threshold_seconds
         )

@@ -17,6 +17,7 @@ from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.schedule_options import DeclaredSchedule
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.threads import rest
+from flowcraft.engine.trouble import log_trouble
 from flowcraft.engine.worker import Worker
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
@@ -169,7 +170,7 @@ class Adapter(FlowClient):
             if isinstance(outcome, UnreadableJob):
                 logger.error("A message is left on the queue: %s", outcome)
             elif isinstance(outcome, BaseException):
-                logger.error("A message comes again", exc_info=outcome)
+                log_trouble(logger, outcome, "A message comes again")
         return [_is_done(task) for task in tasks]
 
     async def stop(self) -> None:
