@@ -487,10 +487,10 @@ def create_sqs_reconciler(
             less of it; by default as the adapter.
 
     Raises:
-        TypeError: ``scan_segments`` is no whole number.
+        TypeError: It is no :class:`SqsAdapter`, or ``scan_segments`` is no whole number.
         ValueError: The status table is not the adapter's, or ``scan_segments`` not from 1 to 100.
     """
-    fleet = adapter._fleet
+    fleet = _adapter(adapter)._fleet
     if status_table_name not in (None, fleet.status_table_name):
         raise ValueError(
             f"The adapter's status table is '{fleet.status_table_name}', not "
@@ -498,6 +498,12 @@ def create_sqs_reconciler(
         )
     client = adapter._client_through(dynamodb_client, scan_segments)
     return SqsReconciler(client, stalled_threshold_seconds)
+
+
+def _adapter(adapter: Any) -> SqsAdapter:
+    if not isinstance(adapter, SqsAdapter):
+        raise TypeError(f"adapter is an SqsAdapter, not a {type(adapter).__name__}.")
+    return adapter
 
 
 def lambda_handler(
@@ -516,9 +522,10 @@ def lambda_handler(
         margin_seconds: How long before the deadline nothing new begins; at most half of the time.
 
     Raises:
+        TypeError: It is no :class:`SqsAdapter`.
         ValueError: ``margin_seconds`` is not more than 0, or more than a function can run.
     """
-    queue_name = adapter._fleet.queue_url.rstrip("/").rsplit("/", 1)[-1]
+    queue_name = _adapter(adapter)._fleet.queue_url.rstrip("/").rsplit("/", 1)[-1]
     return LambdaHandler(adapter, queue_name, margin_seconds)
 
 
@@ -529,9 +536,19 @@ def reconciler_handler(reconciler: SqsReconciler) -> ReconcilerHandler:
 
     Args:
         reconciler: As :func:`create_sqs_reconciler` gives it.
+
+    Raises:
+        TypeError: It is something else: the adapter, say.
     """
+    _check_reconciler(reconciler)
 
     async def look() -> dict[str, Any]:
         return asdict(await reconciler.run())
 
     return ReconcilerHandler(look)
+
+
+def _check_reconciler(reconciler: Any) -> None:
+    if not isinstance(reconciler, SqsReconciler):
+        kind = type(reconciler).__name__
+        raise TypeError(f"reconciler is what create_sqs_reconciler(adapter=…) gives, not a {kind}.")
