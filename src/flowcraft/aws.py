@@ -9,6 +9,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
+from flowcraft.adapters.aws.arguments import (
+    check_bucket,
+    check_client,
+    check_store,
+    check_tables,
+)
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.client import BotoTransport
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
@@ -35,7 +41,9 @@ from flowcraft.engine.reconcile import ReconciliationStats
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.station import Station
 from flowcraft.engine.stored_context import StoredContext
+from flowcraft.engine.trouble import log_trouble
 from flowcraft.engine.worker import DEFAULT_CONCURRENCY
+from flowcraft.errors import StorageError, StorageUnavailable
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.coordination import CoordinationStore
@@ -96,11 +104,18 @@ class _Fleet:
     meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
+        check_client("sqs_client", self.sqs_client, "sqs")
+        check_client("dynamodb_client", self.dynamodb_client, "dynamodb")
+        check_store(self.coordination_store)
+        check_tables(self.context_table_name, self.status_table_name)
         if (self.s3_client is None) != (self.payload_bucket is None):
             raise ValueError(
                 "s3_client and payload_bucket go together: the client, and the name of the bucket "
                 "that large values and files are kept in."
             )
+        if self.payload_bucket is not None:
+            check_client("s3_client", self.s3_client, "s3")
+            check_bucket(self.payload_bucket)
 
     def opener(self) -> OpenPorts:
         """Opens the ports: each time with threads of its own."""
@@ -212,6 +227,8 @@ class SqsAdapter(Adapter):
             records that large batches of runs started here are cut into.
 
     Raises:
+        TypeError: A client is none of its service.
+        ValueError: Two tables have the same name, or the bucket has none that there can be.
         StorageError: Queue or tables cannot be used; raised by ``start`` and by the first verb.
     """
 
@@ -237,7 +254,7 @@ class SqsAdapter(Adapter):
         identifiers: Identifiers | None = None,
         **worker_options: Any,
     ) -> None:
-        runtime_options = runtime_options.kept_for(retention_seconds)
+        runtime_options = RuntimeOptions.checked(runtime_options).kept_for(retention_seconds)
         self._fleet = _Fleet(
             sqs_client=sqs_client,
             dynamodb_client=dynamodb_client,
@@ -264,6 +281,17 @@ class SqsAdapter(Adapter):
             concurrency=concurrency,
             **{"poll_seconds": POLL_SECONDS, **worker_options},
         )
+
+    async def _declare(self) -> None:
+        # Queue and context table are used when a worker starts. This one would be missed later, and
+        # then only in the log.
+        try:
+            await self._fleet.coordination_store.get("start")
+        except StorageUnavailable:
+            raise
+        except StorageError as error:
+            logger.warning("Locks and schedules cannot be used yet: %s", error)
+        await super()._declare()
 
     @staticmethod
     def client_of(
@@ -298,7 +326,7 @@ class SqsAdapter(Adapter):
             retention_seconds=retention_seconds,
             prices=_charged(prices, dynamodb_client),
         )
-        options = (runtime_options or RuntimeOptions()).kept_for(retention_seconds)
+        options = RuntimeOptions.checked(runtime_options).kept_for(retention_seconds)
         return _client(fleet, options, shard_items, codec)
 
     def _client_through(self, dynamodb_client: Any, scan_segments: int | None) -> FlowClient:
@@ -360,6 +388,7 @@ class DynamoDbContext(StoredContext):
         s3_client: Any = None,
         payload_bucket: str | None = None,
     ) -> None:
+        check_client("client", client, "dynamodb")
         super().__init__(run_id, self._station)
         self._time = ServiceTime(clock or SystemClock())
         self._table_name = table_name
@@ -369,6 +398,8 @@ class DynamoDbContext(StoredContext):
         self._opened: Station | None = None
         self._objects: S3Objects | None = None
         if s3_client is not None and payload_bucket is not None:
+            check_client("s3_client", s3_client, "s3")
+            check_bucket(payload_bucket)
             s3 = Timed(_transport(s3_client, CONTEXT_THREADS), self._time)
             self._objects = S3Objects(s3, payload_bucket)
 
@@ -424,9 +455,9 @@ class SqsReconciler:
         """
         try:
             await self._client.schedules.fire_due()
-        except Exception:
+        except Exception as error:
             # Stuck runs are to be looked for all the same, and the next look begins anew.
-            logger.exception("Schedules could not be looked after; trying again")
+            log_trouble(logger, error, "Schedules could not be looked after; trying again")
         return await self._client.reconcile(
             stalled_threshold_seconds=self._stalled_threshold_seconds
         )
@@ -456,10 +487,10 @@ def create_sqs_reconciler(
             less of it; by default as the adapter.
 
     Raises:
-        TypeError: ``scan_segments`` is no whole number.
+        TypeError: It is no :class:`SqsAdapter`, or ``scan_segments`` is no whole number.
         ValueError: The status table is not the adapter's, or ``scan_segments`` not from 1 to 100.
     """
-    fleet = adapter._fleet
+    fleet = _adapter(adapter)._fleet
     if status_table_name not in (None, fleet.status_table_name):
         raise ValueError(
             f"The adapter's status table is '{fleet.status_table_name}', not "
@@ -467,6 +498,12 @@ def create_sqs_reconciler(
         )
     client = adapter._client_through(dynamodb_client, scan_segments)
     return SqsReconciler(client, stalled_threshold_seconds)
+
+
+def _adapter(adapter: Any) -> SqsAdapter:
+    if not isinstance(adapter, SqsAdapter):
+        raise TypeError(f"adapter is an SqsAdapter, not a {type(adapter).__name__}.")
+    return adapter
 
 
 def lambda_handler(
@@ -485,9 +522,10 @@ def lambda_handler(
         margin_seconds: How long before the deadline nothing new begins; at most half of the time.
 
     Raises:
+        TypeError: It is no :class:`SqsAdapter`.
         ValueError: ``margin_seconds`` is not more than 0, or more than a function can run.
     """
-    queue_name = adapter._fleet.queue_url.rstrip("/").rsplit("/", 1)[-1]
+    queue_name = _adapter(adapter)._fleet.queue_url.rstrip("/").rsplit("/", 1)[-1]
     return LambdaHandler(adapter, queue_name, margin_seconds)
 
 
@@ -498,9 +536,19 @@ def reconciler_handler(reconciler: SqsReconciler) -> ReconcilerHandler:
 
     Args:
         reconciler: As :func:`create_sqs_reconciler` gives it.
+
+    Raises:
+        TypeError: It is something else: the adapter, say.
     """
+    _check_reconciler(reconciler)
 
     async def look() -> dict[str, Any]:
         return asdict(await reconciler.run())
 
     return ReconcilerHandler(look)
+
+
+def _check_reconciler(reconciler: Any) -> None:
+    if not isinstance(reconciler, SqsReconciler):
+        kind = type(reconciler).__name__
+        raise TypeError(f"reconciler is what create_sqs_reconciler(adapter=…) gives, not a {kind}.")

@@ -94,7 +94,7 @@ class MemoryAdapter(Adapter):
             storage = MemoryStorage(clock, lease_seconds, retention_seconds)
         super().__init__(
             storage.open_ports,
-            runtime_options.kept_for(storage.retention_seconds),
+            RuntimeOptions.checked(runtime_options).kept_for(storage.retention_seconds),
             clock=clock or storage.clock,
             identifiers=identifiers or SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,

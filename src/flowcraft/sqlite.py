@@ -77,7 +77,7 @@ class SqliteAdapter(Adapter):
         clock = clock or SystemClock()
         super().__init__(
             _opener(path, clock, durability, lease_seconds, retention_seconds),
-            runtime_options.kept_for(retention_seconds),
+            RuntimeOptions.checked(runtime_options).kept_for(retention_seconds),
             clock=clock,
             identifiers=identifiers or SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,
@@ -101,7 +101,7 @@ class SqliteAdapter(Adapter):
         clock = SystemClock()
         return FlowClient(
             _opener(path, clock, durability, DEFAULT_LEASE_SECONDS, retention_seconds),
-            (runtime_options or RuntimeOptions()).kept_for(retention_seconds),
+            RuntimeOptions.checked(runtime_options).kept_for(retention_seconds),
             clock=clock,
             identifiers=SystemIdentifiers(),
             longest_look_seconds=LOOK_SECONDS,

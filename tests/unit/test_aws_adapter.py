@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -16,7 +17,7 @@ from flowcraft.aws import (
 )
 from flowcraft.client import FlowClient
 from flowcraft.engine.jobs import UnreadableJob
-from flowcraft.errors import InvalidRunState, RunNotFound, StorageUnavailable
+from flowcraft.errors import InvalidRunState, RunNotFound, StorageBusy, StorageUnavailable
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.aws.sqs import FakeSqs
 from tests.unit.aws_tables import CONTEXTS, COORDINATION, STATUSES, fake_tables
@@ -240,3 +241,46 @@ def test_a_fifo_queue_is_refused() -> None:
             await adapter.start()
 
     drive(work())
+
+
+def real(fleet: Fleet, locks: DynamoDbCoordinationStore) -> SqsAdapter:
+    """An adapter that is started, with another table for locks."""
+    resources = fleet.resources | {"coordination_store": locks}
+    return SqsAdapter(fleet.runtime.options, **resources, poll_seconds=0.01)
+
+
+def test_a_worker_without_a_table_for_locks_does_not_start() -> None:
+    """That there is no such table is told by `start`, and not by the log alone some time later."""
+
+    async def work() -> None:
+        fleet = await Fleet(VirtualClock(), order).open()
+        adapter = real(fleet, DynamoDbCoordinationStore(fleet.dynamodb, "nowhere"))
+        with pytest.raises(StorageUnavailable, match=r"no table 'nowhere'.*'coordinationKey'"):
+            await adapter.start()
+
+    asyncio.run(work())
+
+
+def test_a_worker_starts_although_the_table_for_locks_is_busy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What passes by itself keeps no worker from starting; the log has it in one line."""
+
+    class Busy(DynamoDbCoordinationStore):
+        calls = 0
+
+        async def get(self, key: str) -> str | int | None:
+            self.calls += 1
+            if self.calls == 1:
+                raise StorageBusy("The table 'locks' is throttled.")
+            return await super().get(key)
+
+    async def work() -> None:
+        fleet = await Fleet(VirtualClock(), order).open()
+        async with real(fleet, Busy(fleet.dynamodb, COORDINATION)):
+            pass
+
+    asyncio.run(work())
+    (told,) = [each for each in caplog.records if "is throttled" in each.getMessage()]
+    assert told.getMessage().startswith("Locks and schedules cannot be used yet: The table")
+    assert told.exc_info is None

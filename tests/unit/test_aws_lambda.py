@@ -272,8 +272,41 @@ def test_other_events_are_refused(event: Any, problem: str) -> None:
 @pytest.mark.parametrize("margin_seconds", [0, -1, 900])
 def test_the_margin_is_a_time_within_a_call(margin_seconds: float) -> None:
     """A margin that leaves no time, or none to hand back, is refused."""
-    with pytest.raises(ValueError, match="margin_seconds is from 0 to 900"):
+    with pytest.raises(ValueError, match="margin_seconds is more than 0, and less than 900"):
         Function(margin_seconds=margin_seconds)
+
+
+def test_a_call_without_the_context_of_lambda_says_so() -> None:
+    """What tells no time that is left is named, by both functions."""
+    with Function(chain(one)) as function:
+        for call in (function.handler, function.looks):
+            with pytest.raises(TypeError, match=r"no get_remaining_time_in_millis.*not None"):
+                call({"Records": []}, None)  # type: ignore[arg-type]
+
+
+def test_a_function_that_is_called_in_an_event_loop_says_what_to_call() -> None:
+    """Nothing is begun that nobody awaits."""
+    with Function(chain(one)) as function:
+
+        async def work() -> None:
+            with pytest.raises(FlowcraftError, match=r"use 'await adapter.handle_job\(body\)'"):
+                function.handler({"Records": []}, Left(60))
+            with pytest.raises(FlowcraftError, match=r"use 'await reconciler.run\(\)'"):
+                function.looks({}, Left(60))
+
+        asyncio.run(work())
+
+
+def test_functions_are_made_of_an_adapter_and_of_its_reconciler() -> None:
+    """A client, or the adapter in the place of its reconciler, is refused by its kind."""
+    with Function(chain(one)) as function:
+        client: Any = function.adapter.sync
+        for make in (lambda_handler, lambda each: create_sqs_reconciler(adapter=each)):
+            with pytest.raises(TypeError, match="is an SqsAdapter, not a BlockingClient"):
+                make(client)
+        adapter: Any = function.adapter
+        with pytest.raises(TypeError, match=r"create_sqs_reconciler\(adapter=…\).*SqsAdapter"):
+            reconciler_handler(adapter)
 
 
 def test_a_schedule_looks_for_stuck_runs() -> None:

@@ -127,7 +127,7 @@ def test_other_associated_data_is_refused() -> None:
         (lambda: AesGcmCodec("x" * 32), "32 random bytes.*is str"),  # type: ignore[arg-type]
         (lambda: AesGcmCodec({"a": OLD, "b": NEW}), r"primary.*\['a', 'b'\], not None"),
         (lambda: AesGcmCodec({"a": OLD}, primary="b"), "primary.*not 'b'"),
-        (lambda: AesGcmCodec({}), "primary"),
+        (lambda: AesGcmCodec({}), "keys is empty: give the key"),
         (lambda: AesGcmCodec({"": OLD}), "name of a key"),
         (lambda: AesGcmCodec({"x" * 256: OLD}), "name of a key"),
     ],
@@ -237,6 +237,23 @@ class Waits:
         await asyncio.sleep(0)
         self.now -= 1
         return text
+
+
+def test_what_only_some_payload_would_show_is_said_when_a_codec_is_made() -> None:
+    """Associated data that is text, and a level that there is not, are refused at once."""
+    with pytest.raises(TypeError, match=r"bytes, as in b'production', not str\.$"):
+        AesGcmCodec(OLD, associated_data="production")  # type: ignore[arg-type]
+    for level in (99, "6"):
+        with pytest.raises(ValueError, match=r"^level .* is none of zlib: "):
+            CompressionCodec(level=level)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("codec", codecs(), ids=repr)
+def test_a_text_that_was_never_encoded_is_refused_as_such(codec: Any) -> None:
+    """What is no base64 at all is named as what it is, not as an error of base64."""
+    for text in ("plain", "ä"):
+        with pytest.raises(CodecError, match=f"not encoded by {type(codec).__name__}: it is no"):
+            codec.decode(text)
 
 
 @pytest.mark.parametrize("codec", [Waits(), ToyCodec()])

@@ -10,9 +10,11 @@ import pytest
 
 from flowcraft import FlowRuntime, create_flow
 from flowcraft.adapters.system import SystemIdentifiers
+from flowcraft.codecs import CompressionCodec
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.worker import Worker
-from flowcraft.memory import MemoryStorage
+from flowcraft.memory import MemoryAdapter, MemoryStorage
+from flowcraft.sqlite import SqliteAdapter
 from tests.unit.durable import World, play
 
 RUN = "run"
@@ -99,6 +101,9 @@ def test_a_client_takes_what_can_be_meant() -> None:
         ({"concurrency": 0}, ValueError),
         ({"lease_seconds": float("inf")}, ValueError),
         ({"poll_seconds": float("nan")}, ValueError),
+        ({"lease_seconds": "30"}, TypeError),
+        ({"drain_timeout_seconds": -1}, ValueError),
+        ({"implementation_timeout_seconds": None}, TypeError),
     ],
 )
 def test_a_worker_refuses_numbers_that_it_could_not_work_with(
@@ -114,3 +119,43 @@ def test_a_worker_refuses_numbers_that_it_could_not_work_with(
             identifiers=SystemIdentifiers(),
             **options,
         )
+
+
+MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
+    "a runtime for its options": (
+        lambda: MemoryAdapter(FlowRuntime()),  # type: ignore[arg-type]
+        r"runtime_options is FlowRuntime\(…\).options, not a FlowRuntime: write runtime.options",
+    ),
+    "on SQLite": (
+        lambda: SqliteAdapter("runs.db", FlowRuntime()),  # type: ignore[arg-type]
+        "write runtime.options",
+    ),
+    "by a client": (
+        lambda: SqliteAdapter.client_of("runs.db", FlowRuntime()),  # type: ignore[arg-type]
+        "write runtime.options",
+    ),
+    "an option that there is not": (
+        lambda: MemoryAdapter(FlowRuntime().options, lease=3),
+        "MemoryAdapter has no option 'lease'. It has: codec, .*, lease_seconds, .*, schedules, ",
+    ),
+    "a class for a codec": (
+        lambda: MemoryAdapter(FlowRuntime().options, codec=CompressionCodec),  # type: ignore[arg-type]
+        r"codec is an object .* encode\(text\) and decode\(text\), not the class CompressionCodec",
+    ),
+    "a key for a codec": (
+        lambda: MemoryAdapter(FlowRuntime().options, codec=b"secret"),  # type: ignore[arg-type]
+        r"decode\(text\), not a bytes\.$",
+    ),
+    "half a codec": (
+        lambda: SqliteAdapter.client_of("runs.db", codec={}),  # type: ignore[arg-type]
+        "not a dict",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_backend_is_not_made_of_something_else(mistake: str) -> None:
+    """What is usually mixed up is told when the backend is made, with what to write instead."""
+    make, message = MISTAKES[mistake]
+    with pytest.raises(TypeError, match=message):
+        make()

@@ -482,6 +482,8 @@ def test_times_before_there_is_a_schedule() -> None:
         ({"every": "-1m"}, "^every: "),
         ({"every": timedelta(seconds=-5)}, "^every: .* negative"),
         ({"every": "10ms"}, "^every: .* shortest"),
+        ({"every": "15"}, "^every: '15' is no length of time: give a whole number and its unit"),
+        ({"every": "1m", "zone": "UTC"}, "^zone: .* no such option.*offset, context, tags"),
         ({"every": 60}, "^every: .* timedelta"),
         ({"every": "1m", "offset": "1m"}, "^offset: .* less"),
         ({"cron": "@daily", "offset": "1m"}, "^offset: .* belongs to every"),
@@ -559,9 +561,9 @@ def test_what_verbs_cannot_use_is_named() -> None:
                 await schedules.preview(after=after, every="1m")
         with pytest.raises(InputError, match=r"^id: "):
             await schedules.list(after=5)
-        with pytest.raises(InputError, match="declared by a mapping"):
+        with pytest.raises(InputError, match="a schedule is declared as"):
             await schedules.declare("s")
-        with pytest.raises(InputError, match=r"^paused: "):
+        with pytest.raises(InputError, match="paused: it is True or False"):
             await schedules.declare({"id": "t", "flow": "report", "every": "1m", "paused": 1})
         assert [each.id for each in await schedules.list()] == ["s"]
 
@@ -694,10 +696,12 @@ async def _texts(directory: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("declared", "expected"),
     [
-        ({"id": "s", "flow": "nobody", "every": "1m"}, "^flow: "),
-        ({"id": "s", "every": "1m"}, "^flow: "),
-        ({"flow": "report", "every": "1m"}, "^id: "),
-        ({"id": "s", "flow": "report", "every": "1m", "cron": "@daily"}, "^every: "),
+        ({"id": "s", "flow": "nobody", "every": "1m"}, "^The schedule 's': flow: "),
+        ({"id": "s", "every": "1m"}, "^The schedule 's': flow: "),
+        ({"flow": "report", "every": "1m"}, r"^schedules\[1\].id: "),
+        ({"id": "s", "flow": "report", "every": "1m", "cron": "@daily"}, "'s': every: "),
+        ({"id": "good", "flow": "report", "every": "2m"}, r"\[1\].id: 'good' is declared twice"),
+        ("report", r"^schedules\[1\]: .* not as 'report' \(str\)"),
     ],
 )
 def test_a_worker_with_a_schedule_that_cannot_be_does_not_start(

@@ -44,6 +44,20 @@ def test_numbers_of_a_limit_are_whole(options: dict[str, Any]) -> None:
         Limit(**options)
 
 
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        ([("a", Limit(concurrency=1))], r"mapping of names to Limit\(…\), not \[\("),
+        ({"stripe": 3}, r"The limit of 'stripe' is a Limit\(…\), not 3\."),
+        ({5: Limit(concurrency=1)}, "The name of a limit is text, not 5"),
+    ],
+)
+def test_what_are_no_limits_is_refused(limits: Any, error: str) -> None:
+    """What is no limit is shown with its name, and what is no mapping as it is."""
+    with pytest.raises(TypeError, match=error):
+        Limits(limits)
+
+
 def test_names_in_full_go_before_beginnings() -> None:
     """A key is limited by its own name, else by the longest beginning that it has."""
     one, two, three, four = (Limit(concurrency=number) for number in range(1, 5))
@@ -59,7 +73,7 @@ def test_a_star_is_at_the_end(name: str) -> None:
     """A name of a limit has one star, at its end."""
     with pytest.raises(ValueError, match="no name of a limit"):
         Limits({name: Limit(concurrency=1)})
-    with pytest.raises(TypeError, match="mapping of names"):
+    with pytest.raises(TypeError, match="is a Limit"):
         Limits({"a": 5})  # type: ignore[dict-item]
 
 

@@ -161,6 +161,9 @@ def test_names_stand_for_expressions(name: str, cron: str) -> None:
     ("cron", "zone", "expected"),
     [
         ("every day", "UTC", "cron: 'every day' has 2 fields"),
+        ("daily", "UTC", "cron: 'daily' has 1 field, and not 5: minute, hour"),
+        ("@dayly", "UTC", "cron: '@dayly' is no name .*: these are @hourly, @daily"),
+        ("0 " * 200, "UTC", "goes on for 400 characters; it may have 256"),
         ("0 0 9 * * *", "UTC", "cron: .* has 6 fields"),
         ("61 * * * *", "UTC", "cron: '61 \\* \\* \\* \\*' cannot be read"),
         ("0 0 30 2 *", "UTC", "cron: .* cannot be read|no day"),

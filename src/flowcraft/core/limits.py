@@ -111,16 +111,20 @@ class Limits:
         limits: The limits, by name.
 
     Raises:
-        TypeError: A name is no text, or a limit no :class:`Limit`.
+        TypeError: It is no mapping, a name is no text, or a limit no :class:`Limit`.
         ValueError: A name has ``*`` elsewhere than at its end, or is empty.
     """
 
     def __init__(self, limits: Mapping[str, Limit] | None = None) -> None:
         self._exact: dict[str, Limit] = {}
         self._patterns: list[tuple[str, Limit]] = []
+        if limits is not None and not isinstance(limits, Mapping):
+            raise TypeError(f"limits is a mapping of names to Limit(…), not {limits!r}.")
         for name, limit in (limits or {}).items():
-            if not isinstance(name, str) or not isinstance(limit, Limit):
-                raise TypeError(f"limits is a mapping of names to Limit(…), not of {name!r}.")
+            if not isinstance(name, str):
+                raise TypeError(f"The name of a limit is text, not {name!r}.")
+            if not isinstance(limit, Limit):
+                raise TypeError(f"The limit of {name!r} is a Limit(…), not {limit!r}.")
             if not name or "*" in name[:-1]:
                 raise ValueError(
                     f"{name!r} is no name of a limit: it is a key, or the beginning of keys and "

@@ -8,15 +8,16 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from flowcraft.engine.arguments import in_event_loop
+from flowcraft.engine.arguments import check_options, in_event_loop
 from flowcraft.engine.client import LONGEST_LOOK_SECONDS, FlowClient
 from flowcraft.engine.jobs import UnreadableJob
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.schedule_options import DeclaredSchedule
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.threads import rest
+from flowcraft.engine.trouble import log_trouble
 from flowcraft.engine.worker import Worker
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock, Identifiers
@@ -25,6 +26,8 @@ from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts
 
 logger = logging.getLogger("flowcraft.worker")
+
+_FOR_TESTS: Final = ("clock", "heartbeat", "identifiers", "longest_look_seconds")
 
 
 class Adapter(FlowClient):
@@ -68,6 +71,8 @@ class Adapter(FlowClient):
             codec=codec,
             telemetry=telemetry,
         )
+        takers = (type(self).__init__, Adapter.__init__, Worker.__init__)
+        check_options(type(self).__name__, worker_options, *takers, untold=_FOR_TESTS)
         self._declared = tuple(schedules)
         self._worker_options = worker_options
         self._worker: Worker | None = None
@@ -165,7 +170,7 @@ class Adapter(FlowClient):
             if isinstance(outcome, UnreadableJob):
                 logger.error("A message is left on the queue: %s", outcome)
             elif isinstance(outcome, BaseException):
-                logger.error("A message comes again", exc_info=outcome)
+                log_trouble(logger, outcome, "A message comes again")
         return [_is_done(task) for task in tasks]
 
     async def stop(self) -> None:

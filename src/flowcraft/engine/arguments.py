@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from inspect import signature
+from typing import Any, TypeVar
 
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.events import Write
@@ -14,6 +16,8 @@ from flowcraft.core.graph import analyze_blueprint
 from flowcraft.core.values import CodecLookup, snapshot
 from flowcraft.engine.json_text import read_deep
 from flowcraft.errors import BlueprintError, FlowcraftError, Problem
+
+T = TypeVar("T")
 
 
 def initial_context(
@@ -47,6 +51,75 @@ def checked_concurrency(number: int | None, default: int) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"concurrency is a whole number of nodes, not {_shown(number)}.")
     return number if number > 0 else default
+
+
+def check_positive(**numbers: float | None) -> None:
+    """See that numbers, where they are given, are positive and have an end.
+
+    Raises:
+        TypeError: One is no number.
+        ValueError: One is not positive, or has no end.
+    """
+    for name, number in numbers.items():
+        if number is not None and not 0 < _number(name, number) < math.inf:
+            raise ValueError(f"{name} is a positive number, not {number!r}.")
+
+
+def check_spans(**seconds: float) -> None:
+    """See that spans of time are none that end before they begin; one may go on for ever.
+
+    Raises:
+        TypeError: One is no number.
+        ValueError: One is negative.
+    """
+    for name, number in seconds.items():
+        if not _number(name, number) >= 0:
+            raise ValueError(f"{name} is 0 or more, not {number!r}.")
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number, not {_shown(value)}.")
+    return value
+
+
+def check_options(
+    who: str, options: Iterable[str], *takers: Callable[..., Any], untold: Collection[str] = ()
+) -> None:
+    """See that somebody takes what is given by name.
+
+    Args:
+        who: Is given it, for the message.
+        options: The names.
+        takers: Functions that take some of them, by name alone.
+        untold: Names that are taken, and that nobody needs to hear of.
+
+    Raises:
+        TypeError: Nobody takes one; the message lists what there is.
+    """
+    parameters = [each for taker in takers for each in signature(taker).parameters.values()]
+    known = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
+    if unknown := sorted(set(options) - known):
+        listed = ", ".join(sorted(known - set(untold)))
+        raise TypeError(f"{who} has no option '{unknown[0]}'. It has: {listed}.")
+
+
+def checked_codec(codec: T) -> T:
+    """A codec, if one is given.
+
+    Raises:
+        TypeError: It has no ``encode`` or no ``decode``, or is a class.
+    """
+    has_both = all(callable(getattr(codec, name, None)) for name in ("encode", "decode"))
+    if codec is not None and (isinstance(codec, type | str | bytes) or not has_both):
+        # Its kind alone: it may be the key itself.
+        kind = codec if isinstance(codec, type) else type(codec)
+        what = "the class" if isinstance(codec, type) else "a"
+        raise TypeError(
+            "codec is an object with the methods encode(text) and decode(text), not "
+            f"{what} {kind.__name__}."
+        )
+    return codec
 
 
 def checked_run_id(run_id: str) -> str:

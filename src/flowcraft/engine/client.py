@@ -18,6 +18,7 @@ from flowcraft.engine import answering, correlating, wishes
 from flowcraft.engine.arguments import (
     check_strict,
     checked_choice,
+    checked_codec,
     checked_fairness_key,
     checked_key,
     checked_run_id,
@@ -92,7 +93,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
         self._options = options
         self._clock = clock
         self._identifiers = identifiers
-        self._codec = codec
+        self._codec = checked_codec(codec)
         self._telemetry = telemetry
         self._stack = AsyncExitStack()
         self._station: Station | None = None

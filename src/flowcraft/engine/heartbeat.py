@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from flowcraft.engine.swap_limits import limits_of
+from flowcraft.engine.trouble import log_trouble
 from flowcraft.ports.coordination import CoordinationStore
 from flowcraft.ports.limits import LimitStore, Place
 from flowcraft.ports.runs import Held
@@ -80,15 +81,17 @@ class Heartbeat:
         self._thread.join(timeout=5.0)
 
     def _serve(self) -> None:
-        asyncio.run(self._main())
+        # Who has loops watched for what blocks them (`python -X dev`) does not mean this one, which
+        # waits between two beats.
+        asyncio.run(self._main(), debug=False)
 
     async def _main(self) -> None:
         while not self._stop.is_set():
             try:
                 async with self._open_ports() as ports:
                     await self._keep_beating(ports)
-            except Exception:
-                logger.exception("Leases cannot be prolonged; trying again")
+            except Exception as error:
+                log_trouble(logger, error, "Leases cannot be prolonged; trying again")
                 self._stop.wait(self._lease_seconds / 3)
 
     async def _keep_beating(self, ports: Ports) -> None:
@@ -96,9 +99,9 @@ class Heartbeat:
         while not self._stop.wait(interval):
             try:
                 await self.beat(ports)
-            except Exception:
+            except Exception as error:
                 # The next beat comes before anything has run out.
-                logger.exception("Leases could not be prolonged; trying again")
+                log_trouble(logger, error, "Leases could not be prolonged; trying again")
 
     async def beat(self, ports: Ports) -> None:
         """Prolong everything once: trouble with the queue costs no lease, nor the other way."""

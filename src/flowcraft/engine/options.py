@@ -55,6 +55,22 @@ class RuntimeOptions:
     retention_seconds: float | None = None
     limits: Limits = field(default_factory=Limits)
 
+    @staticmethod
+    def checked(options: RuntimeOptions | None) -> RuntimeOptions:
+        """What a backend was given; what a runtime without any would have, if that is nothing.
+
+        Raises:
+            TypeError: It is something else: a runtime, say.
+        """
+        if options is None:
+            return RuntimeOptions()
+        if not isinstance(options, RuntimeOptions):
+            raise TypeError(
+                f"runtime_options is FlowRuntime(…).options, not a {type(options).__name__}: "
+                "write runtime.options."
+            )
+        return options
+
     def kept_for(self, retention_seconds: float | None) -> RuntimeOptions:
         """The same, for runs that are kept for so long after their end.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
-from flowcraft.core.plan import Key, index_of_key, iteration_of_key
+from flowcraft.core.plan import Key, Plan, index_of_key, iteration_of_key
 
 Subject = tuple[object, ...]
 """What at most one set of commands can be outstanding for."""
@@ -68,6 +68,13 @@ def key_text(key: Key) -> str:
 def node_index_of(command: AttemptCommand) -> int:
     """The node that is executed; of an item of a batch the scatter node."""
     return command.node if isinstance(command, cmd.RunUndo) else index_of_key(command.key)
+
+
+def key_called(plan: Plan, command: AttemptCommand) -> str:
+    """The ``uses`` key of what an attempt calls."""
+    if isinstance(command, cmd.RunItem):
+        return command.uses
+    return plan.nodes[node_index_of(command)].definition.uses
 
 
 def stopped(command: AttemptCommand) -> ev.Event:

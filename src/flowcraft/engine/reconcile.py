@@ -43,7 +43,8 @@ from flowcraft.engine.places import ATTEMPTS, AttemptCommand, node_index_of, pla
 from flowcraft.engine.removing import is_orphan, remove_run
 from flowcraft.engine.shards import shard_id
 from flowcraft.engine.station import Station
-from flowcraft.errors import CodecError, StorageError
+from flowcraft.engine.trouble import log_trouble
+from flowcraft.errors import StorageError
 from flowcraft.ports.runs import NO_FACTS, Change, Head, Record
 from flowcraft.ports.suspicion import Depth, Suspicion
 
@@ -222,11 +223,8 @@ class Reconciler:
         """Look at a run, and count what came of it."""
         try:
             sent = await self._look_at(head)
-        except CodecError as error:
-            logger.error("Run '%s' cannot be reconciled: %s", head.run_id, error)
-            self._tally.failed.add(head.run_id)
-        except Exception:
-            logger.exception("Run '%s' cannot be reconciled", head.run_id)
+        except Exception as error:
+            log_trouble(logger, error, "Run '%s' cannot be reconciled", head.run_id)
             self._tally.failed.add(head.run_id)
         else:
             self._tally.stalled += sent is not None

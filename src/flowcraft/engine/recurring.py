@@ -7,6 +7,7 @@ import logging
 
 from flowcraft.engine.locks import Lock
 from flowcraft.engine.station import Station
+from flowcraft.engine.trouble import log_trouble
 
 logger = logging.getLogger("flowcraft.worker")
 
@@ -67,8 +68,8 @@ class Recurring:
         await asyncio.gather(task, return_exceptions=True)
         try:
             await self._lock.give_up()
-        except Exception:
-            logger.exception("The lock could not be given up; it expires")
+        except Exception as error:
+            log_trouble(logger, error, "The lock could not be given up; it expires")
 
     async def _go_on(self) -> None:
         clock = self._station.clock
@@ -79,8 +80,8 @@ class Recurring:
             self._looking = True
             try:
                 until = await self.look()
-            except Exception:
-                logger.exception("%s; trying again", self._what)
+            except Exception as error:
+                log_trouble(logger, error, "%s; trying again", self._what)
             finally:
                 self._looking = False
             if not self._ending:

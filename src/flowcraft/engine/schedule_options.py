@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict, TypeVar
@@ -24,6 +25,7 @@ MOST_WAITING: Final = 1_000
 MOST_CAUGHT_UP: Final = 1_000
 LONGEST_JITTER_SECONDS: Final = 86_400.0
 LONGEST_GRACE_SECONDS: Final = 31 * 86_400.0
+_INTERVAL: Final = re.compile(r"[0-9]{1,18}(ms|s|m|h|d)")
 RESERVED_TAGS: Final = ("schedule", "schedule_tick")
 
 
@@ -95,6 +97,28 @@ class DeclaredSchedule(ScheduleOptions, total=False):
     paused: bool
 
 
+def checked_declarations(declared: Sequence[DeclaredSchedule]) -> None:
+    """See that each declaration is one, and of a schedule of its own.
+
+    Raises:
+        InputError: One is no mapping, has an id that is none, or that another one has, too.
+    """
+    ids: set[str] = set()
+    for number, each in enumerate(declared):
+        if not isinstance(each, Mapping):
+            raise InputError(
+                f"schedules[{number}]: a schedule is declared as {{'id': …, 'flow': …, 'cron': …}} "
+                f"and so on, not as {_shown(each)}."
+            )
+        try:
+            schedule_id = checked_schedule_id(each.get("id", ""))
+        except InputError as error:
+            raise InputError(f"schedules[{number}].{error}") from error
+        if schedule_id in ids:
+            raise InputError(f"schedules[{number}].id: '{schedule_id}' is declared twice.")
+        ids.add(schedule_id)
+
+
 def checked_schedule_id(schedule_id: str) -> str:
     """The id of a schedule: text of up to 200 characters that can be part of a run's id.
 
@@ -149,8 +173,10 @@ def spec_of(options: Mapping[str, Any], before: Spec) -> Spec:
         ImportError: What reads cron expressions is needed, and not installed.
     """
     unknown = sorted(set(options) - set(_CHECKS) - {"flow", "context"})
+    if unknown == ["paused"]:
+        raise InputError("paused: an update does not change it; use pause(…) and resume(…).")
     if unknown:
-        known = ", ".join(_CHECKS)
+        known = ", ".join(ScheduleOptions.__annotations__)
         raise InputError(f"{unknown[0]}: a schedule has no such option. It has: {known}.")
     changes: dict[str, Any] = {}
     for name, value in options.items():
@@ -233,6 +259,11 @@ def _offset(_: str, value: Any) -> int:
 def _duration(value: Any) -> int:
     if not isinstance(value, str | timedelta):
         raise TypeError(f"give a text such as '15m', or a timedelta, not {_shown(value)}.")
+    if isinstance(value, str) and not _INTERVAL.fullmatch(value):
+        raise ValueError(
+            f"{value[:60]!r} is no length of time: give a whole number and its unit, as in '10s', "
+            "'15m', '2h' or '1d', or a timedelta."
+        )
     return parse_duration_ms(value)
 
 

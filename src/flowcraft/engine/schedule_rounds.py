@@ -21,6 +21,7 @@ from flowcraft.engine.schedule_firing import Firing
 from flowcraft.engine.schedule_store import ORPHAN_MS
 from flowcraft.engine.schedule_texts import Entry
 from flowcraft.engine.station import Station
+from flowcraft.engine.trouble import log_trouble
 
 logger = logging.getLogger("flowcraft.schedules")
 
@@ -167,7 +168,7 @@ class Agenda:
         """Log what is wrong, once as long as it is the same."""
         if self._reported.get(schedule_id) != str(error):
             self._reported[schedule_id] = str(error)
-            logger.error("Schedule '%s' could not be looked after", schedule_id, exc_info=error)
+            log_trouble(logger, error, "Schedule '%s' could not be looked after", schedule_id)
 
     async def _forget(self, schedule_id: str, entry: Entry) -> None:
         """A schedule has no text: it is gone, or about to come."""

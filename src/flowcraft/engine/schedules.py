@@ -22,6 +22,7 @@ from flowcraft.engine.schedule_options import (
     DeclaredSchedule,
     ScheduleChanges,
     ScheduleOptions,
+    checked_declarations,
     checked_moment,
     checked_note,
     checked_pause,
@@ -158,19 +159,19 @@ class Schedules:
             declared: ``{"id": …, "flow": …, "cron": …}`` and so on.
 
         Raises:
-            InputError: Something is none of what it may be; nothing was changed by then.
+            InputError: Something is none of what it may be, which the message names with its
+                schedule, or two have the same id; nothing was changed by then.
             SerializationError: An initial context holds something that cannot be stored.
         """
         station = await self._client._opened()
+        checked_declarations(declared)
         for each in declared:
-            if not isinstance(each, Mapping):
-                raise InputError(
-                    f"A schedule is declared by a mapping of options, not by {each!r}."
-                )
-            checked_schedule_id(each.get("id", ""))
-            checked_pause("paused", each.get("paused", False))
-            spec_of(_options_of(each), Spec(""))
-            await self._blueprint(station, each.get("flow"))
+            try:
+                checked_pause("paused", each.get("paused", False))
+                spec_of(_options_of(each), Spec(""))
+                await self._blueprint(station, each.get("flow"))
+            except InputError as error:
+                raise InputError(f"The schedule '{each['id']}': {error}") from error
         for each in declared:
             try:
                 await self._conform(each)

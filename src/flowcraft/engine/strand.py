@@ -29,6 +29,7 @@ from flowcraft.engine.places import (
     AttemptCommand,
     due_event,
     held_back,
+    key_called,
     lost,
     place_of,
     stopped,
@@ -38,6 +39,7 @@ from flowcraft.engine.shards import ShardLedger, obey, tell_at_once
 from flowcraft.engine.spending import mind_budget
 from flowcraft.engine.storing import Storing
 from flowcraft.engine.telling import tell_facts, tell_start
+from flowcraft.engine.trouble import log_trouble
 from flowcraft.errors import InvalidRunState, StorageError
 from flowcraft.ports.limits import Place
 from flowcraft.ports.runs import Claim, Holding, Lease, Verdict, Written
@@ -160,21 +162,18 @@ class Strand(Storing):
                 await self.gate.drop_ticket(self.job)
                 return await self._resume()
             if not can_carry_out:
-                self._put_back()
+                self._put_back(command)
         return await self._claim(command)
 
     def _can_carry_out(self, command: AttemptCommand) -> bool:
         """Whether it is known here, or nobody has known it for so long that it fails."""
         return self.worker.can_run(self.ledger.plan, command) or self._gave_up_waiting()
 
-    def _put_back(self) -> NoReturn:
+    def _put_back(self, command: AttemptCommand) -> NoReturn:
         if self.job.put_back == 0:
-            logger.warning(
-                "Run '%s': nothing is registered here for node '%s'; it waits for a worker "
-                "that has it",
-                self.ledger.run_id,
-                self.job.node_id,
-            )
+            what, run_id = key_called(self.ledger.plan, command), self.ledger.run_id
+            text = "Run '%s': '%s' of node '%s' is not registered here; a worker is to have it"
+            logger.warning(text, run_id, what, self.job.node_id)
         raise PutOff(self._put_back_seconds(), self.job.put_off(self.station.clock.now()))
 
     def _gave_up_waiting(self) -> bool:
@@ -373,8 +372,8 @@ class Strand(Storing):
     async def _look(self) -> None:
         try:
             await self.station.refresh(self.ledger)
-        except Exception:
-            logger.exception("Run '%s' could not be looked at", self.job.run_id)
+        except Exception as error:
+            log_trouble(logger, error, "Run '%s' could not be looked at", self.job.run_id)
             return
         if self.ledger.state.stopping is not None and self.attempt is not None:
             self.attempt.stop_unless_undoing()

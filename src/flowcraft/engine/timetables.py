@@ -96,10 +96,7 @@ class CronTimes:
         self._sim = _reader()
         fields = self._expression.split()
         if len(fields) != FIELDS or len(expression) > LONGEST_CRON:
-            raise InputError(
-                f"cron: {expression[:80]!r} has {len(fields)} fields, and not {FIELDS}: minute, "
-                "hour, day of month, month, day of week."
-            )
+            raise InputError(f"cron: {expression[:80]!r} {_not_fields(expression, len(fields))}")
         self._is_time_of_day = not fields[0].startswith("*") and not fields[1].startswith("*")
         try:
             found = next(self._matches(LONG_AGO), None)
@@ -203,6 +200,16 @@ def zone_of(name: str) -> tzinfo:
 
 def _seconds(moment: datetime) -> int:
     return int(moment.timestamp())
+
+
+def _not_fields(expression: str, count: int) -> str:
+    """What is wrong with an expression that has not five fields."""
+    if expression.lstrip().startswith("@"):
+        return f"is no name of times that is known here: these are {', '.join(NAMED)}."
+    if len(expression) > LONGEST_CRON:
+        return f"goes on for {len(expression)} characters; it may have {LONGEST_CRON}."
+    has = f"{count} field{'' if count == 1 else 's'}"
+    return f"has {has}, and not {FIELDS}: minute, hour, day of month, month, day of week."
 
 
 def _reason(error: Exception) -> str:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from flowcraft.core import commands as cmd
 from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.plan import Plan
+from flowcraft.engine.arguments import check_positive, check_spans
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.duties import Duties
 from flowcraft.engine.hands import Hands
@@ -23,12 +22,13 @@ from flowcraft.engine.jobs import Job, Leave, PutOff, UnreadableJob, read_job
 from flowcraft.engine.ledger import Gap
 from flowcraft.engine.measuring import JobOutcome
 from flowcraft.engine.options import RuntimeOptions
-from flowcraft.engine.places import AttemptCommand, node_index_of
+from flowcraft.engine.places import AttemptCommand, key_called
 from flowcraft.engine.reconcile import stalled_seconds
 from flowcraft.engine.schedule_rounds import DEFAULT_SCHEDULES_SECONDS
 from flowcraft.engine.station import Station
 from flowcraft.engine.strand import Strand
 from flowcraft.engine.timers import forget_dropped
+from flowcraft.engine.trouble import log_trouble
 from flowcraft.engine.watch import WATCH
 from flowcraft.errors import CodecError
 from flowcraft.ports.clock import Clock, Identifiers
@@ -106,8 +106,7 @@ class Worker:
 
     Raises:
         TypeError: ``concurrency`` is no whole number.
-        ValueError: A number that must be positive, and have an end, is not, or the threshold is
-            too short.
+        ValueError: A number is not positive, or has no end, or the threshold is too short.
     """
 
     def __init__(
@@ -132,15 +131,17 @@ class Worker:
     ) -> None:
         if isinstance(concurrency, bool) or not isinstance(concurrency, int):
             raise TypeError(f"concurrency is a whole number of messages, not {concurrency!r}.")
-        for name, value in (
-            ("concurrency", concurrency),
-            ("lease_seconds", lease_seconds),
-            ("poll_seconds", poll_seconds),
-            ("reconcile_every_seconds", reconcile_every_seconds),
-            ("schedules_every_seconds", schedules_every_seconds),
-        ):
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} is a positive number, not {value!r}.")
+        check_positive(
+            concurrency=concurrency,
+            lease_seconds=lease_seconds,
+            poll_seconds=poll_seconds,
+            reconcile_every_seconds=reconcile_every_seconds,
+            schedules_every_seconds=schedules_every_seconds,
+        )
+        check_spans(
+            drain_timeout_seconds=drain_timeout_seconds,
+            implementation_timeout_seconds=implementation_timeout_seconds,
+        )
         self._open_ports = open_ports
         self._options = options
         self._clock = clock
@@ -363,8 +364,8 @@ class Worker:
                 if self._hands.are_quick:
                     limit = max(limit, self.station.queue.batch)
                 deliveries = await self.station.queue.receive(limit, self._poll_seconds)
-            except Exception:
-                logger.exception("The queue could not be read; trying again")
+            except Exception as error:
+                log_trouble(logger, error, "The queue could not be read; trying again")
                 await self.station.sleep_until(self._clock.now() + TROUBLE_PAUSE_SECONDS)
                 continue
             self.station.measures.received(len(deliveries))
@@ -476,9 +477,9 @@ class Worker:
             job = job.watching(job.since)  # what it brought has happened
         try:
             await self._put_off(job, self.lease_seconds)
-        except Exception:
+        except Exception as error:
             hand.handle = handle
-            logger.exception("Run '%s': a message could not be replaced", job.run_id)
+            log_trouble(logger, error, "Run '%s': a message could not be replaced", job.run_id)
             return
         self._delete_soon(handle)
 
@@ -511,9 +512,9 @@ class Worker:
         except CodecError as error:
             self._report(run_id, f"Run '{run_id}' is left to other workers: {error}")
             return "left"
-        except Exception:
+        except Exception as error:
             # Trouble with a store or the queue never fails a run: the message comes again.
-            logger.exception("Run '%s': trouble; the message comes again", run_id)
+            log_trouble(logger, error, "Run '%s': trouble; the message comes again", run_id)
             return "trouble"
         return "done"
 
@@ -531,9 +532,9 @@ class Worker:
             handles, self._to_delete = self._to_delete, []
             try:
                 await self.station.queue.delete(handles)
-            except Exception:
+            except Exception as error:
                 # They come again, and there is nothing left to do for them.
-                logger.exception("%d messages could not be deleted", len(handles))
+                log_trouble(logger, error, "%d messages could not be deleted", len(handles))
         if before is not None:
             await before  # whoever waits for the last of them waits for all
 
@@ -543,10 +544,7 @@ class Worker:
 
     def can_run(self, plan: Plan, command: AttemptCommand) -> bool:
         """Whether there is something here to call for an attempt."""
-        if isinstance(command, cmd.RunItem):
-            uses = command.uses
-        else:
-            uses = plan.nodes[node_index_of(command)].definition.uses
+        uses = key_called(plan, command)
         return self.station.find(uses) is not None or uses in BUILTIN_USES
 
     # -- leases -----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flowcraft.adapters.aws.arguments import check_client
 from flowcraft.adapters.aws.failures import Resource, Service
 from flowcraft.adapters.aws.limits import DynamoDbLimits
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
@@ -57,6 +58,9 @@ class DynamoDbCoordinationStore:
 
     Attributes:
         limits: What is kept here of limits by key.
+
+    Raises:
+        TypeError: ``client`` is none of DynamoDB.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class DynamoDbCoordinationStore:
         *,
         identifiers: Identifiers | None = None,
     ) -> None:
+        check_client("client", client, "dynamodb")
         transport = _transport(client)
         if clock is None:
             clock = ServiceTime(SystemClock())

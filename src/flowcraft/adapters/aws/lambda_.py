@@ -102,8 +102,8 @@ class LambdaHandler:
     ) -> None:
         if not 0 < margin_seconds < 900:
             raise ValueError(
-                f"margin_seconds is from 0 to 900, the longest that a function runs, not "
-                f"{margin_seconds!r}."
+                "margin_seconds is more than 0, and less than 900, the longest that a function "
+                f"runs, not {margin_seconds!r}."
             )
         self._jobs = jobs
         self._queue_name = queue_name
@@ -121,7 +121,10 @@ class LambdaHandler:
             ValueError: The event is none of SQS, or of another queue. No message is lost: Lambda
                 delivers all of them again.
             StorageError: Queue or tables cannot be used. The same.
+            FlowcraftError: It was called in an event loop.
+            TypeError: The context is none of Lambda.
         """
+        _check_no_loop("await adapter.handle_job(body)")
         try:
             return self._loop.run(self.answer(event, context))
         finally:
@@ -130,7 +133,7 @@ class LambdaHandler:
     async def answer(self, event: Any, context: Context) -> dict[str, Any]:
         """The same for an event loop that runs already: that of a simulation."""
         records = records_of(event, self._queue_name)
-        left = context.get_remaining_time_in_millis() / 1000
+        left = _seconds_left(context)
         margin = min(self._margin_seconds, left * MOST_MARGIN)
         is_done = await self._jobs.handle_jobs(
             [record.body for record in records],
@@ -144,6 +147,35 @@ class LambdaHandler:
     def close(self) -> None:
         """End the event loop; for tests."""
         self._loop.close()
+
+
+def _check_no_loop(instead: str) -> None:
+    """See that no event loop is running in this thread, which the call would stop.
+
+    Raises:
+        FlowcraftError: There is one.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise FlowcraftError(
+        f"A handler of Lambda was called inside a running event loop; use '{instead}' there."
+    )
+
+
+def _seconds_left(context: Context) -> float:
+    """How long a call may still take.
+
+    Raises:
+        TypeError: What it is called with does not tell.
+    """
+    if not hasattr(context, "get_remaining_time_in_millis"):
+        raise TypeError(
+            "The context of the call has no get_remaining_time_in_millis(): pass on what Lambda "
+            f"gives, or in a test an object that has it, not {context!r}."
+        )
+    return context.get_remaining_time_in_millis() / 1000
 
 
 def records_of(event: Any, queue_name: str) -> list[Record]:
@@ -199,6 +231,7 @@ class ReconcilerHandler:
             FlowcraftError: The look was not done before the deadline; the next one begins anew.
             StorageError: A table cannot be used.
         """
+        _check_no_loop("await reconciler.run()")
         try:
             return self._loop.run(self.answer(context))
         finally:
@@ -206,7 +239,7 @@ class ReconcilerHandler:
 
     async def answer(self, context: Context) -> dict[str, Any]:
         """The same for an event loop that runs already: that of a simulation."""
-        left = context.get_remaining_time_in_millis() / 1000
+        left = _seconds_left(context)
         margin = min(DEFAULT_MARGIN_SECONDS, left * MOST_MARGIN)
         return await self._within(left - margin)
 

@@ -49,7 +49,9 @@ class AesGcmCodec(TextOverBytes):
 
     Raises:
         ImportError: The package ``cryptography`` is not installed.
-        ValueError: A key has not 32 bytes, or a name is not as it has to be.
+        TypeError: ``associated_data`` is not bytes.
+        ValueError: There is no key, one has not 32 bytes, a name is not as it has to be, or it is
+            not said which of several keys is the primary one.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class AesGcmCodec(TextOverBytes):
             _checked_name(name): _key(name, key, new_cipher) for name, key in ring.items()
         }
         self._primary = self._chosen(primary)
-        self._associated_data = associated_data
+        self._associated_data = _bytes(associated_data)
         self._fresh = fresh
 
     @staticmethod
@@ -83,6 +85,8 @@ class AesGcmCodec(TextOverBytes):
     def _chosen(self, primary: str | None) -> str:
         if primary is None and len(self._keys) == 1:
             return next(iter(self._keys))
+        if not self._keys:
+            raise ValueError("keys is empty: give the key, or keys by names; new_key() makes one.")
         if primary is None or primary not in self._keys:
             raise ValueError(
                 f"primary is the name of the key to encode with, one of {sorted(self._keys)}, "
@@ -151,6 +155,13 @@ def _key(name: str, key: bytes, new_cipher: Callable[[bytes], Any]) -> _Key:
             f"them, and is {what}."
         )
     return _Key(new_cipher(bytes(key)), _digest(b"check", key)[:_CHECK_BYTES])
+
+
+def _bytes(data: Any) -> bytes:
+    if not isinstance(data, bytes | bytearray):
+        kind = type(data).__name__
+        raise TypeError(f"associated_data is bytes, as in b'production', not {kind}.")
+    return bytes(data)
 
 
 def _name_of(key: bytes) -> str:

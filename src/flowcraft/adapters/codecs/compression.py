@@ -26,8 +26,14 @@ class TextOverBytes:
 
     def decode(self, text: str) -> str:
         """The text that was encoded."""
-        data = self.decode_bytes(base64.b64decode(text, validate=True))
-        return data.decode("utf-8", "surrogatepass")
+        try:
+            data = base64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise CodecError(
+                f"It was not encoded by {type(self).__name__}: it is no base64 ({error}). Give "
+                "this process the codec that it was encoded with."
+            ) from error
+        return self.decode_bytes(data).decode("utf-8", "surrogatepass")
 
     def encode_bytes(self, data: bytes) -> bytes:
         """The bytes to be stored."""
@@ -48,7 +54,7 @@ class CompressionCodec(TextOverBytes):
         level: How hard to try; by default 6 for zlib and 3 for zstd.
 
     Raises:
-        ValueError: There is no such method here.
+        ValueError: There is no such method here, or it has no such level.
     """
 
     def __init__(self, method: Method = "zlib", level: int | None = None) -> None:
@@ -59,6 +65,10 @@ class CompressionCodec(TextOverBytes):
         self._zstd = _zstd()
         if method == "zstd" and self._zstd is None:
             raise ValueError("zstd comes with Python 3.14; with this one use 'zlib'.")
+        try:
+            self.encode_bytes(b"")
+        except Exception as error:
+            raise ValueError(f"level {level!r} is none of {method}: {error}.") from error
 
     def __repr__(self) -> str:
         return f"CompressionCodec({self._method!r}, level={self._level})"
