@@ -111,6 +111,39 @@ def test_a_late_place_is_not_cleared_from_under_who_asks() -> None:
     with_limits(case)
 
 
+def test_a_start_that_is_given_back_is_promised_anew() -> None:
+    """Who comes later is promised what somebody else was; where nobody was there is none."""
+
+    async def case(limits: DynamoDbLimits, clock: VirtualClock) -> None:
+        limit, begun = Limit(rate=1, per_seconds=60), clock.now()
+        assert (await limits.enter("k", limit, Visitor("first", LEASE), begun)).granted
+        await limits.take_back("k", limit, begun)
+        for number in range(1, 4):
+            entered = await limits.enter("k", limit, Visitor(f"w{number}", LEASE), begun)
+            assert (entered.granted, entered.at) == (False, begun + 60 * number)
+        for _ in range(5):
+            await limits.take_back("k", limit, begun)
+        assert (await limits.enter("k", limit, Visitor("new", LEASE), begun)).at == begun + 60
+
+    with_limits(case)
+
+
+def test_the_last_start_that_was_promised_to_somebody_who_is_gone_is_free() -> None:
+    """Who comes when the promises are about to end, none of which was taken, begins in time."""
+
+    async def case(limits: DynamoDbLimits, clock: VirtualClock) -> None:
+        limit, begun = Limit(rate=1, per_seconds=60), clock.now()
+        assert (await limits.enter("k", limit, Visitor("first", LEASE), begun)).granted
+        gone = await limits.enter("k", limit, Visitor("gone", LEASE), begun)
+        assert gone.at == begun + 60
+        entered = await limits.enter("k", limit, Visitor("new", LEASE), begun + 119)
+        assert (entered.granted, entered.at) == (True, begun + 119)
+        after = await limits.enter("k", limit, Visitor("next", LEASE), begun + 119)
+        assert (after.granted, after.at) == (False, begun + 179)
+
+    with_limits(case)
+
+
 @pytest.mark.parametrize("key", ["\ud800", "\ud800" * 2000, "ä" * 2000, "\x00\n", ""])
 def test_any_key_can_be_stored(key: str) -> None:
     """Keys of half characters, of control characters, long ones and none are texts to be stored."""

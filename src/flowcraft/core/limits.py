@@ -249,6 +249,17 @@ def renew(room: Room, name: str, until: float) -> Room | None:
     return replace(room, holders={**room.holders, name: until})
 
 
+def take_back(room: Room, limit: Limit, now: float) -> Room:
+    """Promise a start anew that somebody was promised who will not come.
+
+    Who was promised a later one keeps that. It may be promised once more: then the one who comes
+    second is told to come back, at a time that nobody else has.
+    """
+    if limit.rate is None or room.promised_until <= now:
+        return room
+    return replace(room, promised_until=room.promised_until - limit.spacing_seconds)
+
+
 def _without(room: Room, now: float, heard: Collection[str | None] = ()) -> Room:
     """The room without those who were not heard of for too long."""
     there = {name: at for name, at in room.holders.items() if at > now or name in heard}

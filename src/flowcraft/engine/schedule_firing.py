@@ -230,7 +230,9 @@ class Firing:
         try:
             return budget_fields(self._station, blueprint, None, None)
         except (TypeError, ValueError) as error:
-            raise FlowcraftError(f"The budget of the blueprint '{blueprint.id}': {error}") from error
+            raise FlowcraftError(
+                f"The budget of the blueprint '{blueprint.id}': {error}"
+            ) from error
 
     async def _context(self, key: str | None) -> dict[str, Any]:
         if key is None:

@@ -135,6 +135,10 @@ class DynamoDbLimits:
             for place in places
         ]
 
+    async def take_back(self, key: str, limit: Limit, now: float) -> None:
+        """Promise a start to others that was promised to somebody who will not come."""
+        await self._update(key, limit, _promising_anew(limit, now))
+
     async def wait(self, key: str, ticket: int, message: str) -> bool:
         """Keep a message until its ticket is called; false if it was called already."""
         put = self._put(_ticket_key(key, ticket), {"message": {"S": message}})
@@ -295,7 +299,9 @@ def _without_conflict(
     """What was worked out, where it can be done whatever others do meanwhile."""
     if limit.concurrency is None:
         if entered.granted:
-            return _next_start(limit, visitor, now)
+            # One that could have been taken long ago does not follow on the one before it.
+            is_next = _microseconds(before.next_at) >= _microseconds(now)
+            return _next_start(limit, visitor, now) if is_next else None
         return _promise(limit) if before.promised_until >= before.next_at > 0 else None
     only_a_ticket = after.given == before.given + 1 and (
         after.holders == before.holders and after.called == before.called
@@ -333,6 +339,15 @@ def _promise(limit: Limit) -> _Update:
     update = _Update()
     update.require("promisedUntil >= nextAt")
     update.add("promisedUntil", _microseconds(limit.spacing_seconds))
+    update.add("r", 1)
+    return update
+
+
+def _promising_anew(limit: Limit, now: float) -> _Update:
+    """Have the promises end earlier by one, as long as there are some."""
+    update = _Update()
+    update.require(f"promisedUntil > {update.value(_microseconds(now))}")
+    update.add("promisedUntil", -_microseconds(limit.spacing_seconds))
     update.add("r", 1)
     return update
 
