@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -19,6 +19,7 @@ from flowcraft.adapters.aws.lambda_ import (
     ReconcilerHandler,
 )
 from flowcraft.adapters.aws.large_messages import BODY_SECONDS, LargeMessages
+from flowcraft.adapters.aws.limits import check_limits
 from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
 from flowcraft.adapters.aws.objects import S3Objects
 from flowcraft.adapters.aws.pages import checked_segments
@@ -32,6 +33,7 @@ from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import ReconciliationStats
+from flowcraft.engine.schedule_options import DeclaredSchedule
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.station import Station
 from flowcraft.engine.stored_context import StoredContext
@@ -213,6 +215,7 @@ class SqsAdapter(Adapter):
 
     Raises:
         StorageError: Queue or tables cannot be used; raised by ``start`` and by the first verb.
+        ValueError: An option is none of what it may be, or a limit has more than 5,000 places.
     """
 
     def __init__(
@@ -238,6 +241,7 @@ class SqsAdapter(Adapter):
         **worker_options: Any,
     ) -> None:
         runtime_options = runtime_options.kept_for(retention_seconds)
+        check_limits(runtime_options.limits)
         self._fleet = _Fleet(
             sqs_client=sqs_client,
             dynamodb_client=dynamodb_client,
@@ -404,12 +408,20 @@ class SqsReconciler:
     Workers do so by themselves, too. Made by :func:`create_sqs_reconciler`.
     """
 
-    def __init__(self, client: FlowClient, stalled_threshold_seconds: float | None) -> None:
+    def __init__(
+        self,
+        client: FlowClient,
+        stalled_threshold_seconds: float | None,
+        declared: Sequence[DeclaredSchedule] = (),
+    ) -> None:
         self._client = client
+        self._declared = declared
         self._stalled_threshold_seconds = stalled_threshold_seconds
 
     async def run(self) -> ReconciliationStats:
         """Look after all schedules, and then at all runs that are not over, once.
+
+        The schedules that the adapter was given are there after the first call in a process.
 
         Once an hour, of all that look, all rows of runs that are not over are compared with the
         runs; once a day missing rows are put back.
@@ -423,6 +435,9 @@ class SqsReconciler:
             ValueError: The threshold is less than two visibility timeouts of the queue.
         """
         try:
+            if self._declared:
+                await self._client.schedules.declare(*self._declared)
+                self._declared = ()
             await self._client.schedules.fire_due()
         except Exception:
             # Stuck runs are to be looked for all the same, and the next look begins anew.
@@ -466,7 +481,7 @@ def create_sqs_reconciler(
             f"'{status_table_name}': a reconciler looks after the runs of its adapter."
         )
     client = adapter._client_through(dynamodb_client, scan_segments)
-    return SqsReconciler(client, stalled_threshold_seconds)
+    return SqsReconciler(client, stalled_threshold_seconds, adapter._declared)
 
 
 def lambda_handler(

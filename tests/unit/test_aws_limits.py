@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
+from flowcraft import FlowRuntime
 from flowcraft.adapters.aws.limits import DynamoDbLimits
-from flowcraft.aws import DynamoDbCoordinationStore
+from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
 from flowcraft.core.limit_keys import stored_key
 from flowcraft.core.limits import MOST_CALLED, Limit, Visitor, ticket_name
 from flowcraft.ports.limits import Place
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
-from tests.unit.aws_tables import COORDINATION, create_table
+from flowcraft.testing.aws.sqs import FakeSqs
+from tests.unit.aws_tables import CONTEXTS, COORDINATION, STATUSES, create_table
 from tests.unit.runs import drive
 
 LEASE = 30.0
@@ -142,6 +146,25 @@ def test_the_last_start_that_was_promised_to_somebody_who_is_gone_is_free() -> N
         assert (after.granted, after.at) == (False, begun + 179)
 
     with_limits(case)
+
+
+def test_a_limit_with_more_places_than_an_item_has_room_for_is_refused() -> None:
+    """An adapter says which limit it is; one of as many places as there is room for is taken."""
+    clock = VirtualClock()
+    dynamodb = FakeDynamoDb(clock)
+    resources: dict[str, Any] = {
+        "sqs_client": FakeSqs(clock),
+        "dynamodb_client": dynamodb,
+        "queue_url": "https://sqs/jobs",
+        "context_table_name": CONTEXTS,
+        "status_table_name": STATUSES,
+        "coordination_store": DynamoDbCoordinationStore(dynamodb, COORDINATION, clock),
+    }
+    for name in ("k", "tenant:*"):
+        options = FlowRuntime(limits={name: Limit(concurrency=5_001)}).options
+        with pytest.raises(ValueError, match=f"'{re.escape(name)}' has a concurrency of 5001"):
+            SqsAdapter(options, **resources)
+    SqsAdapter(FlowRuntime(limits={"k": Limit(concurrency=5_000)}).options, **resources)
 
 
 @pytest.mark.parametrize("key", ["\ud800", "\ud800" * 2000, "ä" * 2000, "\x00\n", ""])

@@ -135,6 +135,10 @@ class Limits:
     def __bool__(self) -> bool:
         return bool(self._exact or self._patterns)
 
+    def by_name(self) -> Mapping[str, Limit]:
+        """The limits, as they were given."""
+        return {**self._exact, **{f"{front}*": limit for front, limit in self._patterns}}
+
     def of(self, key: str) -> Limit | None:
         """What holds for a key; ``None`` where nothing does."""
         found = self._exact.get(key)

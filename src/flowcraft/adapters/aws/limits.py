@@ -21,6 +21,7 @@ from flowcraft.core.limits import (
     IN_HAND_SECONDS,
     Entered,
     Limit,
+    Limits,
     Room,
     Visitor,
     enter,
@@ -43,12 +44,30 @@ tickets would be given out again while messages of theirs are there."""
 MOST_CLEARED: Final = 50
 """Holders that are removed by one request: an expression has 4 KB at most."""
 
+MOST_PLACES: Final = 5_000
+"""Places of one key, each of about 35 bytes: an item has up to 400 KB."""
+
 HOLDER: Final = "h:"
 
 _TELL: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 _MICROSECONDS: Final = 1_000_000
 
 Item = dict[str, Any]
+
+
+def check_limits(limits: Limits) -> None:
+    """Refuse limits with more places than can be kept here.
+
+    Raises:
+        ValueError: One has too many.
+    """
+    for name, limit in limits.by_name().items():
+        if (limit.concurrency or 0) > MOST_PLACES:
+            raise ValueError(
+                f"The limit '{name}' has a concurrency of {limit.concurrency}: on AWS a key has "
+                f"up to {MOST_PLACES} places, since they are in one item. Divide it into several "
+                "keys, or limit the concurrency of the workers."
+            )
 
 
 class DynamoDbLimits:
