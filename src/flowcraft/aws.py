@@ -98,6 +98,13 @@ class _Fleet:
     meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
+        if self.payload_bucket is not None and not isinstance(self.payload_bucket, str):
+            raise TypeError(f"payload_bucket is the name of a bucket, not {self.payload_bucket!r}.")
+        if self.payload_bucket is not None and not self.payload_bucket.partition("/")[0]:
+            raise ValueError(
+                f"payload_bucket is 'bucket', or 'bucket/with/a/prefix', not "
+                f"{self.payload_bucket!r}."
+            )
         if (self.s3_client is None) != (self.payload_bucket is None):
             raise ValueError(
                 "s3_client and payload_bucket go together: the client, and the name of the bucket "
