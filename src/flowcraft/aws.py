@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -25,6 +25,7 @@ from flowcraft.adapters.aws.lambda_ import (
     ReconcilerHandler,
 )
 from flowcraft.adapters.aws.large_messages import BODY_SECONDS, LargeMessages
+from flowcraft.adapters.aws.limits import check_limits
 from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
 from flowcraft.adapters.aws.objects import S3Objects
 from flowcraft.adapters.aws.pages import checked_segments
@@ -38,6 +39,7 @@ from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import ReconciliationStats
+from flowcraft.engine.schedule_options import DeclaredSchedule
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.station import Station
 from flowcraft.engine.stored_context import StoredContext
@@ -108,6 +110,13 @@ class _Fleet:
         check_client("dynamodb_client", self.dynamodb_client, "dynamodb")
         check_store(self.coordination_store)
         check_tables(self.context_table_name, self.status_table_name)
+        if self.payload_bucket is not None and not isinstance(self.payload_bucket, str):
+            raise TypeError(f"payload_bucket is the name of a bucket, not {self.payload_bucket!r}.")
+        if self.payload_bucket is not None and not self.payload_bucket.partition("/")[0]:
+            raise ValueError(
+                f"payload_bucket is 'bucket', or 'bucket/with/a/prefix', not "
+                f"{self.payload_bucket!r}."
+            )
         if (self.s3_client is None) != (self.payload_bucket is None):
             raise ValueError(
                 "s3_client and payload_bucket go together: the client, and the name of the bucket "
@@ -228,7 +237,8 @@ class SqsAdapter(Adapter):
 
     Raises:
         TypeError: A client is none of its service.
-        ValueError: Two tables have the same name, or the bucket has none that there can be.
+        ValueError: Two tables have the same name, the bucket has none that there can be, another
+            option is none of what it may be, or a limit has more than 5,000 places.
         StorageError: Queue or tables cannot be used; raised by ``start`` and by the first verb.
     """
 
@@ -255,6 +265,7 @@ class SqsAdapter(Adapter):
         **worker_options: Any,
     ) -> None:
         runtime_options = RuntimeOptions.checked(runtime_options).kept_for(retention_seconds)
+        check_limits(runtime_options.limits)
         self._fleet = _Fleet(
             sqs_client=sqs_client,
             dynamodb_client=dynamodb_client,
@@ -435,12 +446,20 @@ class SqsReconciler:
     Workers do so by themselves, too. Made by :func:`create_sqs_reconciler`.
     """
 
-    def __init__(self, client: FlowClient, stalled_threshold_seconds: float | None) -> None:
+    def __init__(
+        self,
+        client: FlowClient,
+        stalled_threshold_seconds: float | None,
+        declared: Sequence[DeclaredSchedule] = (),
+    ) -> None:
         self._client = client
+        self._declared = declared
         self._stalled_threshold_seconds = stalled_threshold_seconds
 
     async def run(self) -> ReconciliationStats:
         """Look after all schedules, and then at all runs that are not over, once.
+
+        The schedules that the adapter was given are there after the first call in a process.
 
         Once an hour, of all that look, all rows of runs that are not over are compared with the
         runs; once a day missing rows are put back.
@@ -454,6 +473,9 @@ class SqsReconciler:
             ValueError: The threshold is less than two visibility timeouts of the queue.
         """
         try:
+            if self._declared:
+                await self._client.schedules.declare(*self._declared)
+                self._declared = ()
             await self._client.schedules.fire_due()
         except Exception as error:
             # Stuck runs are to be looked for all the same, and the next look begins anew.
@@ -497,7 +519,7 @@ def create_sqs_reconciler(
             f"'{status_table_name}': a reconciler looks after the runs of its adapter."
         )
     client = adapter._client_through(dynamodb_client, scan_segments)
-    return SqsReconciler(client, stalled_threshold_seconds)
+    return SqsReconciler(client, stalled_threshold_seconds, adapter._declared)
 
 
 def _adapter(adapter: Any) -> SqsAdapter:

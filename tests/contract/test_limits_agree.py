@@ -12,7 +12,7 @@ from flowcraft import Limit
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
 from flowcraft.adapters.aws.limits import read_room as read_item
 from flowcraft.adapters.memory import MemoryCoordination
-from flowcraft.core.limits import Room, Visitor, enter, leave
+from flowcraft.core.limits import Room, Visitor, enter, leave, take_back
 from flowcraft.engine.swap_limits import SwapLimits, limits_of, read_room
 from flowcraft.ports.limits import LimitStore, Place
 from flowcraft.testing import VirtualClock
@@ -77,6 +77,11 @@ class _Play:
                 assert tuple(await store.leave(place, now, SECONDS)) == called
         elif self.waiting:
             ticket, has_waited = self.waiting.pop(self.chance.randrange(len(self.waiting)))
+            if ticket is None and self.chance.random() < 0.3:
+                self.room = take_back(self.room, self.limit, now)
+                for store in self.stores:
+                    await store.take_back("key", self.limit, now)
+                return
             await self._enter(Visitor(f"t{number}", SECONDS, ticket, has_waited), now)
 
     async def _enter(self, visitor: Visitor, now: float) -> None:

@@ -284,3 +284,47 @@ def test_a_worker_starts_although_the_table_for_locks_is_busy(
     (told,) = [each for each in caplog.records if "is throttled" in each.getMessage()]
     assert told.getMessage().startswith("Locks and schedules cannot be used yet: The table")
     assert told.exc_info is None
+
+
+@pytest.mark.parametrize("run_id", ["", "x" * 5_000])
+def test_an_id_that_no_item_can_have_is_of_no_run(run_id: str) -> None:
+    """Who asks for a run by an id that DynamoDB refuses is told that there is none."""
+
+    async def work() -> None:
+        fleet = await Fleet(VirtualClock()).open()
+        for verb in (fleet.adapter.get_run, fleet.adapter.delete_run, fleet.adapter.cancel_run):
+            with pytest.raises(RunNotFound):
+                await verb(run_id)
+        await fleet.close()
+
+    drive(work())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "expected"),
+    [
+        ({"payload_bucket": 5}, TypeError, "payload_bucket is the name of a bucket, not 5"),
+        ({"payload_bucket": "/prefix"}, ValueError, "payload_bucket is 'bucket', or"),
+        ({"shard_items": 1.5}, TypeError, "shard_items is a whole number"),
+        ({"shard_items": True}, TypeError, "shard_items is a whole number"),
+        ({"stalled_threshold_seconds": "long"}, TypeError, "stalled_threshold_seconds is a number"),
+    ],
+)
+def test_options_that_cannot_be_are_named(
+    options: dict[str, Any], error: type[Exception], expected: str
+) -> None:
+    """What would fail only when a batch, a file or a look comes to it is refused at once."""
+
+    async def work() -> None:
+        fleet = await Fleet(VirtualClock()).open()
+        more: dict[str, Any] = {}
+        if "payload_bucket" in options:
+            more["s3_client"] = fleet.dynamodb
+        with pytest.raises(error, match=expected):
+            SqsAdapter(fleet.runtime.options, **fleet.resources, **more, **options)
+        for wrong in ({"blueprint_id": 5}, {"after": 5}):
+            with pytest.raises(TypeError, match="is text, not 5"):
+                await fleet.adapter.list_runs(**wrong)  # type: ignore[arg-type]
+        await fleet.close()
+
+    drive(work())

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
+from flowcraft import FlowRuntime
 from flowcraft.adapters.aws.limits import DynamoDbLimits
-from flowcraft.aws import DynamoDbCoordinationStore
+from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
 from flowcraft.core.limit_keys import stored_key
 from flowcraft.core.limits import MOST_CALLED, Limit, Visitor, ticket_name
 from flowcraft.ports.limits import Place
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
-from tests.unit.aws_tables import COORDINATION, create_table
+from flowcraft.testing.aws.sqs import FakeSqs
+from tests.unit.aws_tables import CONTEXTS, COORDINATION, STATUSES, create_table
 from tests.unit.runs import drive
 
 LEASE = 30.0
@@ -109,6 +113,58 @@ def test_a_late_place_is_not_cleared_from_under_who_asks() -> None:
         assert not (await limits.renew([Place("k", limit, ticket_name(0))], 0.0))[0]
 
     with_limits(case)
+
+
+def test_a_start_that_is_given_back_is_promised_anew() -> None:
+    """Who comes later is promised what somebody else was; where nobody was there is none."""
+
+    async def case(limits: DynamoDbLimits, clock: VirtualClock) -> None:
+        limit, begun = Limit(rate=1, per_seconds=60), clock.now()
+        assert (await limits.enter("k", limit, Visitor("first", LEASE), begun)).granted
+        await limits.take_back("k", limit, begun)
+        for number in range(1, 4):
+            entered = await limits.enter("k", limit, Visitor(f"w{number}", LEASE), begun)
+            assert (entered.granted, entered.at) == (False, begun + 60 * number)
+        for _ in range(5):
+            await limits.take_back("k", limit, begun)
+        assert (await limits.enter("k", limit, Visitor("new", LEASE), begun)).at == begun + 60
+
+    with_limits(case)
+
+
+def test_the_last_start_that_was_promised_to_somebody_who_is_gone_is_free() -> None:
+    """Who comes when the promises are about to end, none of which was taken, begins in time."""
+
+    async def case(limits: DynamoDbLimits, clock: VirtualClock) -> None:
+        limit, begun = Limit(rate=1, per_seconds=60), clock.now()
+        assert (await limits.enter("k", limit, Visitor("first", LEASE), begun)).granted
+        gone = await limits.enter("k", limit, Visitor("gone", LEASE), begun)
+        assert gone.at == begun + 60
+        entered = await limits.enter("k", limit, Visitor("new", LEASE), begun + 119)
+        assert (entered.granted, entered.at) == (True, begun + 119)
+        after = await limits.enter("k", limit, Visitor("next", LEASE), begun + 119)
+        assert (after.granted, after.at) == (False, begun + 179)
+
+    with_limits(case)
+
+
+def test_a_limit_with_more_places_than_an_item_has_room_for_is_refused() -> None:
+    """An adapter says which limit it is; one of as many places as there is room for is taken."""
+    clock = VirtualClock()
+    dynamodb = FakeDynamoDb(clock)
+    resources: dict[str, Any] = {
+        "sqs_client": FakeSqs(clock),
+        "dynamodb_client": dynamodb,
+        "queue_url": "https://sqs/jobs",
+        "context_table_name": CONTEXTS,
+        "status_table_name": STATUSES,
+        "coordination_store": DynamoDbCoordinationStore(dynamodb, COORDINATION, clock),
+    }
+    for name in ("k", "tenant:*"):
+        options = FlowRuntime(limits={name: Limit(concurrency=5_001)}).options
+        with pytest.raises(ValueError, match=f"'{re.escape(name)}' has a concurrency of 5001"):
+            SqsAdapter(options, **resources)
+    SqsAdapter(FlowRuntime(limits={"k": Limit(concurrency=5_000)}).options, **resources)
 
 
 @pytest.mark.parametrize("key", ["\ud800", "\ud800" * 2000, "ä" * 2000, "\x00\n", ""])

@@ -195,3 +195,25 @@ def test_a_scheduled_run_has_the_budget_of_its_blueprint(
         await fleet.close()
 
     drive(work())
+
+
+def test_schedules_in_code_are_there_where_only_functions_work() -> None:
+    """The function that looks after schedules sees to those that its adapter was given, once."""
+    declared = {"id": "s", "flow": "report", "every": "5m"}
+    with Function(report, schedules=[declared]) as function:
+        run = function.handler._loop.run
+        function.looks({}, Left(60))
+        assert [each.id for each in run(function.adapter.schedules.list())] == ["s"]
+        run(function.adapter.schedules.delete("s"))
+        function.looks({}, Left(60))
+        assert run(function.adapter.schedules.list()) == ()
+
+
+def test_a_declared_schedule_that_cannot_be_keeps_nobody_from_looking(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged, and stuck runs are looked for all the same."""
+    declared = {"id": "s", "flow": "nobody's", "every": "5m"}
+    with Function(report, schedules=[declared]) as function:
+        assert function.looks({}, Left(60))["failed_runs"] == 0
+        assert "Nobody knows a blueprint" in caplog.text

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
+
+import pytest
 
 from flowcraft import Limit, create_flow
 from flowcraft.core.limits import Limits
@@ -49,11 +52,13 @@ class Held:
     def __init__(self, world: World) -> None:
         self.world = world
         self.began: list[str] = []
+        self.at: list[float] = []
         self.go_on = asyncio.Event()
         world.knows(create_flow("held").node("n", self._body, concurrency_key="k"))
 
     async def _body(self, ctx: Any) -> None:
         self.began.append(ctx.run_id)
+        self.at.append(self.world.clock.now())
         await self.go_on.wait()
 
     async def start(self, *run_ids: str) -> None:
@@ -154,6 +159,55 @@ def test_who_waits_for_a_limit_that_is_gone_begins_within_a_quarter_of_an_hour()
         assert held.began == ["a", "b"]
 
     play(work)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "delete"])
+def test_who_leaves_the_line_of_a_rate_keeps_nobody_waiting(verb: str) -> None:
+    """Starts that were promised to runs that are cancelled or deleted are promised to others."""
+
+    async def work(world: LongWorld) -> None:
+        held = Held(world)
+        held.go_on.set()
+        limited(world, k=Limit(rate=1, per_seconds=60))
+        await world.worker()
+        await held.start("first")
+        for number in range(100):
+            await held.start(f"r{number}")
+        for number in range(100):
+            if verb == "delete":
+                await world.client.delete_run(f"r{number}", force=True)
+            else:
+                await world.client.cancel_run(f"r{number}")
+        await world.settle()
+        await held.start("new")
+        await world.advance(180)
+        assert held.began == ["first", "new"]
+        await world.advance(2 * HOUR)
+        assert (world.messages(), world.entries) == ([], {})
+
+    with_world(work)
+
+
+def test_starts_that_were_given_back_bring_nobody_in_too_early() -> None:
+    """Where every other one leaves the line all others begin, no faster than the rate."""
+
+    async def work(world: LongWorld) -> None:
+        held = Held(world)
+        held.go_on.set()
+        limited(world, k=Limit(rate=1, per_seconds=60))
+        await world.worker()
+        for number in range(40):
+            await held.start(f"r{number}")
+        for number in range(1, 40, 2):
+            await world.client.cancel_run(f"r{number}")
+        for number in range(40, 60):
+            await held.start(f"r{number}")
+        await world.advance(1.5 * HOUR)
+        assert len(held.began) == 40
+        starts = sorted(held.at)
+        assert all(later - sooner >= 59.999 for sooner, later in pairwise(starts))
+
+    with_world(work)
 
 
 def test_what_is_limited_and_undone_in_a_paused_run_begins() -> None:

@@ -208,7 +208,7 @@ def test_a_child_that_is_stored_late_goes_too() -> None:
     with_world(World, case)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), 1e300, 10**400])
 def test_a_retention_that_makes_no_sense_is_refused(tmp_path: Path, seconds: float) -> None:
     """It is a positive number of seconds that has an end."""
     options = FlowRuntime().options

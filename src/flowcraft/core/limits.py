@@ -139,6 +139,10 @@ class Limits:
     def __bool__(self) -> bool:
         return bool(self._exact or self._patterns)
 
+    def by_name(self) -> Mapping[str, Limit]:
+        """The limits, as they were given."""
+        return {**self._exact, **{f"{front}*": limit for front, limit in self._patterns}}
+
     def of(self, key: str) -> Limit | None:
         """What holds for a key; ``None`` where nothing does."""
         found = self._exact.get(key)
@@ -251,6 +255,17 @@ def renew(room: Room, name: str, until: float) -> Room | None:
     if name not in room.holders:
         return None
     return replace(room, holders={**room.holders, name: until})
+
+
+def take_back(room: Room, limit: Limit, now: float) -> Room:
+    """Promise a start anew that somebody was promised who will not come.
+
+    Who was promised a later one keeps that. It may be promised once more: then the one who comes
+    second is told to come back, at a time that nobody else has.
+    """
+    if limit.rate is None or room.promised_until <= now:
+        return room
+    return replace(room, promised_until=room.promised_until - limit.spacing_seconds)
 
 
 def _without(room: Room, now: float, heard: Collection[str | None] = ()) -> Room:

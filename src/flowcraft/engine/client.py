@@ -85,6 +85,8 @@ class FlowClient(WithBlobs, Reports, Restarts):
         codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
+        if isinstance(shard_items, bool) or not isinstance(shard_items, int):
+            raise TypeError(f"shard_items is a whole number of items, not {shard_items!r}.")
         if shard_items < 1:
             raise ValueError(f"shard_items is at least 1, not {shard_items}.")
         self._shard_items = shard_items
@@ -306,13 +308,16 @@ class FlowClient(WithBlobs, Reports, Restarts):
 
         Raises:
             ValueError: There is no such status, or the limit is not positive.
-            TypeError: A time or a label is of another kind than it may be.
+            TypeError: A time, an id or a label is of another kind than it may be.
             RunNotFound: The run that ``after`` names was deleted meanwhile.
         """
         if status is not None:
             checked_choice("status", status, tuple(map(str, RunStatus)))
         if not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
             raise ValueError(f"limit is a whole number from 1 to {LONGEST_PAGE}, not {limit!r}.")
+        for name, text in (("blueprint_id", blueprint_id), ("after", after)):
+            if text is not None:
+                checked_text(name, text)
         station = await self._opened()
         heads = await station.runs.find(
             Query(

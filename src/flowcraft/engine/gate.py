@@ -7,16 +7,17 @@ sends the message of the next one. The delayed copy is there for the case that n
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from flowcraft.core.commands import RunUndo
 from flowcraft.core.limits import IN_HAND_SECONDS, Entered, Visitor, ticket_name
 from flowcraft.core.step import Decision
 from flowcraft.engine.jobs import Job, PutOff, read_job, write_job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.limited import Limited, limit_of
-from flowcraft.engine.lines import stands_in_line
+from flowcraft.engine.lines import leaves_line, stands_in_line
 from flowcraft.engine.places import AttemptCommand, node_index_of, place_of
 from flowcraft.errors import StorageError
 from flowcraft.ports.limits import Place
@@ -103,30 +104,27 @@ class Gate:
             PutOff: There is no place: the message stands in line.
         """
         limited = self.limited(ledger, command)
-        if limited is None or (await self.come_in(limited, token, job)).granted:
+        if limited is None:
+            return None
+        # Who waited may be deleted or cancelled since, and would take a start that it cannot use.
+        has_waited = job.limit_key == limited.key and job.waits > 0
+        if not has_waited and (await self.come_in(limited, token)).granted:
             return None
         # Other deliveries of the message, or copies of it, are not to stand in line as well.
         place = place_of(command)
         if await self._station.refresh(ledger):
             lease = ledger.leases.get(place)
-            if lease is None and ledger.attempt_at(place) is not None:
+            is_stopped = ledger.state.stopping is not None and not isinstance(command, RunUndo)
+            if lease is None and not is_stopped and ledger.attempt_at(place) is not None:
                 await self.wait(limited, token, at_place(job, ledger, command))
                 return None
             await self.drop_ticket(job)
             return Refused(lease)
         return Refused(None)
 
-    async def come_in(self, limited: Limited, token: str, job: Job | None = None) -> Entered:
-        """Ask for a place at once, with the ticket of a message if it has one for this key."""
-        is_same = job is not None and job.limit_key == limited.key
-        visitor = Visitor(
-            token,
-            self._seconds,
-            job.ticket if job is not None and is_same else None,
-            job is not None and is_same and job.waits > 0,
-            may_wait=False,
-        )
-        return await self._enter(limited, visitor)
+    async def come_in(self, limited: Limited, token: str) -> Entered:
+        """Ask for a place at once."""
+        return await self._enter(limited, Visitor(token, self._seconds, may_wait=False))
 
     async def wait(self, limited: Limited, token: str, job: Job) -> Entered:
         """Ask for a place, and stand in line where there is none.
@@ -232,6 +230,20 @@ class Gate:
         limit = None if job.limit_key is None else self._station.options.limits.of(job.limit_key)
         if job.limit_key is not None and job.ticket is not None and limit is not None:
             await self._leave(Place(job.limit_key, limit, ticket_name(job.ticket)))
+
+    async def leave_lines(self, ledger: Ledger, commands: Iterable[AttemptCommand]) -> None:
+        """Attempts will never begin: others may have the starts that were promised to them.
+
+        Who waits for a place instead passes that on when it is called.
+        """
+        station = self._station
+        for command in commands:
+            limited = self.limited(ledger, command)
+            if limited is None or limited.limit.concurrency is not None:
+                continue
+            where = (ledger.run_id, ledger.epoch, place_of(command))
+            if await leaves_line(station.coordination, *where):
+                await station.limits.take_back(limited.key, limited.limit, station.clock.now())
 
     async def _leave(self, place: Place) -> None:
         if place.limit.concurrency is None:

@@ -28,5 +28,10 @@ async def is_in_line(store: CoordinationStore, run_id: str, epoch: str, place: s
     return await store.get(_mark(run_id, epoch, place)) is not None
 
 
+async def leaves_line(store: CoordinationStore, run_id: str, epoch: str, place: str) -> bool:
+    """An attempt that waits for a limit will never begin; whether it was in line until now."""
+    return await store.delete(_mark(run_id, epoch, place))
+
+
 def _mark(run_id: str, epoch: str, place: str) -> str:
     return f"inline/{run_id}/{epoch}/{place}"

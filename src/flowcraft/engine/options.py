@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +18,7 @@ from flowcraft.engine.spans import Spans
 from flowcraft.errors import FlowcraftError
 
 DEFAULT_CONCURRENCY = 100
+LONGEST_RETENTION_SECONDS = 100 * 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +76,16 @@ class RuntimeOptions:
 
         Raises:
             TypeError: It is no number.
-            ValueError: It is not positive, or has no end.
+            ValueError: It is not positive, or longer than a hundred years.
         """
         if retention_seconds is None:
             return self
         if isinstance(retention_seconds, bool) or not isinstance(retention_seconds, int | float):
             raise TypeError(f"retention_seconds is a number, not {retention_seconds!r}.")
-        if not 0 < retention_seconds < math.inf:
+        if not 0 < retention_seconds <= LONGEST_RETENTION_SECONDS:
             raise ValueError(
-                f"retention_seconds is a positive number, not {retention_seconds!r}; leave it out "
-                "to keep runs for ever."
+                f"retention_seconds is a positive number of up to a hundred years, not "
+                f"{retention_seconds!r:.50}; leave it out to keep runs for ever."
             )
         return replace(self, retention_seconds=float(retention_seconds))
 

@@ -65,11 +65,14 @@ def stalled_seconds(wanted: float | None, lease_seconds: float) -> float:
         lease_seconds: How long a worker that is gone keeps others from its work.
 
     Raises:
+        TypeError: It is no number.
         ValueError: It is less than two leases: a worker that died would be taken for lost
             messages.
     """
     if wanted is None:
         return max(DEFAULT_STALLED_SECONDS, 2 * LEASES_BEFORE_STALLED * lease_seconds)
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float):
+        raise TypeError(f"stalled_threshold_seconds is a number, not {wanted!r}.")
     least = LEASES_BEFORE_STALLED * lease_seconds
     if not wanted >= least:
         raise ValueError(

@@ -18,6 +18,7 @@ from flowcraft.core.plan import Kind, index_of_key
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.children import child_run_id
 from flowcraft.engine.family import read_head
+from flowcraft.engine.gate import Gate
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.parent import Parent
 from flowcraft.engine.shards import ShardLedger, shard_id
@@ -64,6 +65,7 @@ async def remove_run(station: Station, run_id: str, epoch: str) -> None:
         # Whatever else is kept of a run elsewhere, by its id and epoch, goes here: before its
         # record, so that whoever dies finds it again, and when nothing is written to it any more.
         await _remove_timers(station, ledger)
+        await _leave_lines(station, ledger)
     await station.objects.delete_all(f"{run_prefix(run_id, epoch)}f/")
     await station.runs.remove(run_id, epoch)
 
@@ -74,6 +76,11 @@ async def _remove_timers(station: Station, ledger: Ledger) -> None:
     dues = {name: due_at for name, due_at in dues.items() if due_at > now}
     if dues:
         await station.calendar.remove(dues, now)
+
+
+async def _leave_lines(station: Station, ledger: Ledger) -> None:
+    if not ledger.state.status.is_final:
+        await Gate(station, 0.0).leave_lines(ledger, ledger.attempts())
 
 
 async def _hidden(station: Station, run_id: str, epoch: str) -> Ledger | None:
@@ -110,6 +117,7 @@ async def _remove_shard(station: Station, run_id: str, run: Ledger) -> None:
         shard = ShardLedger(station, record.head, run, run.tape)
         shard.catch_up(record.facts)
         await _remove_timers(station, shard)
+        await _leave_lines(station, shard)
     await station.runs.remove(run_id, run.epoch)
 
 

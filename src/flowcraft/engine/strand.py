@@ -585,6 +585,7 @@ class Strand(Storing):
             return None
         waiting = [c for c in self.ledger.attempts() if place_of(c) not in self.ledger.leases]
         waiting = [each for each in waiting if not isinstance(each, cmd.RunUndo)]
+        await self.gate.leave_lines(self.ledger, waiting)
         for command in waiting:
             foreseen = self.ledger.foresee(stopped(command), self.station.clock.now())
             if foreseen.is_nothing:

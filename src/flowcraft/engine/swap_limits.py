@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from flowcraft.core.limits import Entered, Limit, Room, Visitor, enter, leave, renew
+from flowcraft.core.limits import Entered, Limit, Room, Visitor, enter, leave, renew, take_back
 from flowcraft.errors import StorageBusy
 from flowcraft.ports.coordination import CoordinationStore
 from flowcraft.ports.limits import LimitStore, Place
@@ -60,6 +60,10 @@ class SwapLimits:
         return [
             await self._step(each.key, each.limit, _renewing(each.token, until)) for each in places
         ]
+
+    async def take_back(self, key: str, limit: Limit, now: float) -> None:
+        """Promise a start to others that was promised to somebody who will not come."""
+        await self._step(key, limit, lambda room: (None, take_back(room, limit, now)))
 
     async def wait(self, key: str, ticket: int, message: str) -> bool:
         """Keep a message until its ticket is called; false if it was called already."""

@@ -43,6 +43,10 @@ class LimitStore(Protocol):
         """Keep places until a time; which of them are still held."""
         ...
 
+    async def take_back(self, key: str, limit: Limit, now: float) -> None:
+        """Promise a start to others that was promised to somebody who will not come."""
+        ...
+
     async def wait(self, key: str, ticket: int, message: str) -> bool:
         """Keep a message until its ticket is called; false if it was called already."""
         ...

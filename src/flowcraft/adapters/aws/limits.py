@@ -21,6 +21,7 @@ from flowcraft.core.limits import (
     IN_HAND_SECONDS,
     Entered,
     Limit,
+    Limits,
     Room,
     Visitor,
     enter,
@@ -43,12 +44,30 @@ tickets would be given out again while messages of theirs are there."""
 MOST_CLEARED: Final = 50
 """Holders that are removed by one request: an expression has 4 KB at most."""
 
+MOST_PLACES: Final = 5_000
+"""Places of one key, each of about 35 bytes: an item has up to 400 KB."""
+
 HOLDER: Final = "h:"
 
 _TELL: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 _MICROSECONDS: Final = 1_000_000
 
 Item = dict[str, Any]
+
+
+def check_limits(limits: Limits) -> None:
+    """Refuse limits with more places than can be kept here.
+
+    Raises:
+        ValueError: One has too many.
+    """
+    for name, limit in limits.by_name().items():
+        if (limit.concurrency or 0) > MOST_PLACES:
+            raise ValueError(
+                f"The limit '{name}' has a concurrency of {limit.concurrency}: on AWS a key has "
+                f"up to {MOST_PLACES} places, since they are in one item. Divide it into several "
+                "keys, or limit the concurrency of the workers."
+            )
 
 
 class DynamoDbLimits:
@@ -134,6 +153,10 @@ class DynamoDbLimits:
             (await self._update(place.key, place.limit, _renewing(place.token, until)))[0]
             for place in places
         ]
+
+    async def take_back(self, key: str, limit: Limit, now: float) -> None:
+        """Promise a start to others that was promised to somebody who will not come."""
+        await self._update(key, limit, _promising_anew(limit, now))
 
     async def wait(self, key: str, ticket: int, message: str) -> bool:
         """Keep a message until its ticket is called; false if it was called already."""
@@ -295,7 +318,9 @@ def _without_conflict(
     """What was worked out, where it can be done whatever others do meanwhile."""
     if limit.concurrency is None:
         if entered.granted:
-            return _next_start(limit, visitor, now)
+            # One that could have been taken long ago does not follow on the one before it.
+            is_next = _microseconds(before.next_at) >= _microseconds(now)
+            return _next_start(limit, visitor, now) if is_next else None
         return _promise(limit) if before.promised_until >= before.next_at > 0 else None
     only_a_ticket = after.given == before.given + 1 and (
         after.holders == before.holders and after.called == before.called
@@ -333,6 +358,15 @@ def _promise(limit: Limit) -> _Update:
     update = _Update()
     update.require("promisedUntil >= nextAt")
     update.add("promisedUntil", _microseconds(limit.spacing_seconds))
+    update.add("r", 1)
+    return update
+
+
+def _promising_anew(limit: Limit, now: float) -> _Update:
+    """Have the promises end earlier by one, as long as there are some."""
+    update = _Update()
+    update.require(f"promisedUntil > {update.value(_microseconds(now))}")
+    update.add("promisedUntil", -_microseconds(limit.spacing_seconds))
     update.add("r", 1)
     return update
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from flowcraft.adapters.aws.creating import Creator
 from flowcraft.adapters.aws.failures import Resource, Service
@@ -36,6 +36,9 @@ from flowcraft.ports.runs import (
     Written,
 )
 from flowcraft.ports.suspicion import Suspects, Suspicion
+
+LONGEST_KEY_BYTES: Final = 2_048
+"""What the partition key of an item may have."""
 
 
 class DynamoDbRuns:
@@ -100,6 +103,8 @@ class DynamoDbRuns:
 
     async def read(self, run_id: str, since: int = 0) -> Record | None:
         """A run, with its facts from number ``since`` on, and its leases."""
+        if not 0 < len(run_id.encode()) <= LONGEST_KEY_BYTES:
+            return None  # DynamoDB refuses to look for it
         item = await self._records.item(run_id)
         if item is not None and item.head.is_gone(self._clock.now()):
             return Record(item.head, await self._what_is_left(item, since), item.live())
