@@ -176,11 +176,14 @@ class ScheduleExists(FlowcraftError):
 
 
 class StorageError(FlowcraftError):
-    """The database could not do what it was asked for; nothing of it was done."""
+    """The store of durable runs could not do what it was asked for.
+
+    Nothing of it was done, unless the message says that this is not known.
+    """
 
 
 class StorageBusy(StorageError):
-    """Another process kept the database locked for too long."""
+    """Another process kept the database locked for too long, or AWS throttles."""
 
 
 class StorageFull(StorageError):
@@ -188,13 +191,13 @@ class StorageFull(StorageError):
 
 
 class StorageUnavailable(StorageError):
-    """The database cannot be opened, read or written here."""
+    """The database, or the queue, table or bucket, cannot be used here at all."""
 
     disposition: ClassVar[Disposition] = "fail"
 
 
 class StorageCorrupt(StorageError):
-    """The file is damaged, or is no database of this package."""
+    """What is stored is damaged or missing, or is none of this package."""
 
     disposition: ClassVar[Disposition] = "fail"
 

@@ -15,11 +15,15 @@ from __future__ import annotations
 import re
 import textwrap
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[\w+-]*)[^`]*$")
 _NO_RUN = "<!-- no-run -->"
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_LINK_TEXT = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+_FENCED = re.compile(r"^ *(`{3,}).*?^ *\1", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"(?<!`)`([\w.-]+(?:/[\w.-]+)*\.(?:py|md|toml|txt|json))`(?!`)")
 _MAKE = re.compile(r"^(?:\$ )?make((?: [\w.=/-]+)*)", re.MULTILINE)
 
@@ -98,11 +102,30 @@ def make_targets_of(makefile: str) -> set[str]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """The links of a page to files that are not there."""
-    text = page.read_text(encoding="utf-8")
-    targets = [target.partition("#")[0] for target in _LINK.findall(text)]
-    local = [target for target in targets if target and "://" not in target]
-    return [t for t in local if not t.startswith("mailto:") and not (page.parent / t).exists()]
+    """The links of a page to files, or to headings of pages, that are not there."""
+    targets = _LINK.findall(page.read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    return [t for t in local if not t.startswith("mailto:") and not _leads_somewhere(page, t)]
+
+
+def _leads_somewhere(page: Path, target: str) -> bool:
+    file, _, heading = target.partition("#")
+    other = page.parent / file if file else page
+    if not other.exists():
+        return False
+    return not heading or other.suffix != ".md" or heading in headings_of(other)
+
+
+def headings_of(page: Path) -> set[str]:
+    """What links to the headings of a page end in, as GitHub makes it."""
+    text = _FENCED.sub("", page.read_text(encoding="utf-8"))
+    found: set[str] = set()
+    for title in _HEADING.findall(text):
+        shown = _LINK_TEXT.sub(r"\1", title.strip()).lower()
+        name = re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
+        number = next(n for n in count() if (f"{name}-{n}" if n else name) not in found)
+        found.add(f"{name}-{number}" if number else name)
+    return found
 
 
 def missing_files(page: Path, tops: list[Path]) -> list[str]:

@@ -112,7 +112,7 @@ def test_make_targets_named_on_a_page_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_to_files_that_exist(page: Path) -> None:
-    """Every link from a page to another file of the repository leads somewhere."""
+    """Every link from a page to another file of the repository, or to a heading, leads there."""
     assert broken_links(page) == []
 
 
@@ -208,10 +208,13 @@ def test_a_page_that_is_wrong_fails(tmp_path: Path, wrong: str, right: str, said
 
 
 def test_what_a_page_names_and_is_not_there_is_found(tmp_path: Path) -> None:
-    """A link to a missing file and the name of a missing file are both reported."""
+    """A link to a missing file or heading and the name of a missing file are reported."""
     page = tmp_path / "page.md"
-    page.write_text("[here](page.md#top) [gone](gone.md) `page.md` `a/gone.py`", encoding="utf-8")
-    assert broken_links(page) == ["gone.md"]
+    text = "# `S3`: the [top](x.md)\n# Twice\n# Twice\n```bash\n# no heading\n```\n"
+    links = ["page.md", "#s3-the-top", "page.md#twice-1", "#no-heading", "#twice-2", "gone.md"]
+    text += " ".join(f"[a]({link})" for link in links) + " `page.md` `a/gone.py`"
+    page.write_text(text, encoding="utf-8")
+    assert broken_links(page) == ["x.md", "#no-heading", "#twice-2", "gone.md"]
     assert missing_files(page, [tmp_path]) == ["a/gone.py"]
 
 

@@ -94,6 +94,26 @@ def test_an_outcome_is_kept_for_as_long_as_it_cannot_be_stored(error: StorageErr
     play(story)
 
 
+def test_an_outcome_that_is_kept_is_told_of_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log has the same trouble now and then, however often it is tried, and another at once."""
+
+    async def story(world: World) -> None:
+        is_full = [True]
+        flow = create_flow("f").node("a", world.body(1))
+        await world.knows(flow).client.start_run("f", run_id=RUN)
+        process = await world.process()
+        refuse(process, StorageFull("full"), lambda _: bool(is_full))
+        await world.advance(300.0)
+        is_full.clear()
+        assert (await world.finish(RUN)).status == "completed"
+
+    play(story)
+    told = [each for each in caplog.records if "is kept here" in each.getMessage()]
+    assert 5 <= len(told) <= 6
+
+
 def test_what_a_store_can_never_take_fails_its_node() -> None:
     """An output that is too large is the failure of its node, with what the store says about it."""
 

@@ -29,6 +29,8 @@ def config_of(options: NodeOptions) -> dict[str, Any]:
     given = options.get("config")
     config = given.to_dict() if isinstance(given, NodeConfig) else dict(given or {})
     retry, timeout = options.get("retry"), options.get("timeout")
+    if retry is not None and not hasattr(retry, "to_config"):
+        raise TypeError(f"retry is RetryPolicy(max_attempts=…), not {retry!r}")
     if retry is not None:
         config.update(retry.to_config())
     named = {

@@ -122,6 +122,19 @@ def checked_codec(codec: T) -> T:
     return codec
 
 
+def check_given(flows: Any, blueprints: Any) -> None:
+    """See that a runtime is given flows in a list, and blueprints by id.
+
+    Raises:
+        TypeError: It is given something else.
+    """
+    if blueprints is not None and not isinstance(blueprints, Mapping):
+        kind = type(blueprints).__name__
+        raise TypeError(f"blueprints are blueprints by id, as in {{'order': …}}, not a {kind}.")
+    if not isinstance(flows, Iterable) or isinstance(flows, str | Mapping):
+        raise TypeError(f"flows is a list of flows, not {flows!r}: write flows=[…].")
+
+
 def checked_run_id(run_id: str) -> str:
     """A run id as it may be: text that can be part of a key.
 

@@ -36,11 +36,11 @@ class BlockingClient:
         return FlowClient if self._group is None else Schedules
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._kind(), name)
-        if name.startswith("_") or not asyncio.iscoroutinefunction(method):
-            raise AttributeError(name)
-
+        method = getattr(self._kind(), name, None)
         where = "" if self._group is None else f"{self._group}."
+        if name.startswith("_") or not asyncio.iscoroutinefunction(method):
+            instead = "" if method is None else f"; use 'client.{where}{name}' in async code"
+            raise AttributeError(f"There is no verb 'sync.{where}{name}'{instead}.")
 
         @wraps(method)
         def call(*arguments: Any, **options: Any) -> Any:

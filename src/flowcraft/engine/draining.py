@@ -108,7 +108,15 @@ class DrainReport:
 
         Args:
             registry: A registry, or anything else that holds keys.
+
+        Raises:
+            TypeError: It holds none: a runtime, say, whose ``registry`` is meant.
         """
+        if isinstance(registry, str) or not hasattr(registry, "__contains__"):
+            raise TypeError(
+                "needed_by is asked about a registry, or a list of keys, not about "
+                f"{type(registry).__name__}: write runtime.registry."
+            )
         return tuple(each for each in self.needed if each.may_run and each.uses not in registry)
 
     def __str__(self) -> str:

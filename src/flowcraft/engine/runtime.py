@@ -18,6 +18,7 @@ from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, RunState
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
 from flowcraft.engine.arguments import (
+    check_given,
     check_strict,
     checked_choice,
     checked_concurrency,
@@ -142,6 +143,7 @@ class FlowRuntime:
         self.sessions: set[Session] = set()
         for listener in listeners:
             self.bus.subscribe(listener)
+        check_given(flows, blueprints)
         for key, blueprint in (blueprints or {}).items():
             self.blueprints[key] = self._as_blueprint(blueprint)
         for flow in flows:
@@ -157,7 +159,17 @@ class FlowRuntime:
         return StoredBlobs(opened)
 
     def add_flow(self, flow: Flow) -> WorkflowBlueprint:
-        """Register a flow's callables and blueprints, and give its blueprint."""
+        """Register a flow's callables and blueprints, and give its blueprint.
+
+        Raises:
+            TypeError: It is no flow: a blueprint, say.
+        """
+        if not hasattr(flow, "to_blueprint"):
+            kind = type(flow).__name__
+            raise TypeError(
+                f"A flow is what create_flow(…) gives, not a {kind}. A blueprint goes by its id: "
+                "FlowRuntime(blueprints={id: blueprint}, registry=…)."
+            )
         blueprint = flow.to_blueprint()
         self.registry.merge(flow.registry)
         self.blueprints.update(flow.blueprints)

@@ -17,6 +17,9 @@ logger = logging.getLogger("flowcraft.worker")
 STORE_AGAIN_SECONDS = 2.0
 """The pause before an outcome is stored once more, after trouble that lasted for a lease's time."""
 
+TOLD_AGAIN_SECONDS = 60.0
+"""Between two lines of the log about the same trouble with an outcome."""
+
 
 class Storing:
     """What a strand needs to write.
@@ -80,6 +83,7 @@ class Storing:
         To give it up would make the node run again, and fail it as one whose worker is lost again
         and again. The lease is prolonged meanwhile, or nobody else can write either.
         """
+        told, told_at = "", 0.0
         while True:
             try:
                 return await self.station.runs.write(change)
@@ -87,10 +91,13 @@ class Storing:
                 holding = change.holding
                 if holding is None or holding.expired or error.is_fatal:
                     raise
-                logger.error(
-                    "Run '%s': the outcome of %s is kept here until it can be stored: %s",
-                    self.ledger.run_id,
-                    holding.place,
-                    error,
-                )
+                now = self.station.clock.now()
+                if str(error) != told or now - told_at >= TOLD_AGAIN_SECONDS:
+                    told, told_at = str(error), now
+                    logger.error(
+                        "Run '%s': the outcome of %s is kept here until it can be stored: %s",
+                        self.ledger.run_id,
+                        holding.place,
+                        error,
+                    )
             await self.station.sleep_until(self.station.clock.now() + STORE_AGAIN_SECONDS)
