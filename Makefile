@@ -115,3 +115,10 @@ soak: $(STAMP) ## Let a fleet work for days of virtual time (RUNS=5000 DAYS=7 SE
 .PHONY: fixtures
 fixtures: $(STAMP) ## Write what the runs of this release are like, for those that come after it
 	@$(PY) -m tests.fixtures.releases.make
+
+# `make ablate NAME=fencing-token RUNS=2000 SEED=7`
+NAME ?=
+ABLATE_RUNS := $(if $(filter command line environment,$(origin RUNS)),$(RUNS),2000)
+.PHONY: ablate
+ablate: $(STAMP) ## Take safeguards away, and see that it is noticed (NAME= RUNS=2000 SEED=1)
+	@$(PY) -m tests.ablations $(NAME) --runs $(ABLATE_RUNS) --seed $(SEED)

@@ -240,6 +240,8 @@ class AwsBackend:
         retention_seconds: How long runs are kept after their end; for ever by default.
     """
 
+    delivers_once = False
+
     def __init__(
         self,
         loop: SimulationLoop,

@@ -15,7 +15,7 @@ from flowcraft.core.limits import Room
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.swap_limits import read_room
 from flowcraft.ports.clock import Clock
-from flowcraft.ports.queue import Outgoing
+from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import Change, Created, Entry, Head, Verdict, Written
 from flowcraft.ports.together import OpenPorts, Ports
 from flowcraft.testing.simulate.chance import Chance
@@ -42,6 +42,7 @@ class Watch:
     Attributes:
         sent: How many messages were sent.
         most: How many messages there were at once.
+        most_receives: How often a message was received that was received most often.
         bodies: The messages that were sent last.
         problems: What must not be, as pairs of an invariant and a text.
     """
@@ -49,7 +50,7 @@ class Watch:
     def __init__(self, waiting: Callable[[], int]) -> None:
         self._waiting = waiting
         self._final: dict[str, str] = {}
-        self.sent = self.most = 0
+        self.sent = self.most = self.most_receives = 0
         self.bodies: deque[str] = deque(maxlen=KEPT_BODIES)
         self.problems: list[tuple[str, str]] = []
 
@@ -95,6 +96,13 @@ class WatchedQueue(Watched):
         await self._port.send(messages)
         self._watch.see_messages(messages)
 
+    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Receive messages."""
+        found: Sequence[Delivery] = await self._port.receive(limit, wait_seconds)
+        receives = [each.receives for each in found]
+        self._watch.most_receives = max(self._watch.most_receives, *receives, 0)
+        return found
+
 
 class WatchedRuns(Watched):
     """A store whose rows are looked at."""
@@ -137,9 +145,11 @@ class Backend(Protocol):
 
     Attributes:
         watch: What is seen of it.
+        delivers_once: Whether a message that nobody lets go of is delivered once.
     """
 
     watch: Watch
+    delivers_once: bool
 
     def connect(self, clock: Clock, life: Life | None = None) -> Connection:
         """Ports for a process, whose requests fail as its life has it.
@@ -229,6 +239,8 @@ class MemoryBackend:
         doubles: Whether every message is delivered twice.
         retention_seconds: How long runs are kept after their end; for ever by default.
     """
+
+    delivers_once = True
 
     def __init__(
         self,

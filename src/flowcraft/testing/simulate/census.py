@@ -55,6 +55,7 @@ class Census(Middleware):
             the event loop.
         hurried: Nodes that are never made to take long, since they have a timeout.
         see: Is given the context of every body that begins.
+        see_end: Is given the context of every body that ends.
 
     Attributes:
         executions: The bodies that began.
@@ -68,12 +69,14 @@ class Census(Middleware):
         longest_seconds: float = 0.0,
         hurried: Collection[str] = (),
         see: Callable[[Any], None] = lambda _: None,
+        see_end: Callable[[Any], None] = lambda _: None,
     ) -> None:
         self._chance = chance
         self._now = now
         self._longest_seconds = longest_seconds
         self._hurried = hurried
         self._see = see
+        self._see_end = see_end
         self.executions: list[Execution] = []
 
     async def around(self, ctx: Any, proceed: Proceed) -> Any:
@@ -83,12 +86,18 @@ class Census(Middleware):
         self.executions.append(
             Execution(ctx.idempotency_key, ctx.node_id, ctx.attempt, life, self._now())
         )
+        try:
+            await self._take_a_while(ctx)
+            return await proceed()
+        finally:
+            self._see_end(ctx)
+
+    async def _take_a_while(self, ctx: Any) -> None:
         for _ in range(self._chance.below(MOST_TURNS + 1)):
             await asyncio.sleep(0)
         name = ctx.node_id.partition("[")[0]
         if self._longest_seconds and name not in self._hurried and self._chance.happens(0.5):
             await asyncio.sleep(self._chance.between(0.0, self._longest_seconds))
-        return await proceed()
 
     def counts(self) -> Counter[str]:
         """How often each body began, by idempotency key."""

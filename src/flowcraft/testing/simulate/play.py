@@ -69,6 +69,8 @@ def play(
             problems = world.loop.run(_problems(world))
         except SimulationError as error:
             problems = [Problem("I1", str(error))]
+        except StorageError as error:
+            problems = [Problem("I2", f"the record cannot be read: {error}")]
         problems += [Problem("error", text) for text in log.errors]
         played = Played(
             scenario,

@@ -50,6 +50,7 @@ class Story:
         schedules: Whether workers look after schedules.
         lasts_seconds: How long people take, beside the run itself.
         codec: Gives each process, by its name, the codec that it has.
+        starts: How many runs there are of its id, one after the other.
         is_deleted: Whether somebody deletes the run: then it may be gone, with all of it.
         new_process: Makes what works on the run; workers that poll, by default.
     """
@@ -66,6 +67,7 @@ class Story:
     schedules: bool = False
     lasts_seconds: float = 0.0
     is_deleted: bool = False
+    starts: int = 1
     new_process: Callable[..., Any] | None = None
     codec: Callable[[str], AnyCodec] | None = None
 

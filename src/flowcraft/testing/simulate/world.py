@@ -106,6 +106,7 @@ class World:
             longest_seconds=LONGEST_BODY_SECONDS if scenario.slow else 0.0,
             hurried=told.hurried,
             see=self.limits.see,
+            see_end=self.limits.see_end,
         )
         self.options = told.options(self.census)
         self.requests: deque[Seen] = deque(maxlen=KEPT_REQUESTS)

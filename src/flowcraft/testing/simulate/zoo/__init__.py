@@ -9,6 +9,7 @@ from flowcraft.testing.simulate.zoo import (
     deploys,
     failures,
     functions,
+    hard,
     limits,
     long,
     payloads,
@@ -35,5 +36,5 @@ MODULES = (
 
 STORIES: dict[str, Story] = {story.name: story for module in MODULES for story in module.STORIES}
 
-LONGER: dict[str, Story] = {story.name: story for story in long.LONGER}
+LONGER: dict[str, Story] = {story.name: story for story in (*long.LONGER, *hard.STORIES)}
 """Those that are simulated only when they are named."""

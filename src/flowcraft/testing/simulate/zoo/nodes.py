@@ -46,6 +46,7 @@ def story(
     limits: Mapping[str, Limit] | None = None,
     codec: Callable[[str], AnyCodec] | None = None,
     is_deleted: bool = False,
+    starts: int = 1,
     new_process: Callable[..., Any] | None = None,
 ) -> Story:
     """A story about a flow whose nodes keep nothing, so that it is built once."""
@@ -67,5 +68,6 @@ def story(
         check,
         codec=codec,
         is_deleted=is_deleted,
+        starts=starts,
         new_process=new_process,
     )

@@ -1,0 +1,113 @@
+"""Runs that are harder than most: a run id used again, nobody there for long, a moody evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from flowcraft.core.builder import FlowBuilder, create_flow
+from flowcraft.core.expressions import SafeEvaluator
+from flowcraft.engine.runtime import FlowRuntime, Runnable
+from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.testing.simulate.processes import STALLED_SECONDS, Person
+from flowcraft.testing.simulate.story import Story
+from flowcraft.testing.simulate.zoo.long import sleeping_for
+from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
+from flowcraft.testing.simulate.zoo.people import TURNS
+from flowcraft.testing.simulate.zoo.shapes import fan, loop_joined
+from flowcraft.testing.simulate.zoo.times import sleeping_beside
+
+WAYS: Final = 48
+LOOKS: Final = 60
+LOOK_SECONDS: Final = 60.0
+AWAY_SECONDS: Final = 8 * 3600.0
+MOST_DEATHS: Final = 5
+"""Whoever looks begins anew after each death."""
+
+
+def broad() -> FlowBuilder:
+    """Many ways that meet: what is sent once too often for each of them is seen."""
+    flow = create_flow("broad").node("a", node(1)).node("z", node(lambda c: len(c.input)))
+    for number in range(WAYS):
+        name = f"b{number}"
+        flow.node(name, node(passed_on)).edge("a", name).edge(name, "z")
+    return flow
+
+
+async def start_again(person: Person) -> None:
+    """Cancel and delete the run at any moment, and start another one under its id."""
+    world, client = person.world, person.client
+    if not world.is_deleting:  # otherwise somebody died of it
+        await person.until(bool)
+        await person.linger(person.chance.below(TURNS))
+        with suppress(InvalidRunState, RunNotFound):
+            await person.insist(lambda: client.cancel_run(world.run_id))
+        await person.linger(person.chance.below(TURNS))
+        world.is_deleting = True
+    with suppress(RunNotFound):
+        await person.insist(lambda: client.delete_run(world.run_id, force=True))
+    await person.insist(lambda: client.start_run(world.told.blueprint, {}, run_id=world.run_id))
+
+
+async def nobody_works(person: Person) -> None:
+    """Stop all workers for an hour, while somebody looks for stuck runs all the time."""
+    await person.until(bool)
+    await person.linger(person.chance.below(TURNS))
+    for worker in person.world.workers:
+        if not worker.life.is_dead:
+            worker.life.stall(LOOKS * LOOK_SECONDS)
+    for _ in range(LOOKS):
+        await person.rest(LOOK_SECONDS)
+        look = partial(person.client.reconcile, stalled_threshold_seconds=STALLED_SECONDS)
+        await person.insist(look)
+
+
+async def nobody_is_there(person: Person) -> None:
+    """Stop all workers for longer than the timers of the run are away."""
+    await person.until(lambda run: str(run.status) == "awaiting")
+    for worker in person.world.workers:
+        if not worker.life.is_dead:
+            worker.life.stall(AWAY_SECONDS)
+    await person.rest(AWAY_SECONDS)
+
+
+class Moody:
+    """An evaluator that gives something else each time that it is asked the same."""
+
+    def __init__(self) -> None:
+        self._evaluator = SafeEvaluator()
+        self._asked = 0
+
+    def evaluate(self, expression: str, scope: Mapping[str, Any]) -> Any:
+        """The value of an expression, or what it is not."""
+        self._asked += 1
+        value = self._evaluator.evaluate(expression, scope)
+        return not value if self._asked % 2 else value
+
+
+def moody() -> tuple[FlowRuntime, Runnable]:
+    """A loop that is entered or not, as the evaluator is disposed."""
+    flow = loop_joined()
+    return FlowRuntime(flows=[flow], evaluator=Moody()), flow.to_blueprint()
+
+
+STORIES = (
+    story("broad", broad),
+    story("again", sleeping_beside, people=(start_again,), starts=2),
+    Story(
+        "backlog",
+        story("backlog", fan).build,
+        people=(nobody_works,),
+        lasts_seconds=MOST_DEATHS * LOOKS * LOOK_SECONDS,
+    ),
+    Story(
+        "away",
+        story("away", lambda: sleeping_for("2h")).build,
+        people=(nobody_is_there,),
+        lasts_seconds=AWAY_SECONDS,
+    ),
+    Story("moody", moody, {"n": 0}, is_settled=False),
+)
+"""Simulated when they are named: each is about one thing only."""

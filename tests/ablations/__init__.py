@@ -1,0 +1,1 @@
+"""Each safeguard of durable runs taken away: the simulation has to notice, every time."""
