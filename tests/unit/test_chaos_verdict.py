@@ -94,6 +94,31 @@ def test_a_process_that_had_no_turn_or_lost_its_lease_says_so() -> None:
     assert len(problems(case(*twice, other))[0]) == 1
 
 
+def taken_over(at: float, attempt: int, worker: int) -> Entry:
+    """A worker says that it takes over."""
+    text = f"WARNING Run 'run': the worker of attempt 5/{attempt} is gone; another takes over"
+    return Entry("log", at, worker, text=text)
+
+
+def test_a_run_may_fail_once_a_node_has_lost_three_workers_that_were_harmed() -> None:
+    """Each who took over was harmed as well; else the node was given up for nothing."""
+    says = [taken_over(10.0 * number, number, number) for number in (1, 2, 3)]
+    both = {1: [kill(11.0)], 2: [Harm("stop", 20.1, 27.0)]}
+    assert Bodies(case(*says, harms=both)).was_given_up(RUN)
+    assert not Bodies(case(*says, harms={1: both[1]})).was_given_up(RUN)
+    assert not Bodies(case(*says[:2], harms=both)).was_given_up(RUN)
+
+
+def test_a_lease_that_is_lost_in_peace_is_found() -> None:
+    """A worker that loses a lease was stopped, or had no turn; a kill afterwards is no reason."""
+    text = "WARNING Run 'run': the lease of 5/2 was lost, its outcome is dropped"
+    said = Entry("log", 10.0, 0, text=text)
+    assert len(list(Bodies(case(said)).lost_in_peace())) == 1
+    assert len(list(Bodies(case(said, harms={0: [kill(10.4)]})).lost_in_peace())) == 1
+    stopped = {0: [Harm("stop", 2.0, 9.0)]}
+    assert not list(Bodies(case(said, harms=stopped)).lost_in_peace())
+
+
 def test_an_attempt_is_begun_once() -> None:
     """Two bodies of one attempt are a problem, whatever was done to their processes."""
     found, _ = problems(case(body(1.0), body(9.0, worker=1), harms={0: [kill(1.2)]}))

@@ -54,7 +54,7 @@ class Plan:
     kill_every: float = 2.0
     faults: float = 0.05
     seed: int = 1
-    most_open: int = 24
+    most_open: int = 60
     patience: float = 1800.0
     times: Times = field(default_factory=Times)
 
@@ -104,6 +104,7 @@ class Report:
             ("of which faulty", sum(self.faults.values())),
             *((f"  {what}", count) for what, count in sorted(self.faults.items())),
             ("starts and answers made again", self.again),
+            *((f"logged as {level}", count) for level, count in sorted(self.logged.items())),
             ("seconds", round(self.seconds)),
         ]
         lines = [f"{name:<40} {value:>8}" for name, value in rows]

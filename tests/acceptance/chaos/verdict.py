@@ -8,6 +8,7 @@ claim and the body, so the time before counts as long as a lease lasts.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +21,18 @@ from tests.acceptance.chaos.evidence import Remains, timeline
 from tests.acceptance.chaos.fleet import Harm
 from tests.acceptance.chaos.flows import Truth, key_in_run, summary_of
 from tests.acceptance.chaos.ledger import Entry
+from tests.acceptance.chaos.worker import UNEXPECTED
 
 LOST_LIMIT: Final = 3
 """After so many lost attempts a node is given up (rule S9)."""
 
 HANDLING_SECONDS: Final = 1.0
 """How much longer than a lease it takes until another one has begun, or this one has noticed."""
+
+Takeovers = dict[str, dict[str, dict[int, list[tuple[int, float]]]]]
+"""By run, by its or a child run's node, by the attempt that was lost: workers, and when."""
+
+_TAKEOVER: Final = re.compile(r"Run '([^']+)': the worker of attempt (\S+)/(\d+) is gone")
 
 
 @dataclass
@@ -91,6 +98,8 @@ def judge(case: Case) -> Verdict:
             _judge_run(case, bodies, run, stored, verdict)
     strange = set(bodies.by_run) - {run.run_id for run in case.started}
     verdict.other += [f"bodies of run '{run_id}' ran, which nobody started" for run_id in strange]
+    verdict.other += bodies.lost_in_peace()
+    verdict.other += bodies.unexpected()
     verdict.other += _left(case.remains)
     return verdict
 
@@ -116,7 +125,7 @@ def _judge_run(
     truth = case.truths[run.flow, run.number]
     found = list(bodies.problems_of(run, truth, verdict.repeated))
     differing = _differences(summary_of(stored), truth.summary)
-    if differing and bodies.was_given_up(run, stored):
+    if differing and bodies.was_given_up(run):
         verdict.given_up.append(run.run_id)
         return
     wrong = [*differing, *found]
@@ -155,6 +164,9 @@ class Bodies:
         self._lease_seconds = case.lease_seconds
         self._harms = _all_harms(case)
         self._told = _told(case.entries)
+        self._entries = case.entries
+        self._taken = _takeovers(case.entries)
+        self._logged = [each for each in case.entries if each.what == "log"]
         self.by_key: dict[str, list[Entry]] = defaultdict(list)
         self.by_run: dict[str, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
         self._ended = {
@@ -219,25 +231,62 @@ class Bodies:
         told = self._told.get((entry.worker, entry.run_id), ())
         return "lost its lease" if any(since <= at <= until for at in told) else ""
 
-    def was_given_up(self, run: Started, stored: StoredRun) -> bool:
-        """Whether a run ended since a node lost three workers, and it did lose as many."""
-        given_up = [step for step in stored.timeline if step.lost >= LOST_LIMIT]
-        lost_in_it = any(
-            sum(reason != "" for reason in self._reasons(entries)) >= LOST_LIMIT
-            for entries in self.keys_of(run).values()
+    def was_given_up(self, run: Started) -> bool:
+        """Whether a node of a run lost three workers, each of which was harmed.
+
+        Whoever takes over from a worker that is gone says so, and has the next attempt.
+        """
+        return any(
+            set(range(1, LOST_LIMIT + 1)) <= set(takers)
+            and all(
+                any(self._was_harmed(*taker) for taker in takers[attempt])
+                for attempt in range(1, LOST_LIMIT)
+            )
+            for takers in self._taken.get(run.run_id, {}).values()
         )
-        return lost_in_it and bool(given_up or stored.errors)
+
+    def lost_in_peace(self) -> Iterator[str]:
+        """Workers that lost a lease while nothing kept them from prolonging it."""
+        for each in self._logged:
+            if "its outcome is dropped" in each.text and not self._was_held_up(each):
+                before = "\n".join(self._said_before(each))
+                yield f"worker {each.worker}, which nobody stopped, says: {each.text}\n{before}"
+
+    def _said_before(self, entry: Entry) -> Iterator[str]:
+        """What a worker has noted before it said something, for people."""
+        since = entry.at - 2 * self._lease_seconds
+        for each in self._entries:
+            if each.worker == entry.worker and since <= each.at <= entry.at:
+                what = each.text or f"{each.key} attempt {each.attempt}"
+                yield f"  {each.at:.3f} {each.what} {what}"
+
+    def unexpected(self) -> Iterator[str]:
+        """What workers have logged that no trouble with queue or tables explains."""
+        for each in self._logged:
+            if each.text.startswith(UNEXPECTED):
+                yield f"worker {each.worker} says: {each.text}"
+
+    def _was_harmed(self, worker: int, at: float) -> bool:
+        """Whether something was done to a worker that has just begun."""
+        until = at + self._lease_seconds + HANDLING_SECONDS
+        harms = self._harms.get(worker, ())
+        return any(harm.since <= until and harm.until >= at for harm in harms)
+
+    def _was_held_up(self, entry: Entry) -> bool:
+        since = entry.at - self._lease_seconds - HANDLING_SECONDS
+        harms = [each for each in self._harms.get(entry.worker, ()) if each.what != "kill"]
+        return any(harm.since <= entry.at and harm.until >= since for harm in harms)
 
     def story_of(self, run: Started) -> Iterator[str]:
         """What was noted of a run, for people."""
         entries = [each for found in self.keys_of(run).values() for each in found]
-        for each in sorted(entries, key=lambda entry: entry.at):
+        said = [each for each in self._logged if f"Run '{run.run_id}" in each.text]
+        for each in sorted([*entries, *said], key=lambda entry: entry.at):
             ended = (each.worker, each.key, each.attempt) in self._ended
-            yield (
-                f"  {each.at:.3f} worker {each.worker} began {each.key} attempt {each.attempt}, "
-                f"{'and ended it' if ended else 'and did not end it'}"
-            )
-        workers = {each.worker for each in entries}
+            how = "and ended it" if ended else "and did not end it"
+            what = each.text or f"began {each.key} attempt {each.attempt}, {how}"
+            yield f"  {each.at:.3f} worker {each.worker} {what}"
+        workers = {each.worker for each in (*entries, *said)}
         for number in sorted(workers):
             for harm in self._harms.get(number, ()):
                 yield f"  worker {number}: {harm.what} {harm.since:.3f} to {harm.until:.3f}"
@@ -265,3 +314,15 @@ def _told(entries: Iterable[Entry]) -> dict[tuple[int, str], list[float]]:
             run_id = each.text.partition("Run '")[2].partition("'")[0]
             told[each.worker, run_id].append(each.at)
     return told
+
+
+def _takeovers(entries: Iterable[Entry]) -> Takeovers:
+    """Who said when that he takes over which attempt from a worker that is gone."""
+    found: Takeovers = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for each in entries:
+        match = _TAKEOVER.search(each.text) if each.what == "log" else None
+        if match is not None:
+            run_id, node, attempt = match.groups()
+            root = run_id.partition("/")[0]
+            found[root][f"{run_id} {node}"][int(attempt)].append((each.worker, each.at))
+    return found

@@ -18,17 +18,22 @@ from typing import Any, Final
 from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
 from flowcraft.client import FlowClient
 from flowcraft.engine.client import FlowClient as AnyClient
+from flowcraft.errors import StorageError
 from tests.acceptance.chaos import flows
 from tests.acceptance.chaos.ledger import Books, Ledger
 from tests.emulators.aws import AwsNames, client
 
-READ_SECONDS: Final = 4.0
-"""How long clients wait for an answer; a long poll is shorter, and one that never comes longer."""
+READ_SECONDS: Final = 2.0
+"""How long clients wait for an answer: longer than a long poll, and shorter than a lease, so that
+an answer which never comes costs nobody a lease."""
 
 SHARD_ITEMS: Final = 4
 """Longer batches are cut into records of their own."""
 
 CONCURRENCY: Final = 8
+
+UNEXPECTED: Final = "UNEXPECTED"
+"""The level of what a worker logs about an error that is no trouble with queue or tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,10 @@ class _IntoLedger(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note a record; see ``logging.Handler``."""
-        self._note("log", record.levelname, record.getMessage())
+        error = record.exc_info[1] if record.exc_info else None
+        is_expected = error is None or isinstance(error, StorageError)
+        level = record.levelname if is_expected else UNEXPECTED
+        self._note("log", level, record.getMessage(), repr(error or ""))
 
 
 def _log(directory: Path, note: Ledger) -> None:
@@ -156,7 +164,8 @@ def _log(directory: Path, note: Ledger) -> None:
         format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s",
         force=True,
     )
-    logging.getLogger("flowcraft").addHandler(_IntoLedger(note))
+    for name in ("flowcraft", "asyncio"):
+        logging.getLogger(name).addHandler(_IntoLedger(note))
 
 
 def _warm() -> None:
