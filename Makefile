@@ -112,6 +112,16 @@ DAYS ?= 7
 soak: $(STAMP) ## Let a fleet work for days of virtual time (RUNS=5000 DAYS=7 SEED=1 BACKEND=memory)
 	@$(PY) -m flowcraft.testing.simulate.soak --runs $(RUNS) --days $(DAYS) --seed $(SEED) --backend $(BACKEND)
 
+# `make chaos RUNS=200 SEED=7 WORKERS=3 KILL_EVERY=2 FAULTS=0.05`
+WORKERS ?= 3
+KILL_EVERY ?= 2
+FAULTS ?= 0.05
+CHAOS_RUNS := $(if $(filter file,$(origin RUNS)),2000,$(RUNS))
+.PHONY: chaos
+chaos: $(STAMP) $(EMULATORS) ## Kill and stop real workers behind a faulty network (RUNS=2000 SEED=1 KILL_EVERY=2 FAULTS=0.05)
+	@$(PY) -m tests.acceptance.chaos --runs $(CHAOS_RUNS) --seed $(SEED) --workers $(WORKERS) \
+	  --kill-every $(KILL_EVERY) --faults $(FAULTS)
+
 .PHONY: fixtures
 fixtures: $(STAMP) ## Write what the runs of this release are like, for those that come after it
 	@$(PY) -m tests.fixtures.releases.make

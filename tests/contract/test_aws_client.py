@@ -218,6 +218,37 @@ def test_messages_that_were_cut_off_are_not_no_messages(
     assert (error.code, error.status, error.may_pass) == (CONNECTION_FAILED, 0, True)
 
 
+def whole(status: int, body: bytes, length_first: bool) -> bytes:
+    """All bytes of an answer of DynamoDB, with the headers in one order or the other."""
+    headers = [b"Content-Length: %d" % len(body), b"x-amz-crc32: %d" % zlib.crc32(body)]
+    lines = [b"HTTP/1.1 %d Told" % status, *(headers if length_first else headers[::-1])]
+    return b"\r\n".join([*lines, b"", body])
+
+
+@pytest.mark.parametrize("length_first", [True, False], ids=["length first", "length last"])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b'{"Item": {"runId": {"S": "s"}}}'),
+        (400, b'{"__type": "x#ConditionalCheckFailedException"}'),
+        (500, b'{"__type": "x#InternalServerError"}'),
+    ],
+    ids=["an item", "a condition", "an error"],
+)
+def test_an_answer_may_be_cut_off_at_any_byte(
+    server: ScriptedServer, make: Make, status: int, body: bytes, length_first: bool
+) -> None:
+    """Wherever an answer ends, in its head too, what is missing is taken for no answer at all."""
+    data, client = whole(status, body, length_first), make()
+    found = {}
+    for length in range(len(data)):
+        server.script(Reply(data[:length]))
+        error = refusal(client)
+        found[length] = (error.code, error.may_pass)
+    wrong = {length: each for length, each in found.items() if each != (CONNECTION_FAILED, True)}
+    assert not wrong, {data[:length]: each for length, each in wrong.items()}
+
+
 def test_the_check_is_for_our_calls_alone(server: ScriptedServer, make: Make) -> None:
     """The user's own calls of the client are as before: boto3 takes half an answer for none."""
     client = make("sqs")

@@ -88,6 +88,27 @@ def test_a_body_that_is_cut_off_is_none(server: ScriptedServer, s3: Any, reply: 
     assert (caught.value.code, caught.value.may_pass) == (CONNECTION_FAILED, True)
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b"0123"), (404, b"<Error><Code>NoSuchKey</Code></Error>")],
+    ids=["an object", "none"],
+)
+def test_an_object_may_be_cut_off_at_any_byte(
+    server: ScriptedServer, s3: Any, status: int, body: bytes
+) -> None:
+    """Wherever an answer ends, in its head too, it is none: no other object, and no lack of one."""
+    data = answer(body, status, headers={"Connection": None}).data
+    found = {}
+    for length in range(len(data)):
+        server.script(Reply(data[:length]))
+        try:
+            found[length] = str(call(s3, "GetObject", GET))
+        except Exception as error:
+            found[length] = getattr(error, "code", repr(error))
+    wrong = {data[:at]: each for at, each in found.items() if each != CONNECTION_FAILED}
+    assert not wrong, wrong
+
+
 def test_a_body_that_is_not_what_its_checksum_says(server: ScriptedServer, s3: Any) -> None:
     """S3's own checksum is compared: an object that is damaged is told of, by its place."""
     wrong = base64.b64encode(hashlib.sha256(b"other").digest()).decode()

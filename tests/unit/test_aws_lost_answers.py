@@ -120,6 +120,55 @@ def test_a_claim_along_whose_answer_was_lost_is_granted_also_where_it_would_be_l
     drive(work())
 
 
+@pytest.mark.parametrize("how", ["forgotten", "renewed", "known"])
+def test_a_takeover_whose_answer_was_lost_is_done(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked again, who took over has the next attempt: else nobody would, and it would be lost."""
+    monkeypatch.setattr(records_module, "KNOWN_RUNS", 1)
+
+    async def work() -> None:
+        fleet = await Fleet().open()
+        await create(fleet.runs)
+        await done(fleet.runs, 1, claim=claim())
+        fleet.clock.advance(31)
+        await fleet.runs.read("run")
+        more: dict[str, Any] = {
+            "holding": holding(expired=True),
+            "claim": claim("next", "attempt 2"),
+        }
+        fleet.table.lose = "UpdateItem"
+        with pytest.raises(StorageError):
+            await write(fleet.runs, 1, "lost", **more)
+        if how == "forgotten":
+            await create(fleet.runs, "other")
+        elif how == "renewed":
+            await fleet.runs.read("run")
+        written = await write(fleet.runs, 1, "lost", **more)
+        assert (written.verdict, written.first, written.granted) == (Verdict.DONE, 1, True)
+        assert await log(fleet.runs) == ["begin", "lost"]
+
+    drive(work())
+
+
+def test_a_takeover_by_another_is_not_taken_for_ones_own() -> None:
+    """Two say the same of a worker that is gone; the second is told that the lease is not his."""
+
+    async def work() -> None:
+        fleet = await Fleet().open()
+        await create(fleet.runs)
+        await done(fleet.runs, 1, claim=claim())
+        fleet.clock.advance(31)
+        await fleet.runs.read("run")
+        over, other = holding(expired=True), fleet.connect()
+        await other.read("run")
+        await done(fleet.runs, 1, "lost", holding=over, claim=claim("first", "attempt 2"))
+        written = await write(other, 1, "lost", holding=over, claim=claim("second", "attempt 2"))
+        assert (written.verdict, written.granted) == (Verdict.LOST, False)
+
+    drive(work())
+
+
 class Salted:
     """A codec that gives something else each time, as ciphers do."""
 

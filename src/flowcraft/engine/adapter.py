@@ -15,6 +15,7 @@ from flowcraft.engine.client import LONGEST_LOOK_SECONDS, FlowClient
 from flowcraft.engine.jobs import UnreadableJob
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.schedule_options import DeclaredSchedule
+from flowcraft.engine.serving import serve
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.threads import rest
 from flowcraft.engine.trouble import log_trouble
@@ -181,7 +182,12 @@ class Adapter(FlowClient):
         await self.aclose()
 
     def run(self) -> None:
-        """Be a worker process: work until SIGTERM or SIGINT, then drain."""
+        """Be a worker process: work until SIGTERM or SIGINT, then drain.
+
+        Raises:
+            StorageError: Queue or stores cannot be used: at once where only somebody can mend
+                that, otherwise after as long as a lease.
+        """
         if in_event_loop():
             raise FlowcraftError(
                 "run() is for a process of its own, and was called inside a running event loop; "
@@ -195,11 +201,13 @@ class Adapter(FlowClient):
         asyncio.run(self._be_worker())
 
     async def _be_worker(self) -> None:
-        try:
-            await self._declare()
-        finally:
-            await self.aclose()
-        await self._new_worker().run()
+        async def prepare() -> None:
+            try:
+                await self._declare()
+            finally:
+                await self.aclose()
+
+        await serve(self._new_worker(), prepare, self._clock)
 
     async def _declare(self) -> None:
         if self._declared:

@@ -55,7 +55,7 @@ class Patient:
             try:
                 return await value(*arguments, **options)
             except StorageError as error:
-                if not _may_pass(error):
+                if not may_pass(error):
                     raise
                 return await self._again(name, lambda: value(*arguments, **options), error)
 
@@ -73,13 +73,13 @@ class Patient:
             try:
                 return await call()
             except StorageError as again:
-                if not _may_pass(again):
+                if not may_pass(again):
                     raise
                 error = again
             pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
         raise error
 
 
-def _may_pass(error: StorageError) -> bool:
+def may_pass(error: StorageError) -> bool:
     """Whether the same call may succeed another time."""
     return error.disposition == "retry" and not error.is_fatal

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -335,20 +334,6 @@ class Worker:
                 "takes over when their leases expire",
                 names,
             )
-
-    async def run(self) -> None:
-        """Work until SIGTERM or SIGINT, then drain."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        try:
-            await self.start()
-            await stop.wait()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-            await self.stop()
 
     # -- messages ---------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -70,6 +70,9 @@ class BotoTransport:
         # The id makes it one check for all transports of a client.
         client.meta.events.register(
             f"after-call.{self._service}", _check_answer, unique_id="flowcraft-whole-answers"
+        )
+        client.meta.events.register(
+            f"before-parse.{self._service}", _check_head, unique_id="flowcraft-whole-heads"
         )
 
     @property
@@ -224,23 +227,57 @@ def _check_answer(http_response: Any, model: Any, **_: Any) -> None:
 
     botocore reads a body without looking at ``Content-Length`` and takes JSON that it cannot read
     for an empty answer: of messages that were received, or an item that is there, nothing would
-    be left, without an error. The checksum of DynamoDB it does compare, but it gives out the
-    answer all the same when its retries are used up.
+    be left, without an error. A head that ends early it takes for one with fewer headers, while
+    AWS always says how long a body is. The checksum of DynamoDB it does compare, but it gives
+    out the answer all the same when its retries are used up.
     """
-    if not _watched.is_ours or http_response.raw is None:
+    if not _watched.is_ours or http_response.raw is None or model.http.get("method") == "HEAD":
         return
-    if model.has_streaming_output or model.http.get("method") == "HEAD":
-        return  # it is read later, and compared with its length then; or there is none
-    headers, body = http_response.headers, http_response.content
-    length, checksum = headers.get("content-length"), headers.get("x-amz-crc32")
-    if length is not None and int(length) != len(body):
+    status = http_response.status_code
+    headers = http_response.headers
+    length, checksum = _number(headers, "content-length"), _number(headers, "x-amz-crc32")
+    has_length = length is not None or "transfer-encoding" in headers
+    if model.has_streaming_output and status < 300:
+        # It is read later, and compared with its length then.
+        if not has_length:
+            http_response.raw.close()
+            raise _Incomplete("the answer ends in its head")
+        return
+    body = http_response.content
+    if length is not None and length != len(body):
         raise _Incomplete(f"the answer has {len(body)} of {length} bytes")
-    if checksum is not None and int(checksum) != zlib.crc32(body):
+    if checksum is not None and checksum != zlib.crc32(body):
         raise _Incomplete(f"the answer of {len(body)} bytes does not match its checksum")
-    if http_response.status_code < 300 and body and _protocol(model) == "json":
+    is_json = _protocol(model) == "json"
+    if not body and not has_length and (is_json or status >= 400):
+        raise _Incomplete("the answer ends in its head")
+    if status < 300 and body and is_json:
         text = body.strip()
         if not (text.startswith(b"{") and text.endswith(b"}")):
             raise _Incomplete(f"the answer of {len(body)} bytes is not a JSON object")
+
+
+def _check_head(response_dict: Mapping[str, Any], **_: Any) -> None:
+    """Before an answer is read: refuse a length that botocore could not read either."""
+    if not _watched.is_ours:
+        return
+    try:
+        _number(response_dict["headers"], "content-length")
+    except _Incomplete:
+        if hasattr(response_dict["body"], "close"):
+            response_dict["body"].close()
+        raise
+
+
+def _number(headers: Mapping[str, str], name: str) -> int | None:
+    """A number of the head; ``None`` where it is not there."""
+    text = headers.get(name)
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise _Incomplete(f"the head of the answer ends within its {name}") from None
 
 
 def _protocol(model: Any) -> str:

@@ -95,7 +95,7 @@ class Writer:
             rule = ruling(change, item, ids, now, is_fresh=is_fresh)
             if rule.verdict is not Verdict.DONE and not has_ids:
                 # It may be refused for what it has done itself.
-                first_before = await self._done_before(change, item, new)
+                first_before = await self._done_before(asked, item, new)
                 if first_before is not None:
                     return await self._answer(asked, item, _as_found(asked, item), first_before)
             if rule.verdict is not Verdict.DONE or is_nothing(change, rule):
@@ -109,7 +109,7 @@ class Writer:
                 first = after.facts - len(new) if new else -1
                 return await self._answer(change, after, rule, first)
             item, is_fresh = after, True
-            first_before = await self._done_before(change, item, new)
+            first_before = await self._done_before(asked, item, new)
             if first_before is not None:
                 return await self._answer(asked, item, _as_found(asked, item), first_before)
         raise StorageBusy(
@@ -187,7 +187,9 @@ class Writer:
     ) -> int | None:
         """The number of the first fact if the write was carried out before, its answer lost."""
         holding = change.holding
-        if not new or holding is None or holding.expired or change.seen >= item.facts:
+        if not new or holding is None or change.seen >= item.facts:
+            return None
+        if holding.expired and not _has_claim(change, item):
             return None  # without a lease of one's own it may be somebody else's
         lease = item.leases.get(holding.place)
         if lease is not None and lease.token == holding.token:
@@ -285,6 +287,12 @@ def _as_found(change: Change, item: RunItem) -> Ruling:
     """What a change has come to that was carried out before."""
     claim = change.claim
     lease = None if claim is None else item.leases.get(claim.place)
-    grant = "own" if claim and lease is not None and lease.token == claim.token else None
     row = change.row if change.row == item.head.row else None
-    return Ruling(Verdict.DONE, "own" if grant else None, lease, row)
+    return Ruling(Verdict.DONE, "own" if _has_claim(change, item) else None, lease, row)
+
+
+def _has_claim(change: Change, item: RunItem) -> bool:
+    """Whether the lease that a change claims along is there, which nothing but it has taken."""
+    claim = change.claim
+    lease = None if claim is None else item.leases.get(claim.place)
+    return claim is not None and lease is not None and lease.token == claim.token
