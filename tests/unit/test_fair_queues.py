@@ -100,9 +100,9 @@ def test_a_rerun_is_the_same_tenants() -> None:
     play(work)
 
 
-@pytest.mark.parametrize("key", ["", 7])
+@pytest.mark.parametrize("key", ["", 7, "x" * 257], ids=["empty", "number", "long"])
 def test_a_fairness_key_is_a_text(key: Any) -> None:
-    """What is no text, or an empty one, is refused at the start."""
+    """What is no text, an empty one, or a very long one is refused at the start."""
 
     async def work(world: World) -> None:
         world.knows(create_flow("one").node("a", lambda ctx: 1, uses="a"))

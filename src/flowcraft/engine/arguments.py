@@ -19,6 +19,8 @@ from flowcraft.errors import BlueprintError, FlowcraftError, Problem
 
 T = TypeVar("T")
 
+LONGEST_FAIRNESS_KEY = 256
+
 
 def initial_context(
     context: Mapping[str, Any] | str | None, registered: Callable[[type], Any] | None
@@ -184,12 +186,18 @@ def checked_fairness_key(key: str | None) -> str | None:
 
     Raises:
         TypeError: It is no text.
-        ValueError: It is empty, or holds half a character.
+        ValueError: It is empty, too long for what goes with each message, or holds half a
+            character.
     """
     if key is None:
         return None
     if not checked_text("fairness_key", key):
         raise ValueError("fairness_key is empty; leave it out where a run is nobody's.")
+    if len(key) > LONGEST_FAIRNESS_KEY:
+        raise ValueError(
+            f"fairness_key has {len(key):,} characters, and {LONGEST_FAIRNESS_KEY} is the most: "
+            "each message of the run carries it. Give an id of the tenant."
+        )
     return key
 
 
