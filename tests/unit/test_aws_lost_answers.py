@@ -17,7 +17,16 @@ from flowcraft.errors import StorageBusy, StorageError
 from flowcraft.ports.runs import Entry, Held, Query, Row, Verdict
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.clock import START
-from flowcraft.testing.conformance.helpers import claim, create, done, head, holding, log, write
+from flowcraft.testing.conformance.helpers import (
+    claim,
+    create,
+    done,
+    head,
+    holding,
+    log,
+    record,
+    write,
+)
 from tests.unit.aws_tables import (
     CONTEXTS,
     STATUSES,
@@ -165,6 +174,40 @@ def test_a_takeover_by_another_is_not_taken_for_ones_own() -> None:
         await done(fleet.runs, 1, "lost", holding=over, claim=claim("first", "attempt 2"))
         written = await write(other, 1, "lost", holding=over, claim=claim("second", "attempt 2"))
         assert (written.verdict, written.granted) == (Verdict.LOST, False)
+
+    drive(work())
+
+
+@pytest.mark.parametrize("how", ["fails", "hangs"])
+def test_trouble_with_one_run_costs_the_leases_of_no_other(how: str) -> None:
+    """Of leases that are prolonged together, those of other runs are, whatever one request does."""
+
+    async def work() -> None:
+        fleet = await Fleet().open()
+        for run_id in ("first", "second", "third"):
+            await create(fleet.runs, run_id)
+            await done(fleet.runs, 1, run_id=run_id, claim=claim())
+        carry_out, hangs = fleet.table.call, asyncio.Event()
+
+        async def call(operation: str, request: Request) -> Answer:
+            if operation == "UpdateItem" and request["Key"]["runId"]["S"] == "first":
+                if how == "hangs":
+                    await hangs.wait()
+                raise AwsError("InternalServerError", status=500)
+            return await carry_out(operation, request)
+
+        fleet.table.call = call  # type: ignore[method-assign]
+        fleet.clock.advance(20)
+        helds = [Held(run_id, "place", "token") for run_id in ("first", "second", "third")]
+        renewing = asyncio.ensure_future(fleet.runs.renew(helds, 30.0))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        hangs.set()
+        with pytest.raises(StorageError):
+            await renewing
+        for run_id, until in (("first", 30), ("second", 50), ("third", 50)):
+            found = await record(fleet.connect(), run_id)
+            assert [lease.expires_at - START for lease in found.leases] == [until]
 
     drive(work())
 

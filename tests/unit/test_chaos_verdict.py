@@ -110,13 +110,15 @@ def test_a_run_may_fail_once_a_node_has_lost_three_workers_that_were_harmed() ->
 
 
 def test_a_lease_that_is_lost_in_peace_is_found() -> None:
-    """A worker that loses a lease was stopped, or had no turn; a kill afterwards is no reason."""
+    """A worker that loses a lease was stopped, or was not the only one to take it over."""
     text = "WARNING Run 'run': the lease of 5/2 was lost, its outcome is dropped"
     said = Entry("log", 10.0, 0, text=text)
     assert len(list(Bodies(case(said)).lost_in_peace())) == 1
     assert len(list(Bodies(case(said, harms={0: [kill(10.4)]})).lost_in_peace())) == 1
     stopped = {0: [Harm("stop", 2.0, 9.0)]}
     assert not list(Bodies(case(said, harms=stopped)).lost_in_peace())
+    assert not list(Bodies(case(taken_over(9.9, 2, 0), said)).lost_in_peace())
+    assert len(list(Bodies(case(taken_over(9.9, 1, 0), said)).lost_in_peace())) == 1
 
 
 def test_an_attempt_is_begun_once() -> None:

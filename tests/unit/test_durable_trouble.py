@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -29,7 +29,7 @@ from flowcraft.errors import (
     StorageUnavailable,
 )
 from flowcraft.memory import MemoryStorage
-from flowcraft.ports.runs import Holding, Row
+from flowcraft.ports.runs import Held, Holding, Renewed, Row
 from flowcraft.ports.together import Ports
 from flowcraft.sqlite import SqliteAdapter
 from tests.unit.durable import LEASE_SECONDS, Process, World, play
@@ -249,6 +249,33 @@ def test_a_heartbeat_that_cannot_open_its_ports_tries_again() -> None:
     heart.start()
     assert keeper.asked.wait(5.0)
     heart.stop()
+
+
+def test_a_store_that_gives_no_answer_does_not_keep_the_next_beat_waiting() -> None:
+    """Leases that could not be prolonged in time are asked for again, with what else is due."""
+
+    class Runs:
+        beats = 0
+
+        async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:
+            self.beats += 1
+            if self.beats == 1:
+                await asyncio.Event().wait()
+            return [Renewed(held=True, stopping=False)] * len(leases)
+
+    class Keeps(Waiting):
+        def beats(self) -> Sequence[Beat]:
+            return [Beat("", Held("run", "place", "token"), None, None, 0.0)]
+
+    async def work() -> None:
+        runs = Runs()
+        ports = MemoryStorage()._ports._replace(runs=cast("Any", runs))
+        heart = Heartbeat(MemoryStorage().open_ports, Keeps(), 0.03)
+        for _ in range(2):
+            await heart.beat(ports)
+        assert runs.beats == 2
+
+    drive(work())
 
 
 # -- wishes whose worker dies -----------------------------------------------------------------

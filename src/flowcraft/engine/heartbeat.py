@@ -146,9 +146,16 @@ class Heartbeat:
         held = [beat.lease for beat in leased if beat.lease is not None]
         if not held:
             return
-        for beat, renewed in zip(
-            leased, await ports.runs.renew(held, self._lease_seconds), strict=True
-        ):
+        patience = self._lease_seconds / 3
+        try:
+            async with asyncio.timeout(patience):
+                answers = await ports.runs.renew(held, self._lease_seconds)
+        except TimeoutError:
+            logger.warning(
+                "The store of runs has not answered for %.0f s: leases may be lost", patience
+            )
+            return
+        for beat, renewed in zip(leased, answers, strict=True):
             if not renewed.held:
                 self._keeper.lost(beat)
             elif renewed.stopping:

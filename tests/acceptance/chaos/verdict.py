@@ -248,9 +248,18 @@ class Bodies:
     def lost_in_peace(self) -> Iterator[str]:
         """Workers that lost a lease while nothing kept them from prolonging it."""
         for each in self._logged:
-            if "its outcome is dropped" in each.text and not self._was_held_up(each):
+            if "its outcome is dropped" not in each.text or self._took_over(each):
+                continue
+            if not self._was_held_up(each):
                 before = "\n".join(self._said_before(each))
                 yield f"worker {each.worker}, which nobody stopped, says: {each.text}\n{before}"
+
+    def _took_over(self, entry: Entry) -> bool:
+        """Whether it was the lease of a worker that is gone: another one took over first."""
+        run_id, place = entry.text.split("'")[1], entry.text.split("lease of ")[1].split(" ")[0]
+        node, _, attempt = place.rpartition("/")
+        takers = self._taken.get(run_id.partition("/")[0], {}).get(f"{run_id} {node}", {})
+        return any(worker == entry.worker for worker, _ in takers.get(int(attempt), ()))
 
     def _said_before(self, entry: Entry) -> Iterator[str]:
         """What a worker has noted before it said something, for people."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,21 +26,43 @@ TOGETHER: Final = 20
 async def renew(
     records: Records, clock: Clock, leases: Sequence[Held], seconds: float
 ) -> list[Renewed]:
-    """Prolong leases from now on, and learn what became of them."""
+    """Prolong leases from now on, and learn what became of them.
+
+    Raises:
+        StorageError: Those of a run could not be prolonged; those of the others were.
+    """
+    by_run: dict[str, list[Held]] = {}
+    for held in dict.fromkeys(leases):
+        by_run.setdefault(held.run_id, []).append(held)
+    # Trouble with one request must not cost the leases of other runs.
+    results = await asyncio.gather(
+        *(_of_one_run(records, clock, each, seconds) for each in by_run.values()),
+        return_exceptions=True,
+    )
     found: dict[Held, Renewed] = {}
-    left = list(dict.fromkeys(leases))
-    while left:
-        together = _together(left)
-        found |= await _renew(records, clock, together, seconds)
-        left = [held for held in left if held not in found]
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        found |= result
     return [found[held] for held in leases]
 
 
+async def _of_one_run(
+    records: Records, clock: Clock, leases: Sequence[Held], seconds: float
+) -> dict[Held, Renewed]:
+    found: dict[Held, Renewed] = {}
+    left = list(leases)
+    while left:
+        found |= await _renew(records, clock, _together(left), seconds)
+        left = [held for held in left if held not in found]
+    return found
+
+
 def _together(leases: Sequence[Held]) -> list[Held]:
-    """Leases for one request: of one run, each place once."""
+    """Leases of a run for one request: each place once."""
     by_place: dict[str, Held] = {}
     for held in leases:
-        if held.run_id == leases[0].run_id and len(by_place) < TOGETHER:
+        if len(by_place) < TOGETHER:
             by_place.setdefault(held.place, held)
     return list(by_place.values())
 
