@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flowcraft.adapters.system import SystemClock
 from flowcraft.testing.simulate.campaign import SWEPT, Violation, at_random, sweep
@@ -117,7 +117,7 @@ def find(ablation: Ablation, runs: int, seed: int) -> Found | None:
     return None
 
 
-PLAIN: Final = {
+PLAIN: Final[Mapping[str, Any]] = {
     "noise": 0.0,
     "stale": False,
     "reconciler": False,
