@@ -1,0 +1,53 @@
+"""Simulated runs that once went wrong, as they were found: none does any more.
+
+What the number of a request means changes with the code, so these are no proof that a bug is gone:
+each has a test of its own for that. They are cheap, and near places where something was wrong once.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from flowcraft.testing.simulate.named import backend_named
+from flowcraft.testing.simulate.options import read_scenario
+from flowcraft.testing.simulate.play import play
+from flowcraft.testing.simulate.zoo import STORIES
+
+FOUND = [
+    # Two deliveries of one message: one deleted what the other stood on (decision 0014).
+    *(
+        f"aws: --graph retry --seed 100 --doubles --fault worker-1:{fault}"
+        for fault in (
+            "35:crash-after",
+            "41:crash-before",
+            "42:crash-before",
+            "44:crash-after",
+            "44:crash-before",
+        )
+    ),
+    "aws: --graph loop-joined --seed 11 --workers 2 --doubles --fault worker-1:16:crash-after",
+    "aws: --graph loop-joined --seed 11 --workers 2 --doubles --fault worker-1:18:crash-before",
+    "aws: --graph wait --seed 953696756 --workers 2 --concurrency 2 --fault worker-2:4:throttle "
+    "--fault worker-2:16:break --fault client-1:2:lost --fault worker-2:7:slow-after:40",
+    # Of two reads at a time the older answer came last, and hid a lease.
+    "aws: --graph shards-in-loop --seed 10002 --workers 2 --doubles "
+    "--fault worker-2:49:crash-after",
+    # A timer was left behind that nobody had swept for.
+    "memory: --graph cancel-below-days --seed 1 --workers 2 --fault worker-2:13:crash-after",
+    "memory: --graph cancel-below-days --seed 1 --workers 2 --fault worker-2:13:crash-before",
+    # A run was removed, and another one began under its id.
+    "memory: --graph delete-shards --seed 381154902 --concurrency 1 --doubles "
+    "--fault worker-1:45:break --fault worker-1:8:late:5 --fault worker-1:38:slow-after:200",
+    # A row that may be mended was taken for the record.
+    "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
+    "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "
+    "--fault worker-1:165:crash-before",
+]
+
+
+@pytest.mark.parametrize("found", FOUND, ids=range(len(FOUND)))
+def test_what_was_found_once_is_right_now(found: str) -> None:
+    """A run that violated an invariant once, by its seed and its faults, violates none."""
+    backend, _, options = found.partition(": ")
+    scenario = read_scenario(options)
+    assert play(STORIES[scenario.graph], scenario, backend_named(backend)).problems == []
