@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flowcraft.adapters.system import SystemClock
 from flowcraft.testing.simulate.campaign import SWEPT, Violation, at_random, sweep
 from flowcraft.testing.simulate.chance import Chance
+from flowcraft.testing.simulate.faults import KINDS
 from flowcraft.testing.simulate.named import backend_named, stories_named
 from flowcraft.testing.simulate.options import read_scenario
 from flowcraft.testing.simulate.play import Played, play
@@ -117,7 +118,7 @@ def find(ablation: Ablation, runs: int, seed: int) -> Found | None:
     return None
 
 
-PLAIN: Final = {
+PLAIN: Final[Mapping[str, Any]] = {
     "noise": 0.0,
     "stale": False,
     "reconciler": False,
@@ -159,7 +160,8 @@ def scenarios(ablation: Ablation, seed: int) -> Iterator[Scenario]:
     """Scenarios without end, first every other one with a single fault."""
     new_backend = backend_named(ablation.backend)
     stories = [STORIES[name] for name in ablation.graphs]
-    kinds = [kind for kind in SWEPT if kind in ablation.kinds]
+    # Where any fault may be, the sweep has those that are worth it at each request.
+    kinds = SWEPT if ablation.kinds == KINDS else ablation.kinds
     swept = [each for story in stories for each in sweep(story, seed, kinds, new_backend)]
     Chance("ablation", ablation.name, seed).shuffle(swept)
     drawn = at_random(stories, seed, ablation.kinds, new_backend)
