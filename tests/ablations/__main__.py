@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from flowcraft.testing.simulate.options import read_scenario
-from tests.ablations.catalogue import ABLATIONS
+from tests.ablations.catalogue import ABLATIONS, ALL
 from tests.ablations.search import find, keep, play_with, play_without, shown
 from tests.ablations.switch import Ablation
 
@@ -18,10 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives its exit status: 1 where something was not noticed."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    unknown = sorted(set(options.name) - set(ABLATIONS))
+    unknown = sorted(set(options.name) - set(ALL))
     if unknown:
-        parser.error(f"There is no ablation {unknown[0]!r}. There are: {', '.join(ABLATIONS)}.")
-    chosen = [ABLATIONS[name] for name in options.name] or list(ABLATIONS.values())
+        parser.error(f"There is no ablation {unknown[0]!r}. There are: {', '.join(ALL)}.")
+    chosen = [ALL[name] for name in options.name] or list(ABLATIONS.values())
     if options.list:
         for ablation in chosen:
             print(f"{ablation.name}: {ablation.safeguard}")

@@ -12,7 +12,6 @@ from flowcraft.engine.jobs import PutOff
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.strand import Strand
 from flowcraft.engine.worker import Worker
-from flowcraft.testing.simulate.faults import Kind
 from tests.ablations.switch import Ablation, Swap, never_waits
 
 SHAPES: Final = ("diamond", "fan", "loop", "lattice")
@@ -146,8 +145,9 @@ ABLATIONS: Final = (
         "lease-in-the-way",
         "A claim that meets the lease of another thread waits until that has ended.",
         [Swap(Strand, "_resume", _nothing_in_the_way)],
-        ("pause", "pause-once"),
-        kinds=(Kind.LATE, Kind.LOST, Kind.CRASH_AFTER),
+        ("late-claim",),
+        kinds=(),
+        always={"doubles": False},
     ),
     Ablation(
         "visibility",

@@ -18,6 +18,7 @@ from flowcraft.engine.schedule_store import ScheduleStore, Stored
 from flowcraft.engine.schedule_texts import write_schedule
 from flowcraft.engine.strand import Strand
 from flowcraft.engine.sweeping import Sweeper
+from flowcraft.testing.simulate.faults import Kind
 from tests.ablations.messages import without_event_id
 from tests.ablations.switch import Ablation, Swap, never_waits, or_not
 
@@ -145,7 +146,8 @@ ABLATIONS: Final = (
         "schedule-swap",
         "A schedule is written only over the one that was read.",
         [Swap(ScheduleStore, "write", lambda _: _written_over)],
-        ("schedule-contended", "schedule-steered"),
+        ("schedule-steered",),
+        kinds=(Kind.SLOW_BEFORE, Kind.SLOW_AFTER),
     ),
     Ablation(
         "shard-completion",
@@ -174,6 +176,7 @@ ABLATIONS: Final = (
         "hidden-first",
         "A run that is removed is hidden before anything of it goes.",
         [Swap(MemoryRuns, "remove", _not_hidden)],
-        ("delete", "delete-shards", "delete-days"),
+        ("delete-rounds", "delete"),
+        kinds=(Kind.SLOW_BEFORE, Kind.SLOW_AFTER, Kind.STALL_BEFORE, Kind.STALL_AFTER),
     ),
 )

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from flowcraft.adapters.aws import parts, planning, writing
-from flowcraft.adapters.aws.records import Known
 from flowcraft.adapters.aws.rows import StatusRows
 from flowcraft.adapters.aws.writing import Writer
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.station import Station
+from flowcraft.engine.storing import Storing
 from flowcraft.engine.strand import Strand
 from flowcraft.testing.simulate.aws import FaultyTransport
+from flowcraft.testing.simulate.faults import Kind
 from tests.ablations.switch import Ablation, Lenient, Swap, always, never_waits
 
 MEETING: Final = ("diamond", "fan", "loop", "any-join")
@@ -86,6 +87,16 @@ def _needs_no_count(ruling: Any) -> Any:
         rule = ruling(change, item, ids, now, is_fresh=is_fresh)
         has_ids = any(entry.id is not None for entry in change.entries)
         return replace(rule, needs_count=change.exact or has_ids or rule.row is not None)
+
+    return ablated
+
+
+def _row_anyhow(ruling: Any) -> Any:
+    def ablated(change: Any, item: Any, ids: Any, now: float, *, is_fresh: bool) -> Any:
+        rule = ruling(change, item, ids, now, is_fresh=is_fresh)
+        has_ids = any(entry.id is not None for entry in change.entries)
+        needs_count = change.exact or has_ids or (rule.grant == "free" and bool(change.entries))
+        return replace(rule, row=change.row, needs_count=needs_count)
 
     return ablated
 
@@ -213,8 +224,14 @@ ABLATIONS: Final = (
     ),
     Ablation(
         "control-word",
-        "A successor is claimed along with an outcome only if nothing else was stored meanwhile, "
-        "such as somebody's wish to stop.",
+        "Nothing begins in a run that is to stop, as its record says when the attempt is claimed.",
+        [Swap(Strand, "_is_too_late", always(False))],
+        ("cancel", "cancel-lattice", "cancel-below"),
+        "aws",
+    ),
+    Ablation(
+        "claim-knows",
+        "A successor is claimed along with an outcome only if nothing else was stored meanwhile.",
         [
             Swap(planning, "_grant", _knows_enough),
             Swap(planning, "_take", _lenient("<=")),
@@ -222,6 +239,9 @@ ABLATIONS: Final = (
         ],
         ("cancel", "pause", "pause-cancel", "diamond", "any-join", "loop-joined"),
         "aws",
+        unseen="Whoever has claimed looks at what came of it: `Strand._follow` goes on only with "
+        "what is outstanding, `Strand.work` only in a run that goes on. What it saves is a lease "
+        "that is nobody's until it ends. Looked for in 1,000 runs.",
     ),
     Ablation(
         "consistent-reads",
@@ -237,7 +257,7 @@ ABLATIONS: Final = (
             Swap(writing, "fold", _segments_first_named),
             Swap(Writer, "_store_ahead", lambda _: _store_late),
         ],
-        ("nested-loops", "batch-in-loop", "large", "lattice"),
+        ("broad",),
         "aws",
     ),
     Ablation(
@@ -254,45 +274,55 @@ ABLATIONS: Final = (
         "aws",
     ),
     Ablation(
-        "final-row",
-        "A status that says that the run is over is never taken back.",
-        [Swap(planning, "_may_write", lambda _: lambda item, row: row is not None)],
-        ("diamond", "pause", "cancel", "answer", "sleep"),
+        "row-again",
+        "A row that was foreseen, and is not what came of it, is written again.",
+        [Swap(Storing, "_bring_row_up_to_date", never_waits())],
+        ("wide", "lattice"),
         "aws",
+    ),
+    Ablation(
+        "row-current",
+        "A row is written only by who knows all facts, and never over one of a run that is over.",
+        [
+            Swap(writing, "ruling", _row_anyhow),
+            Swap(planning, "_set_row", _lenient("=")),
+        ],
+        ("diamond", "pause", "cancel", "answer", "sleep-beside"),
+        "aws",
+        unseen="A row that is not what came of it is written again at once (`row-again`), and what "
+        "the facts say of the end never changes; it is for workers that disagree about that. "
+        "Looked for in 300 runs.",
     ),
     Ablation(
         "row-follows",
         "Whoever reads a run sees to its row, which its last writer may not have written.",
         [Swap(Writer, "see_to_row", never_waits())],
-        ("diamond", "pause", "answer", "sleep", "event"),
+        ("event",),
         "aws",
+        kinds=(Kind.CRASH_BEFORE, Kind.CRASH_AFTER),
     ),
     Ablation(
         "look-order",
         "What an old answer says of leases and rows does not replace what a later one said.",
         [Swap(Ledger, "look", _any_look)],
-        ("diamond", "pause", "fan", "loop", "cancel"),
-        "aws",
-    ),
-    Ablation(
-        "claim-apart",
-        "Where claims along with outcomes come too late again and again, they are made apart.",
-        [Swap(Known, "may_claim_along", always(True))],
-        ("fan", "lattice", "wide"),
-        "aws",
+        ("chain", "diamond", "retry-later", "sleep-beside"),
+        kinds=(Kind.SLOW_AFTER, Kind.CRASH_AFTER, Kind.CRASH_BEFORE),
+        always={"doubles": True},
+        unseen="It takes a slow answer, a second delivery and a death within one lease: once in "
+        "12,000 runs. `tests/unit/test_station.py` shows it. Looked for in 1,500 runs.",
     ),
     Ablation(
         "content-key",
         "What is large has a key made of its content, so that no attempt overwrites another's.",
         [Swap(parts, "_digest", always(b"\0" * 12))],
-        ("large", "spilled"),
+        ("spilled",),
         "aws",
     ),
     Ablation(
         "object-first",
         "What is large is stored before anything refers to it.",
         [Swap(parts.Parts, "put_value", _put_later)],
-        ("large", "spilled"),
+        ("spilled",),
         "aws",
     ),
 )

@@ -11,6 +11,7 @@ from typing import Any, Final
 from flowcraft.adapters.system import SystemClock
 from flowcraft.testing.simulate.campaign import SWEPT, Violation, at_random, sweep
 from flowcraft.testing.simulate.chance import Chance
+from flowcraft.testing.simulate.faults import KINDS
 from flowcraft.testing.simulate.named import backend_named, stories_named
 from flowcraft.testing.simulate.options import read_scenario
 from flowcraft.testing.simulate.play import Played, play
@@ -159,7 +160,8 @@ def scenarios(ablation: Ablation, seed: int) -> Iterator[Scenario]:
     """Scenarios without end, first every other one with a single fault."""
     new_backend = backend_named(ablation.backend)
     stories = [STORIES[name] for name in ablation.graphs]
-    kinds = [kind for kind in SWEPT if kind in ablation.kinds]
+    # Where any fault may be, the sweep has those that are worth it at each request.
+    kinds = SWEPT if ablation.kinds == KINDS else ablation.kinds
     swept = [each for story in stories for each in sweep(story, seed, kinds, new_backend)]
     Chance("ablation", ablation.name, seed).shuffle(swept)
     drawn = at_random(stories, seed, ablation.kinds, new_backend)

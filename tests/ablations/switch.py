@@ -58,6 +58,7 @@ class Ablation:
         backend: The backend in which that is looked for.
         kinds: The faults that there may be.
         always: What every scenario has, whatever chance says.
+        unseen: Why no run goes wrong without it, if that is so; then it is looked for by name only.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Ablation:
     backend: str = "memory"
     kinds: Sequence[Kind] = KINDS
     always: Mapping[str, Any] = field(default_factory=dict)
+    unseen: str = ""
 
     @property
     def places(self) -> str:

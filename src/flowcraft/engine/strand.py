@@ -159,6 +159,8 @@ class Strand(Storing):
             command = self.ledger.attempt_at(place)
             can_carry_out = command is not None and self._can_carry_out(command)
             if command is None or (not can_carry_out and place in self.ledger.leases):
+                if command is not None:
+                    self._in_the_way = self.ledger.leases[place]  # it may be nobody's
                 await self.gate.drop_ticket(self.job)
                 return await self._resume()
             if not can_carry_out:

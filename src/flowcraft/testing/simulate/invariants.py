@@ -207,5 +207,9 @@ def _is_undisturbed(world: World) -> bool:
     story = world.told.story
     # Who runs a node of a run that is deleted leaves its message; a function cannot keep one.
     keeps = not story.is_deleted and story.starts == 1 and story.new_process is None
-    is_exact = world.backend.delivers_once and keeps
-    return is_exact and not any(life.harmed_until for life in world.lives)
+    if not (world.backend.delivers_once and keeps):
+        return False
+    scenario = world.scenario
+    return not (scenario.faults or scenario.noise) and not any(
+        life.harmed_until for life in world.lives
+    )

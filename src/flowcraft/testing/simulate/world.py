@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from flowcraft.core.commands import RunUndo
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.coding import coded
@@ -105,7 +106,7 @@ class World:
             self.loop.time,
             longest_seconds=LONGEST_BODY_SECONDS if scenario.slow else 0.0,
             hurried=told.hurried,
-            see=self.limits.see,
+            see=self._see,
             see_end=self.limits.see_end,
         )
         self.options = told.options(self.census)
@@ -121,6 +122,15 @@ class World:
         self.left = self.is_gone = self.is_deleting = False
         self.ports: Ports
         self.client: FlowClient
+
+    def _see(self, ctx: Any) -> None:
+        """A body begins: under its limits, and not in a run that its worker knows is to stop."""
+        self.limits.see(ctx)
+        attempt = ctx._origin
+        state = getattr(attempt.run, "above", attempt.run).state
+        if state.stopping is not None and not isinstance(attempt.command, RunUndo):
+            text = f"the body of {ctx.idempotency_key} began though its run was to stop"
+            self.backend.watch.problems.append(("I3", text))
 
     def _kept(self) -> dict[str, float]:
         seconds = self.retention_seconds

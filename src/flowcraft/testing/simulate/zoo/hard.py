@@ -11,12 +11,15 @@ from flowcraft.core.builder import FlowBuilder, create_flow
 from flowcraft.core.expressions import SafeEvaluator
 from flowcraft.engine.runtime import FlowRuntime, Runnable
 from flowcraft.errors import InvalidRunState, RunNotFound
-from flowcraft.testing.simulate.processes import STALLED_SECONDS, Person
+from flowcraft.ports.runs import Change, Claim
+from flowcraft.testing.simulate.answering import PATIENCE_SECONDS
+from flowcraft.testing.simulate.processes import LEASE_SECONDS, STALLED_SECONDS, Person
 from flowcraft.testing.simulate.story import Story
+from flowcraft.testing.simulate.zoo.deleted import delete
 from flowcraft.testing.simulate.zoo.long import sleeping_for
 from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
 from flowcraft.testing.simulate.zoo.people import TURNS
-from flowcraft.testing.simulate.zoo.shapes import fan, loop_joined
+from flowcraft.testing.simulate.zoo.shapes import chain, count_up, fan
 from flowcraft.testing.simulate.zoo.times import sleeping_beside
 
 WAYS: Final = 48
@@ -73,6 +76,34 @@ async def nobody_is_there(person: Person) -> None:
     await person.rest(AWAY_SECONDS)
 
 
+async def claim_late(person: Person) -> None:
+    """Pause the run; a claim that somebody gave up long ago is carried out; let it go on."""
+    world, client = person.world, person.client
+    await person.linger(person.chance.below(TURNS))
+    with suppress(InvalidRunState, RunNotFound):
+        await person.insist(lambda: client.pause_run(world.run_id))
+    while await person.until(lambda run: str(run.status) == "paused"):
+        ledger = await (await world.client._opened()).read(world.run_id)
+        assert ledger is not None
+        for key in ledger.state.ready:
+            place = f"{key}/{ledger.state.records[key].attempt + 1}"
+            claim = Claim(place, "late", "gone", LEASE_SECONDS)
+            late = Change(ledger.run_id, ledger.epoch, ledger.number, "gone", claim=claim)
+            await world.ports.runs.write(late)
+        with suppress(InvalidRunState):
+            await person.insist(lambda: client.continue_run(world.run_id))
+        await person.rest(PATIENCE_SECONDS)
+
+
+def rounds() -> FlowBuilder:
+    """A child run in each of some rounds."""
+    child = create_flow("rounds_child").node("x", node(1)).sleep("s", "3s").node("y", node(2))
+    child.edge("x", "s").edge("s", "y")
+    flow = create_flow("rounds").node("first", count_up).subflow("c", child).edge("first", "c")
+    flow.node("more", node("more")).edge("c", "more")
+    return flow.loop("again", "n < 6", start="first", end="more")
+
+
 class Moody:
     """An evaluator that gives something else each time that it is asked the same."""
 
@@ -84,12 +115,15 @@ class Moody:
         """The value of an expression, or what it is not."""
         self._asked += 1
         value = self._evaluator.evaluate(expression, scope)
-        return not value if self._asked % 2 else value
+        return not value if self._asked % 3 == 0 else value
 
 
 def moody() -> tuple[FlowRuntime, Runnable]:
-    """A loop that is entered or not, as the evaluator is disposed."""
-    flow = loop_joined()
+    """A batch, and two ways behind it that are taken as the evaluator is disposed."""
+    flow = create_flow("moody").node("list", node([1, 2, 3, 4]))
+    flow.batch("b", node(lambda c: c.input), uses="zoo_moody").edge("list", "b")
+    for name in ("yes", "no"):
+        flow.node(name, node(name)).edge("b", name, condition="result.output")
     return FlowRuntime(flows=[flow], evaluator=Moody()), flow.to_blueprint()
 
 
@@ -108,6 +142,15 @@ STORIES = (
         people=(nobody_is_there,),
         lasts_seconds=AWAY_SECONDS,
     ),
-    Story("moody", moody, {"n": 0}, is_settled=False),
+    story("late-claim", chain, people=(claim_late,)),
+    story(
+        "delete-rounds",
+        rounds,
+        context={"n": 0},
+        people=(delete,),
+        is_settled=False,
+        is_deleted=True,
+    ),
+    Story("moody", moody, is_settled=False),
 )
 """Simulated when they are named: each is about one thing only."""

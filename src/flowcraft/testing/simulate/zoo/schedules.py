@@ -31,6 +31,7 @@ from flowcraft.testing.simulate.zoo.nodes import node
 
 LOOK_SECONDS: Final = 30.0
 MOST_RUNS: Final = 1000
+NOTE: Final = "changed"
 DIFFERENCE: Final = timedelta(seconds=6)
 """How far the clocks of two processes may be apart, and what is written between two times."""
 
@@ -148,6 +149,8 @@ def scheduling(
             await script(person, "s")
         info, runs = await _finished(person, "s")
         found = person.world.backend.watch.problems
+        if script is _steered and info.note != NOTE:
+            found.append(("schedule", f"its last change is lost: its note is {info.note!r}"))
         for text in _problems(info, _expected(info, every_seconds), runs):
             found.append(("schedule", text))
 
@@ -164,7 +167,7 @@ async def _steered(person: Person, schedule_id: str) -> None:
     await person.rest(chance.between(0.0, 200.0))
     await person.insist(lambda: schedules.resume(schedule_id))
     await person.rest(chance.between(0.0, 60.0))
-    await person.insist(lambda: schedules.update(schedule_id, note="changed"))
+    await person.insist(lambda: schedules.update(schedule_id, note=NOTE))
 
 
 def meddling(minutes: int) -> Role:
