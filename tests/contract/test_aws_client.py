@@ -249,6 +249,19 @@ def test_an_answer_may_be_cut_off_at_any_byte(
     assert not wrong, {data[:length]: each for length, each in wrong.items()}
 
 
+@pytest.mark.parametrize("length_first", [True, False], ids=["length first", "length last"])
+def test_a_number_of_the_head_may_be_cut_off_whoever_looks_at_it(
+    server: ScriptedServer, make: Make, length_first: bool
+) -> None:
+    """A client with retries looks at checksums itself, and cannot read one without digits."""
+    data = whole(200, b'{"Item": {}}', length_first)
+    name = b"x-amz-crc32: " if length_first else b"Content-Length: "
+    client = make(retries={"mode": "standard", "total_max_attempts": 3})
+    server.script(Reply(data[: data.index(name) + len(name)]))
+    error = refusal(client)
+    assert (error.code, error.may_pass) == (CONNECTION_FAILED, True)
+
+
 def test_the_check_is_for_our_calls_alone(server: ScriptedServer, make: Make) -> None:
     """The user's own calls of the client are as before: boto3 takes half an answer for none."""
     client = make("sqs")

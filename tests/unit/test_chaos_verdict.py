@@ -107,6 +107,9 @@ def test_a_run_may_fail_once_a_node_has_lost_three_workers_that_were_harmed() ->
     assert Bodies(case(*says, harms=both)).was_given_up(RUN)
     assert not Bodies(case(*says, harms={1: both[1]})).was_given_up(RUN)
     assert not Bodies(case(*says[:2], harms=both)).was_given_up(RUN)
+    retried = [taken_over(10.0, 1, 1), taken_over(20.0, 3, 2), taken_over(30.0, 4, 3)]
+    assert Bodies(case(*retried, harms={2: both[2]})).was_given_up(RUN)
+    assert not Bodies(case(*retried)).was_given_up(RUN)
 
 
 def test_a_lease_that_is_lost_in_peace_is_found() -> None:

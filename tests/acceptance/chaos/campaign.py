@@ -248,7 +248,8 @@ class Campaign:
         seconds = time.monotonic() - self._began
         remains = await remains_of(self._place, self._direct, ids)
         entries = list(read_ledgers(self._place.directory))
-        known = await asyncio.to_thread(truths)
+        cases = [(run.flow, run.number) for run in started]
+        known = await asyncio.to_thread(truths, cases)
         verdict = judge(
             Case(
                 started=started,

@@ -232,15 +232,16 @@ class Bodies:
         return "lost its lease" if any(since <= at <= until for at in told) else ""
 
     def was_given_up(self, run: Started) -> bool:
-        """Whether a node of a run lost three workers, each of which was harmed.
+        """Whether a node of a run lost three workers, as far as is known all of them harmed.
 
         Whoever takes over from a worker that is gone says so, and has the next attempt.
         """
         return any(
-            set(range(1, LOST_LIMIT + 1)) <= set(takers)
+            len(takers) >= LOST_LIMIT
             and all(
-                any(self._was_harmed(*taker) for taker in takers[attempt])
-                for attempt in range(1, LOST_LIMIT)
+                any(self._was_harmed(*taker) for taker in takers[attempt - 1])
+                for attempt in takers
+                if attempt - 1 in takers
             )
             for takers in self._taken.get(run.run_id, {}).values()
         )

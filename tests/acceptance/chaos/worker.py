@@ -30,7 +30,8 @@ an answer which never comes costs nobody a lease."""
 SHARD_ITEMS: Final = 4
 """Longer batches are cut into records of their own."""
 
-CONCURRENCY: Final = 8
+CONCURRENCY: Final = 5
+"""Each kill costs as many attempts, and a node that loses three is given up."""
 
 UNEXPECTED: Final = "UNEXPECTED"
 """The level of what a worker logs about an error that is no trouble with queue or tables."""

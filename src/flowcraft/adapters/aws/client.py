@@ -258,11 +258,12 @@ def _check_answer(http_response: Any, model: Any, **_: Any) -> None:
 
 
 def _check_head(response_dict: Mapping[str, Any], **_: Any) -> None:
-    """Before an answer is read: refuse a length that botocore could not read either."""
+    """Before an answer is read: refuse a head with numbers that botocore could not read either."""
     if not _watched.is_ours:
         return
     try:
-        _number(response_dict["headers"], "content-length")
+        for name in ("content-length", "x-amz-crc32"):
+            _number(response_dict["headers"], name)
     except _Incomplete:
         if hasattr(response_dict["body"], "close"):
             response_dict["body"].close()

@@ -34,13 +34,13 @@ async def renew(
     by_run: dict[str, list[Held]] = {}
     for held in dict.fromkeys(leases):
         by_run.setdefault(held.run_id, []).append(held)
-    # Trouble with one request must not cost the leases of other runs.
-    results = await asyncio.gather(
-        *(_of_one_run(records, clock, each, seconds) for each in by_run.values()),
-        return_exceptions=True,
-    )
+    renewing = [_of_one_run(records, clock, each, seconds) for each in by_run.values()]
     found: dict[Held, Renewed] = {}
-    for result in results:
+    if len(renewing) == 1:
+        found = await renewing[0]
+        return [found[held] for held in leases]
+    # Trouble with one request must not cost the leases of other runs.
+    for result in await asyncio.gather(*renewing, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
         found |= result
