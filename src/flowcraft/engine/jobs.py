@@ -20,6 +20,8 @@ from flowcraft.errors import CodecError, SerializationError
 
 VERSION: Final = 1
 
+LONGEST_PUT_BACK_SECONDS: Final = 30.0
+
 
 class UnreadableJob(SerializationError):
     """A message is none of ours, or of a newer version."""
@@ -67,6 +69,11 @@ class Job:
     limit_key: str | None = None
     ticket: int | None = None
     waits: int = 0
+
+    @property
+    def put_back_seconds(self) -> float:
+        """How long it is put back for: longer each time, up to half a minute."""
+        return min(LONGEST_PUT_BACK_SECONDS, 0.5 * 1.5 ** min(self.put_back, 20))
 
     def put_off(self, now: float) -> Job:
         """The same, put back once more."""

@@ -52,8 +52,6 @@ logger = logging.getLogger("flowcraft.worker")
 IN_HAND_SECONDS = 2.0
 """A retry that is due within this time is waited for; a later one costs no worker (rule S9)."""
 
-LONGEST_PUT_BACK_SECONDS = 30.0
-
 MOST_STEPS = 100
 """Attempts that one message may lead on to: a run without an end lets others have a turn."""
 
@@ -176,15 +174,12 @@ class Strand(Storing):
             what, run_id = key_called(self.ledger.plan, command), self.ledger.run_id
             text = "Run '%s': '%s' of node '%s' is not registered here; a worker is to have it"
             logger.warning(text, run_id, what, self.job.node_id)
-        raise PutOff(self._put_back_seconds(), self.job.put_off(self.station.clock.now()))
+        raise PutOff(self.job.put_back_seconds, self.job.put_off(self.station.clock.now()))
 
     def _gave_up_waiting(self) -> bool:
         first_at = self.job.first_at
         limit = self.worker.implementation_timeout_seconds
         return first_at is not None and self.station.clock.now() - first_at >= limit
-
-    def _put_back_seconds(self) -> float:
-        return min(LONGEST_PUT_BACK_SECONDS, 0.5 * 1.5 ** min(self.job.put_back, 20))
 
     async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
         """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""
