@@ -110,13 +110,8 @@ class _Fleet:
         check_client("dynamodb_client", self.dynamodb_client, "dynamodb")
         check_store(self.coordination_store)
         check_tables(self.context_table_name, self.status_table_name)
-        if self.payload_bucket is not None and not isinstance(self.payload_bucket, str):
-            raise TypeError(f"payload_bucket is the name of a bucket, not {self.payload_bucket!r}.")
-        if self.payload_bucket is not None and not self.payload_bucket.partition("/")[0]:
-            raise ValueError(
-                f"payload_bucket is 'bucket', or 'bucket/with/a/prefix', not "
-                f"{self.payload_bucket!r}."
-            )
+        if self.payload_bucket is not None:
+            check_bucket(self.payload_bucket)
         if (self.s3_client is None) != (self.payload_bucket is None):
             raise ValueError(
                 "s3_client and payload_bucket go together: the client, and the name of the bucket "
@@ -124,7 +119,6 @@ class _Fleet:
             )
         if self.payload_bucket is not None:
             check_client("s3_client", self.s3_client, "s3")
-            check_bucket(self.payload_bucket)
 
     def opener(self) -> OpenPorts:
         """Opens the ports: each time with threads of its own."""

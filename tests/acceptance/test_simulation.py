@@ -34,7 +34,7 @@ SWEPT_GRAPHS = (
     "limit-two",
     "spilled",
 )
-RUNS_AT_RANDOM = {"memory": 8, "aws": 4}
+RUNS_AT_RANDOM = {"memory": 5, "aws": 2}
 
 # With FLOWCRAFT_SIMULATION=whole nothing is left out.
 IS_WHOLE = os.environ.get("FLOWCRAFT_SIMULATION") == "whole"

@@ -86,7 +86,7 @@ def fresh_tables(endpoint: str) -> Iterator[AwsNames]:
     dynamodb = client("dynamodb", endpoint)
     tables = (names.contexts, names.statuses)
     for table in tables:
-        create_table(dynamodb, table, "runId")
+        create_table(dynamodb, table, "runId", expires=False)  # cases have a time of their own
     try:
         yield names
     finally:

@@ -304,7 +304,7 @@ def test_an_id_that_no_item_can_have_is_of_no_run(run_id: str) -> None:
     ("options", "error", "expected"),
     [
         ({"payload_bucket": 5}, TypeError, "payload_bucket is the name of a bucket, not 5"),
-        ({"payload_bucket": "/prefix"}, ValueError, "payload_bucket is 'bucket', or"),
+        ({"payload_bucket": "/prefix"}, ValueError, "'bucket' or 'bucket/with/a/prefix'"),
         ({"shard_items": 1.5}, TypeError, "shard_items is a whole number"),
         ({"shard_items": True}, TypeError, "shard_items is a whole number"),
         ({"stalled_threshold_seconds": "long"}, TypeError, "stalled_threshold_seconds is a number"),

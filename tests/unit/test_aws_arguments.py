@@ -79,7 +79,7 @@ MIXED_UP: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no name": (
         {"s3_client": Client("s3"), "payload_bucket": b"b"},
         TypeError,
-        "is text, not b'b'",
+        "is the name of a bucket, not b'b'",
     ),
 }
 

@@ -443,7 +443,7 @@ def test_a_node_that_is_stopped_can_clean_up(node: Any, tmp_path: Path) -> None:
 
 def test_starting_a_process_is_not_the_nodes_time() -> None:
     """A timeout shorter than the start of a process leaves the node all of its time."""
-    assert run_alone(nodes.plain_number, timeout=0.2).status == "completed"
+    assert run_alone(nodes.plain_number, timeout=0.4).status == "completed"
 
 
 def test_a_start_that_takes_too_long_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:

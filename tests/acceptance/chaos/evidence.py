@@ -21,6 +21,9 @@ COUNTS: Final = (
 )
 
 
+ENDS_WITHIN_SECONDS: Final = 60.0
+
+
 @dataclass(frozen=True)
 class Remains:
     """What is left of a campaign.
@@ -32,7 +35,7 @@ class Remains:
         leases: Runs that somebody still holds a lease of.
         dead: The bodies of messages in the dead-letter queue.
         queued: How many messages are on the queue.
-        locks: Locks in the coordination table that have not expired.
+        locks: Locks in the coordination table that do not end by themselves soon.
         missing: Runs that were started and are not there.
     """
 
@@ -111,8 +114,10 @@ async def remains_of(place: Place, direct: str, ids: Sequence[str]) -> Remains:
 def _locks(place: Place, direct: str) -> list[str]:
     """What somebody owns in the coordination table.
 
-    The value of a lock is its owner; marks have none, and counters a number.
+    The value of a lock is its owner; marks have none, and counters a number. Whoever is killed, or
+    whose request to give one up is lost, leaves one that ends by itself within a minute.
     """
+    by = time.time() + ENDS_WITHIN_SECONDS
     dynamodb = client("dynamodb", direct)
     try:
         pages = dynamodb.get_paginator("scan").paginate(
@@ -124,7 +129,7 @@ def _locks(place: Place, direct: str) -> list[str]:
     return [
         f"{item['coordinationKey']['S']} = {item}"
         for item in found
-        if item.get("value", {}).get("S") and float(item["expiresAt"]["N"]) / 1000 > time.time()
+        if item.get("value", {}).get("S") and float(item["expiresAt"]["N"]) / 1000 > by
     ]
 
 

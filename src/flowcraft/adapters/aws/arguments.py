@@ -65,7 +65,7 @@ def check_bucket(name: str) -> None:
         ValueError: It cannot be the name of a bucket.
     """
     if not isinstance(name, str):
-        raise TypeError(f"payload_bucket is text, not {name!r} ({type(name).__name__}).")
+        raise TypeError(f"payload_bucket is the name of a bucket, not {name!r}.")
     if not _BUCKET.fullmatch(name.partition("/")[0]):
         raise ValueError(
             "payload_bucket is the name of a bucket, 'bucket' or 'bucket/with/a/prefix', and no "

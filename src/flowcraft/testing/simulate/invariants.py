@@ -31,7 +31,7 @@ OUTCOMES: Final = frozenset(
     | {"UndoSettled", "UndoLost", "ChildSettled"}
 )
 
-MESSAGES_PER_BODY: Final = 2
+MESSAGES_PER_BODY: Final = 3
 MESSAGES_AT_LEAST: Final = 20
 """A bound of the messages at one time: so many for each body of the run, and for each fault."""
 
