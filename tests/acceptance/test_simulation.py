@@ -205,6 +205,15 @@ def test_the_command_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> Non
     assert line.endswith(" runs/s")
 
 
+def test_the_command_sweeps(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each request of a workflow is disturbed in three ways, with one worker if that is said."""
+    options = ["--sweep", "--single", "--graph", "choice", "--seed", "1"]
+    assert main(options) == 0
+    single = list(sweep(STORIES["choice"], 1, workers=(1,), doubles=(False,)))
+    assert not any(each.doubles or each.workers > 1 for each in single)
+    assert capsys.readouterr().out.startswith(f"{len(single)} runs, 0 violations, ")
+
+
 def test_the_command_runs_one_scenario(capsys: pytest.CaptureFixture[str]) -> None:
     """A single run is shown with what its processes log."""
     options = ["--one", "--graph", "diamond", "--seed", "3", "--fault", "worker-1:7:crash-after"]

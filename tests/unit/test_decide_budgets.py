@@ -9,7 +9,7 @@ import pytest
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.budgets import excess_of
-from flowcraft.core.state import Cost
+from flowcraft.core.state import Usage
 from flowcraft.engine.facts import read_event, read_fact, write_fact
 from flowcraft.engine.serializer import JsonSerializer
 from tests.property.drive import Run, blueprint, chain, node
@@ -53,7 +53,7 @@ def test_a_run_that_spent_too_much_fails(
 def test_what_a_child_run_has_cost_is_counted_once() -> None:
     """It comes with the child's end; the same message once more, or one of an attempt that was
     given up, adds nothing."""
-    cost = Cost(10.0, 4.0, 6.0, 2.0, 0.1)
+    cost = Usage(10.0, 4.0, 6.0, 2.0, 0.1)
     run = Run(blueprint([node("s", "subflow", params={"blueprintId": "child"}), node("a")])).start()
     for attempt in (2, 1, 1):
         run.send(ev.ChildSettled(run.key("s"), attempt, True, {}, {}, cost=cost))
@@ -62,7 +62,7 @@ def test_what_a_child_run_has_cost_is_counted_once() -> None:
 
 def test_the_cost_of_a_child_run_is_part_of_its_fact() -> None:
     """It is read as it was written; a fact of a version that did not count has none."""
-    event = ev.ChildSettled(0, 1, True, {}, {}, None, None, Cost(1.5, 0.5, 2.0, 1.0, 1e-6))
+    event = ev.ChildSettled(0, 1, True, {}, {}, None, None, Usage(1.5, 0.5, 2.0, 1.0, 1e-6))
     serializer = JsonSerializer()
     assert read_fact(write_fact(event, [], serializer), serializer).event == event
     assert read_event(["ChildSettled", 0, 1, True, {}, {}, None, None]) == event._replace(cost=None)

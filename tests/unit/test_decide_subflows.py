@@ -137,11 +137,11 @@ def test_a_late_word_of_a_child_is_ignored() -> None:
     assert run.status == "awaiting"
 
 
-@pytest.mark.parametrize("exports", [False, True])
-def test_a_child_is_told_what_it_is_to_hand_on(exports: bool) -> None:
+@pytest.mark.parametrize("outputs", [None, {"total": "sum"}])
+def test_a_child_is_told_what_it_is_to_hand_on(outputs: dict[str, str] | None) -> None:
     """Without `outputs` nothing is wanted but the result; the child's facts say so."""
-    run = parent(params={"outputs": {"total": "sum"}} if exports else {})
+    run = parent(params={} if outputs is None else {"outputs": outputs})
     [started] = [each for each in run.commands if isinstance(each, cmd.StartChild)]
-    assert started.exports is exports
-    child = Run(blueprint([node("n")])).start(result_only=not started.exports)
-    assert child.state.result_only is not exports
+    assert started.result_only is (outputs is None)
+    child = Run(blueprint([node("n")])).start(result_only=started.result_only)
+    assert child.state.result_only is (outputs is None)

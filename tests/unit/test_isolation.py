@@ -441,9 +441,10 @@ def test_a_node_that_is_stopped_can_clean_up(node: Any, tmp_path: Path) -> None:
     assert is_gone(int((tmp_path / "pid").read_text()))
 
 
-def test_starting_a_process_is_not_the_nodes_time() -> None:
+def test_starting_a_process_is_not_the_nodes_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A timeout shorter than the start of a process leaves the node all of its time."""
-    assert run_alone(nodes.plain_number, timeout=0.4).status == "completed"
+    monkeypatch.setattr(child, "_BOOT", f"import time; time.sleep(1.5); {child._BOOT}")
+    assert run_alone(nodes.plain_number, timeout=1.4).status == "completed"
 
 
 def test_a_start_that_takes_too_long_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from flowcraft.core.events import Spent
 from flowcraft.core.outcomes import stop
-from flowcraft.core.state import Budget, Cost, ErrorInfo, RunState, RunStatus
+from flowcraft.core.state import Budget, ErrorInfo, RunState, RunStatus, Usage
 from flowcraft.core.step import Step
 
 
@@ -54,11 +54,10 @@ def spend(step: Step, event: Spent) -> None:
     stop(step, RunStatus.FAILED, "budget")
 
 
-def charge(step: Step, cost: Cost | None) -> None:
+def charge(step: Step, cost: Usage | None) -> None:
     """Count what a child run or a shard has cost that is over."""
     if cost is not None:
-        before: Cost = step.scalar("cost_below") or Cost()
-        step.set("cost_below", Cost(*map(sum, zip(before, cost, strict=True))))
+        step.set("cost_below", cost.plus(step.scalar("cost_below")))
 
 
 def budget_of(usd: float | None, requests: float | None) -> Budget | None:

@@ -58,7 +58,7 @@ class StartChild(NamedTuple):
 
     Attributes:
         context: What it starts with; ``None`` where the input goes to its start nodes.
-        exports: Whether values of its context are wanted, and not its result alone.
+        result_only: Whether nothing of it is wanted but its result.
     """
 
     key: Key
@@ -66,7 +66,7 @@ class StartChild(NamedTuple):
     blueprint_id: str
     input: Any
     context: Mapping[str, Any] | None
-    exports: bool = False
+    result_only: bool = True
 
 
 class StopChild(NamedTuple):

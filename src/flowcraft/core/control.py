@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from flowcraft.core.batches import hand_out_more, retry_items, with_failures
-from flowcraft.core.commands import TellShards
+from flowcraft.core.commands import Command, RunItem, RunNode, RunUndo, TellShards
 from flowcraft.core.events import ContextPatched, ItemsRetried, NodeHeldBack, SkipRequested
 from flowcraft.core.joins import recall, recall_hold
 from flowcraft.core.launch import launch, run_again
@@ -23,12 +25,23 @@ from flowcraft.core.state import (
     SLEEPING,
     WAITING,
     Record,
+    RunState,
     RunStatus,
 )
 from flowcraft.core.step import Step
 from flowcraft.core.subflows import leave_child
 from flowcraft.core.writes import apply_writes, note_writes
 from flowcraft.errors import InvalidRunState
+
+
+def is_called_off(command: Command, state: RunState) -> bool:
+    """Whether an attempt is not to begin, since the run is to stop: only what undoes may."""
+    return state.stopping is not None and not isinstance(command, RunUndo)
+
+
+def is_held_back(command: Command, state: RunState) -> TypeGuard[RunNode | RunItem]:
+    """Whether an attempt is not to begin yet, since the run is paused."""
+    return state.paused and not isinstance(command, RunUndo)
 
 
 def cancel(step: Step, reason: str | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from flowcraft.core.blueprint import NodeDefinition
 from flowcraft.core.plan import Key
-from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, Cost, ErrorInfo
+from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, ErrorInfo, Usage
 
 
 class Write(NamedTuple):
@@ -185,7 +185,7 @@ class ChildSettled(NamedTuple):
     outputs: Mapping[str, Any]
     result: Any = None
     error: ErrorInfo | None = None
-    cost: Cost | None = None
+    cost: Usage | None = None
 
 
 class ChildRests(NamedTuple):
@@ -281,7 +281,7 @@ class ShardSettled(NamedTuple):
     item_writes: Sequence[tuple[int, Sequence[Write]]] = ()
     attempt: int = 1
     is_whole: bool = True
-    cost: Cost | None = None
+    cost: Usage | None = None
 
 
 class UndoSettled(NamedTuple):

@@ -307,15 +307,17 @@ class Budget(NamedTuple):
     requests: float | None = None
 
 
-class Cost(NamedTuple):
-    """What was asked of services; the same as in ``ports.usage``, as data of the core.
+class Usage(NamedTuple):
+    """What has been asked of services for a run, as far as its store counts that.
+
+    Of a request that was made for several runs each has its share.
 
     Attributes:
         requests: Requests, those to the queue included.
-        sqs_requests: Requests to the queue.
+        sqs_requests: Requests to the queue; one that carries more counts for each 64 KB begun.
         write_units: Write units of the tables.
         read_units: Read units of the tables.
-        usd: Dollars.
+        usd: What it comes to, in dollars, at the prices that the reader was given.
     """
 
     requests: float = 0.0
@@ -323,6 +325,16 @@ class Cost(NamedTuple):
     write_units: float = 0.0
     read_units: float = 0.0
     usd: float = 0.0
+
+    def plus(self, other: Usage | None) -> Usage:
+        """Both together."""
+        return self if other is None else Usage(*map(sum, zip(self, other, strict=True)))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.usd:.6f} USD: {self.requests:.1f} requests, {self.sqs_requests:.1f} of them to "
+            f"SQS, {self.write_units:g} write units, {self.read_units:g} read units"
+        )
 
 
 class Note(NamedTuple):
@@ -425,7 +437,7 @@ class RunState:
     report_at: int | None
     shard_size: int | None
     budget: Budget | None
-    cost_below: Cost | None
+    cost_below: Usage | None
     fairness_key: str | None
     result_only: bool
     stopping: RunStatus | None

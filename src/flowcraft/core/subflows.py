@@ -42,9 +42,9 @@ def start_child(step: Step, node: PlanNode, key: Key, record: Record) -> None:
     blueprint_id = node.definition.params["blueprintId"]
     if record.due_at is not None:
         step.commands.append(ArmTimer(key, record.due_at))
-    exports = node.definition.params.get("outputs") is not None
+    result_only = node.definition.params.get("outputs") is None
     step.commands.append(
-        StartChild(key, record.attempt, blueprint_id, record.input, context, exports)
+        StartChild(key, record.attempt, blueprint_id, record.input, context, result_only)
     )
 
 

@@ -80,7 +80,7 @@ def child_started(
         budget_usd=run.state.budget and run.state.budget.usd,
         budget_requests=run.state.budget and run.state.budget.requests,
         fairness_key=run.state.fairness_key,
-        result_only=not command.exports,
+        result_only=command.result_only,
     )
 
 

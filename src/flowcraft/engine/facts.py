@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from flowcraft.core import events as ev
-from flowcraft.core.state import Cost
+from flowcraft.core.state import Usage
 from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.encoded import plain
 from flowcraft.engine.saved import error_data, key_data, read_error, read_key
@@ -79,7 +79,7 @@ _TURNS: Final[Mapping[str, Turn]] = {
         lambda pairs: [[item, _writes_data(writes)] for item, writes in pairs],
         lambda data: tuple((item, _read_writes(writes)) for item, writes in data),
     ),
-    "cost": (list, lambda data: Cost(*data)),
+    "cost": (list, lambda data: Usage(*data)),
     "dynamic": (
         lambda nodes: [node.to_dict() for node in nodes],
         lambda data: read_nodes(data, "?") if data else (),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from flowcraft.core.commands import RunUndo
+from flowcraft.core.control import is_called_off
 from flowcraft.core.limits import IN_HAND_SECONDS, Entered, Visitor, ticket_name
 from flowcraft.core.step import Decision
 from flowcraft.engine.jobs import Job, PutOff, read_job, write_job
@@ -114,8 +114,8 @@ class Gate:
         place = place_of(command)
         if await self._station.refresh(ledger):
             lease = ledger.leases.get(place)
-            is_stopped = ledger.state.stopping is not None and not isinstance(command, RunUndo)
-            if lease is None and not is_stopped and ledger.attempt_at(place) is not None:
+            is_wanted = not is_called_off(command, ledger.state)
+            if lease is None and is_wanted and ledger.attempt_at(place) is not None:
                 await self.wait(limited, token, at_place(job, ledger, command))
                 return None
             await self.drop_ticket(job)

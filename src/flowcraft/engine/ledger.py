@@ -10,7 +10,7 @@ from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan
-from flowcraft.core.state import DELETED, RunState
+from flowcraft.core.state import DELETED, RunState, Usage
 from flowcraft.core.step import Decision, Step
 from flowcraft.engine.awaited import Awaited
 from flowcraft.engine.facts import read_fact, write_fact
@@ -31,7 +31,6 @@ from flowcraft.engine.timers import LongTimers
 from flowcraft.engine.view import Host, RunView
 from flowcraft.errors import InvalidRunState
 from flowcraft.ports.runs import Change, Entry, Fact, Head, Lease, Record, Row
-from flowcraft.ports.usage import Usage
 
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt

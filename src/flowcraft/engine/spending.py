@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, Final
 
 from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.budgets import excess_of
-from flowcraft.core.state import Cost, RunState
+from flowcraft.core.state import RunState, Usage
 from flowcraft.ports.runs import Verdict, Written
-from flowcraft.ports.usage import Usage
 
 if TYPE_CHECKING:
     from flowcraft.engine.ledger import Ledger
@@ -58,16 +56,13 @@ def with_what_is_below(usage: Usage | None, state: RunState) -> Usage | None:
         usage: What was counted of the run itself.
         state: The run.
     """
-    below = state.cost_below
-    if usage is None or below is None:
-        return usage
-    return Usage(*(own + more for own, more in zip(astuple(usage), below, strict=True)))
+    return None if usage is None else usage.plus(state.cost_below)
 
 
-def cost_of(ledger: Ledger) -> Cost | None:
+def cost_of(ledger: Ledger) -> Usage | None:
     """What a run that is over tells the one that started it."""
     usage = with_what_is_below(ledger.usage, ledger.state)
-    return None if usage is None else Cost(*(round(each, 9) for each in astuple(usage)))
+    return None if usage is None else Usage(*(round(each, 9) for each in usage))
 
 
 def budget_fields(

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flowcraft.core.plan import Key, index_of_key, iteration_of_key
-from flowcraft.core.state import ErrorInfo, Record, RunStatus
+from flowcraft.core.state import ErrorInfo, Record, RunStatus, Usage
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.spending import with_what_is_below
 from flowcraft.ports.runs import Head
-from flowcraft.ports.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)

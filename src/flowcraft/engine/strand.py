@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
+from flowcraft.core.control import is_called_off, is_held_back
 from flowcraft.core.state import RunStatus
 from flowcraft.core.step import Decision
 from flowcraft.engine.attempt import Attempt
@@ -100,7 +101,7 @@ class Strand(Storing):
         while command is not None:
             if self._is_too_late(command):
                 command = await self._commit(stopped(command))
-            elif self.ledger.state.paused and not isinstance(command, cmd.RunUndo):
+            elif is_held_back(command, self.ledger.state):
                 command = await self._hold_back(command)
             else:
                 command = await self._commit(await self._execute(command))
@@ -134,8 +135,7 @@ class Strand(Storing):
 
     def _is_too_late(self, command: AttemptCommand) -> bool:
         """Whether the run is to stop, so that nothing of it may begin but undoing."""
-        stopping = self.ledger.state.stopping is not None
-        return stopping and not isinstance(command, cmd.RunUndo)
+        return is_called_off(command, self.ledger.state)
 
     async def _begin(self) -> AttemptCommand | None:
         if self.job.event is not None:
@@ -172,7 +172,7 @@ class Strand(Storing):
     def _put_back(self, command: AttemptCommand) -> NoReturn:
         if self.job.put_back == 0:
             what, run_id = key_called(self.ledger.plan, command), self.ledger.run_id
-            text = "Run '%s': '%s' of node '%s' is not registered here; a worker is to have it"
+            text = "Run '%s': '%s' of node '%s' is not registered here; it waits for another worker"
             logger.warning(text, run_id, what, self.job.node_id)
         raise PutOff(self.job.put_back_seconds, self.job.put_off(self.station.clock.now()))
 
@@ -184,8 +184,7 @@ class Strand(Storing):
     async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
         """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""
         claim = self._new_claim(command)
-        is_held_back = self.ledger.state.paused and not isinstance(command, cmd.RunUndo)
-        if self._is_too_late(command) or is_held_back:
+        if self._is_too_late(command) or is_held_back(command, self.ledger.state):
             await self.gate.drop_ticket(self.job)  # what does not begin needs no place
         else:
             refused = await self.gate.take(self.ledger, command, claim.token, self.job)

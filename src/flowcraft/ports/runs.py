@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from flowcraft.core.state import FINAL_STATUSES
-from flowcraft.ports.usage import Usage
+from flowcraft.core.state import FINAL_STATUSES, Usage
 
 if TYPE_CHECKING:
     from flowcraft.ports.suspicion import Suspects, Suspicion

@@ -51,10 +51,9 @@ from flowcraft.adapters.aws.packing import (
 from flowcraft.adapters.aws.prices import Prices
 from flowcraft.adapters.aws.sizes import item_size
 from flowcraft.adapters.aws.spending import AFTERWARDS, Spent, unpack_spent
-from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.core.state import FINAL_STATUSES, Usage
 from flowcraft.errors import InvalidRunState, StorageCorrupt, StorageTooNew
 from flowcraft.ports.runs import Head, Lease, Row
-from flowcraft.ports.usage import Usage
 
 Value = Mapping[str, Any]
 """A value in the shape of the requests: ``{"S": …}``."""

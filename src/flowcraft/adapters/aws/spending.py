@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from flowcraft.adapters.aws.prices import Prices
-from flowcraft.ports.usage import Usage
+from flowcraft.core.state import Usage
 
 _FIELDS: Final = {
     "$n": ("requests", 100),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from flowcraft.testing.simulate.campaign import SWEPT, Violation, campaign, sweep
 from flowcraft.testing.simulate.jobs import run_in_jobs
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--backend", default="memory", help=f"one of {', '.join(BACKENDS)} (%(default)s)")
     add("--jobs", type=int, default=1, help="processes at once (%(default)s)")
     add("--sweep", action="store_true", help="disturb every request of every workflow instead")
+    add("--single", action="store_true", help="a sweep with one worker, without duplicates")
     add("--list", action="store_true", help="list the workflows")
     add_scenario_options(parser)
     return parser
@@ -68,8 +70,11 @@ def _run(options: argparse.Namespace, chosen: Sequence[Story]) -> int:
     scenarios = campaign(chosen, options.runs, options.seed, kinds, new_backend)
     if options.sweep:
         swept = kinds if options.fault else SWEPT
+        how: dict[str, Any] = {"workers": (1,), "doubles": (False,)} if options.single else {}
         scenarios = (
-            each for story in chosen for each in sweep(story, options.seed, swept, new_backend)
+            each
+            for story in chosen
+            for each in sweep(story, options.seed, swept, new_backend, **how)
         )
     report = run_in_jobs(options.flow, options.backend, scenarios, options.jobs, _print)
     for node_id, (times, replay) in report.repeated.items() if options.flow else ():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice, product
 
 from flowcraft.adapters.system import SystemClock
 from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
@@ -111,19 +111,15 @@ def sweep(
     new_backend: NewBackend = MemoryBackend,
     *,
     workers: Sequence[int] = (1, 2),
+    doubles: Sequence[bool] = (False, True),
 ) -> Iterator[Scenario]:
     """Each request of each process of a workflow, with each kind of fault, with duplicates too."""
-    for count in workers:
-        for doubles in (False, True):
-            plain = Scenario(story.name, seed, workers=count, doubles=doubles)
-            yield plain
-            for process, made in play(story, plain, new_backend).made.items():
-                for number in range(1, made + 1):
-                    for kind in kinds:
-                        fault = Fault(process, number, kind)
-                        yield Scenario(
-                            story.name, seed, workers=count, doubles=doubles, faults=(fault,)
-                        )
+    for count, doubled in product(workers, doubles):
+        plain = Scenario(story.name, seed, workers=count, doubles=doubled)
+        yield plain
+        for process, made in play(story, plain, new_backend).made.items():
+            for number, kind in product(range(1, made + 1), kinds):
+                yield replace(plain, faults=(Fault(process, number, kind),))
 
 
 def at_random(
