@@ -27,7 +27,7 @@ export PYTHONDONTWRITEBYTECODE :=
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install emulators demo demo-aws test conformance check lint types imports bench bench-durable kill format clean
+.PHONY: help install emulators demo demo-aws test conformance check lint types imports bench bench-durable bench-simulation kill format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,9 @@ imports: $(STAMP) ## Check the direction of imports
 
 bench: $(STAMP) ## Run the benchmarks in process
 	@$(PY) -m benchmarks $(BENCH_ARGS)
+
+bench-simulation: $(STAMP) ## Count the simulated runs that a core plays in a second, two minutes
+	@$(PY) -m benchmarks.simulated $(BENCH_ARGS)
 
 bench-durable: $(STAMP) ## Run the benchmarks of durable runs on SQLite, about five minutes
 	@$(PY) -m benchmarks.durable $(BENCH_ARGS)

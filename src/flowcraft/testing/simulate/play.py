@@ -30,6 +30,7 @@ class Played:
         problems: What must not be.
         requests: The last requests, oldest first.
         made: How many requests each process made, by its name.
+        turns: How many turns of the event loop it took.
         executions: How often each body ran, by idempotency key.
         repeated: Nodes whose bodies ran more often than in process, with how often they did.
         log: What was logged, where that was asked for.
@@ -39,6 +40,7 @@ class Played:
     problems: Sequence[Problem]
     requests: Sequence[Seen]
     made: Mapping[str, int]
+    turns: int
     executions: Counter[str]
     repeated: Mapping[str, int]
     log: Sequence[str] = field(default=())
@@ -77,6 +79,7 @@ def play(
             problems,
             tuple(world.requests),
             {life.name: life.requests for life in world.lives},
+            world.loop.steps,
             counts := world.census.counts(),
             _repeated(world, counts, truth.bodies),
             tuple(log.lines),
