@@ -14,7 +14,6 @@ import pytest
 from flowcraft.adapters.sqlite import queue as sqlite_queue
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.stored import StoredRun
-from flowcraft.engine.watch import WATCH
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import SimulationClock
 from flowcraft.testing.simulate.loop import SimulationLoop
@@ -86,10 +85,7 @@ class Later:
         self.drained = await client.drain_report()
         await asyncio.sleep(1000.0)  # copies that watched over work are put off, and then deleted
         for adapter in (*workers, client):
-            process = adapter.worker
             await adapter.stop()
-            if process is not None:
-                WATCH.remove(process)
 
 
 async def _over(client: FlowClient, run_id: str) -> StoredRun:
@@ -134,10 +130,7 @@ class Newer:
         self.other = await _over(worker, "choosing")
         await asyncio.sleep(1000.0)
         self.after = await place.stored_of("held", what)
-        process = worker.worker
         await worker.stop()
-        assert process is not None
-        WATCH.remove(process)
 
 
 @pytest.fixture(

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -22,7 +22,6 @@ from flowcraft.engine.jobs import Job, event_in, read_job, with_event, write_job
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.spans import Spans
 from flowcraft.engine.stored import StoredRun
-from flowcraft.engine.watch import WATCH
 from flowcraft.engine.worker import Worker
 from flowcraft.memory import MemoryStorage
 from flowcraft.ports.codec import Codec
@@ -162,10 +161,8 @@ class Process:
 
     async def start(self) -> None:
         """Begin to work; a process may die of that."""
-        try:
+        with suppress(Died):
             await self.worker.start()
-        except Died:
-            WATCH.remove(self.worker)
 
     async def beat(self) -> None:
         """Prolong its leases, and let it learn what became of them."""
@@ -179,7 +176,6 @@ class Process:
         tasks = self._tasks()
         self._fall()
         await asyncio.gather(*tasks, return_exceptions=True)
-        WATCH.remove(self.worker)
 
 
 class World:

@@ -12,13 +12,17 @@ from typing import Any
 
 import pytest
 
+from flowcraft.core.builder import FlowBuilder, create_flow
+from flowcraft.engine.watch import WATCH
 from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import Change, Record, Written
 from flowcraft.testing.simulate.backends import MemoryBackend
 from flowcraft.testing.simulate.campaign import Report, campaign, run_all
+from flowcraft.testing.simulate.loop import SimulationLoop
 from flowcraft.testing.simulate.options import read_scenario
 from flowcraft.testing.simulate.play import play
 from flowcraft.testing.simulate.scenario import Scenario
+from flowcraft.testing.simulate.users import simulate
 from flowcraft.testing.simulate.zoo import STORIES
 
 GRAPHS = ("diamond", "batch", "cancel", "loop-joined", "pause-once")
@@ -140,6 +144,7 @@ def test_a_planted_bug_is_found_and_shown_again(name: str) -> None:
 
 
 TRACE = """
+from flowcraft.testing.simulate.users import simulate
 from flowcraft.testing.simulate.zoo import STORIES
 from flowcraft.testing.simulate.campaign import at_random
 from flowcraft.testing.simulate.play import play
@@ -176,3 +181,17 @@ def test_the_same_scenario_comes_to_the_same() -> None:
     assert played[0].requests == played[1].requests
     other = play(STORIES["lattice"], replace(scenario, seed=4))
     assert other.requests != played[0].requests
+
+
+def test_no_thread_watches_over_a_simulation() -> None:
+    """Nothing looks at simulated workers in real time, so a slow machine changes no run."""
+    seen: list[bool] = []
+
+    def build() -> FlowBuilder:
+        async def look(_: object) -> None:
+            seen.append(any(isinstance(each.loop, SimulationLoop) for each in tuple(WATCH._work)))
+
+        return create_flow("looks").node("look", look)
+
+    simulate(build, runs=2, seed=1)
+    assert set(seen) == {False}

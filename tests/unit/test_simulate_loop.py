@@ -268,3 +268,16 @@ def test_choices_do_not_depend_on_each_other() -> None:
         counts[other.below(10)] += 1
     assert all(850 < count < 1150 for count in counts)
     assert Chance(-1).below(1 << 30) != Chance(0).below(1 << 30)
+
+
+def test_what_a_callback_raises_is_kept() -> None:
+    """An error in a callback, which nobody waits for, is noted, and the loop goes on."""
+    loop = SimulationLoop(Chance(1))
+
+    async def main() -> str:
+        loop.call_soon(lambda: 1 / 0)
+        await asyncio.sleep(1)
+        return "done"
+
+    assert loop.run(main()) == "done"
+    assert "division by zero" in loop.problems[0]

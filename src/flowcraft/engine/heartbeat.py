@@ -106,6 +106,8 @@ class Heartbeat:
     async def beat(self, ports: Ports) -> None:
         """Prolong everything once: trouble with the queue costs no lease, nor the other way."""
         beats = self._keeper.beats()
+        if not beats:
+            return
         results = await asyncio.gather(
             self._hide(ports, [beat.handle for beat in beats if beat.handle]),
             self._renew(ports, beats),

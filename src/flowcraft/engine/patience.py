@@ -48,7 +48,7 @@ class Patient:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._port, name)
-        if not inspect.iscoroutinefunction(value):
+        if not callable(value) or not inspect.iscoroutinefunction(value):
             return value
 
         async def call(*arguments: Any, **options: Any) -> Any:
@@ -59,6 +59,7 @@ class Patient:
                     raise
                 return await self._again(name, lambda: value(*arguments, **options), error)
 
+        self.__dict__[name] = call
         return call
 
     async def _again(

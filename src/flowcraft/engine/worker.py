@@ -99,7 +99,8 @@ class Worker:
             at least two leases. By default 300 s, or four leases if that is more.
         codec: Encodes payloads before they are stored; all that work on the same runs have it.
         telemetry: Is told what is counted and timed.
-        heartbeat: Whether leases are prolonged; tests in virtual time do without.
+        heartbeat: Whether threads prolong leases and watch the event loop; tests in virtual time
+            do without.
         sweeping: Whether this worker sees to timers that are due in more than an hour, of all
             runs, when no other does.
 
@@ -219,7 +220,8 @@ class Worker:
             if self._with_heartbeat and self._heartbeat is None:
                 self._heartbeat = Heartbeat(self._open_ports, self, self.lease_seconds)
                 self._heartbeat.start()
-            WATCH.add(self)
+            if self._with_heartbeat:
+                WATCH.add(self)
 
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -407,7 +407,7 @@ class FaultyPort:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._port, name)
-        if not inspect.iscoroutinefunction(method):
+        if not callable(method) or not inspect.iscoroutinefunction(method):
             return method
         life, full_name = self._life, f"{self._name}.{name}"
         found = bool if name == "receive" else None

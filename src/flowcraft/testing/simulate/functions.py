@@ -16,7 +16,6 @@ from flowcraft.adapters.aws.lambda_ import LambdaHandler, ReconcilerHandler
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.heartbeat import Heartbeat
 from flowcraft.engine.options import RuntimeOptions
-from flowcraft.engine.watch import WATCH
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.queue import Delivery
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
@@ -102,11 +101,6 @@ class FunctionProcess:
     def stop(self) -> None:
         """Replace it: it gets no further call, and ends."""
         self.life.die()
-
-    def bury(self) -> None:
-        """Forget it."""
-        if self._adapter.worker is not None:
-            WATCH.remove(self._adapter.worker)
 
     # -- the service ------------------------------------------------------------------------
 

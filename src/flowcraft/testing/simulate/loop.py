@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 from flowcraft.errors import FlowcraftError
 from flowcraft.testing.simulate.chance import Chance
@@ -64,18 +64,39 @@ OWNER: ContextVar[Owner | None] = ContextVar("flowcraft_simulation_owner", defau
 """The process that the running code belongs to; ``None`` for the world around them."""
 
 
-class _Handle(asyncio.Handle):
-    """A callback, with the process it belongs to."""
+class _Handle:
+    """A callback, with the process it belongs to, as `asyncio.Handle` is one.
 
-    __slots__ = ("owner",)
-    owner: Owner | None
+    There are some thousand in every simulation, so they are as slight as can be.
+    """
 
+    __slots__ = ("_is_cancelled", "_when", "arguments", "callback", "context", "owner")
 
-class _TimerHandle(asyncio.TimerHandle):
-    """A callback at a time, with the process it belongs to."""
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        context: Context | None,
+        when: float = 0.0,
+    ) -> None:
+        self.callback = callback
+        self.arguments = arguments
+        self.context = context = copy_context() if context is None else context
+        self.owner: Owner | None = context.get(OWNER)
+        self._when = when
+        self._is_cancelled = False
 
-    __slots__ = ("owner",)
-    owner: Owner | None
+    def cancel(self) -> None:
+        """Have nothing called."""
+        self._is_cancelled = True
+
+    def cancelled(self) -> bool:
+        """Whether nothing is to be called."""
+        return self._is_cancelled
+
+    def when(self) -> float:
+        """The time of a timer."""
+        return self._when
 
 
 def world_context() -> Context:
@@ -104,8 +125,8 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
     def __init__(self, chance: Chance) -> None:
         self._chance = chance
         self._now = START_SECONDS
-        self._ready: list[Any] = []
-        self._timers: list[tuple[float, int, _TimerHandle]] = []
+        self._ready: list[_Handle] = []
+        self._timers: list[tuple[float, int, _Handle]] = []
         self._numbers = itertools.count()
         # Whatever comes from another thread, or from the garbage collector, is no part of the
         # simulation: it gets its turn, but no choice depends on it.
@@ -167,12 +188,9 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Have something called, in any order with whatever else is ready."""
-        if context is None:
-            context = copy_context()
-        handle = _Handle(callback, args, self, context)
-        handle.owner = context.get(OWNER)
+        handle = _Handle(callback, args, context)
         self._ready.append(handle)
-        return handle
+        return cast(asyncio.Handle, handle)
 
     def call_soon_threadsafe(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -182,10 +200,9 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
             return self.call_soon(callback, *args, context=context)
         if self._closed:
             raise RuntimeError("Event loop is closed")
-        handle = _Handle(callback, args, self, context)
-        handle.owner = None
+        handle = _Handle(callback, args, context)
         self._outside.append(handle)
-        return handle
+        return cast(asyncio.Handle, handle)
 
     def call_later(
         self,
@@ -205,15 +222,9 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Have something called at a time."""
-        if context is None:
-            context = copy_context()
-        handle = _TimerHandle(when, callback, args, self, context)
-        handle.owner = context.get(OWNER)
+        handle = _Handle(callback, args, context, when)
         heapq.heappush(self._timers, (when, next(self._numbers), handle))
-        return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """A timer was cancelled: it is dropped when its time comes."""
+        return cast(asyncio.TimerHandle, handle)
 
     def release(self, owner: Owner) -> None:
         """Let a process go on that got no turn."""
@@ -294,7 +305,7 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
 
     def _turn(self) -> None:
         while self._outside:
-            self._outside.popleft()._run()
+            self._make(self._outside.popleft())
         ready = self._ready
         if not ready:
             self._let_time_pass()
@@ -310,12 +321,21 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
             owner.parked.append(handle)
         elif not handle.cancelled():
             self.steps += 1
-            handle._run()
+            self._make(handle)
             if self.steps > self._step_limit:
                 raise SimulationError(
                     f"{MOST_STEPS_AT_ONCE} steps were taken while no time passed: something waits "
                     "in a loop that never waits for time."
                 )
+
+    def _make(self, handle: _Handle) -> None:
+        """Make a callback."""
+        try:
+            handle.context.run(handle.callback, *handle.arguments)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self.call_exception_handler({"message": f"In {handle.callback}", "exception": error})
 
     def bury(self, owners: Iterable[Owner]) -> None:
         """End what is left, that of stopped processes too, so that it can be freed.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.heartbeat import Heartbeat
 from flowcraft.engine.options import RuntimeOptions
-from flowcraft.engine.watch import WATCH
 from flowcraft.engine.worker import Worker
 from flowcraft.errors import RunNotFound, StorageError
 from flowcraft.ports.together import Ports
@@ -77,10 +76,6 @@ class WorkerProcess:
     def stop(self) -> None:
         """Ask it to end, as a deployment does."""
         self._world.loop.create_task(self._end(), context=self.life.context)
-
-    def bury(self) -> None:
-        """Forget it."""
-        WATCH.remove(self.worker)
 
     async def _main(self) -> None:
         worker = self.worker

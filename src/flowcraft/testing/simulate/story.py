@@ -20,7 +20,7 @@ from flowcraft.testing.simulate.census import Census
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
 from flowcraft.testing.simulate.loop import SimulationLoop
-from flowcraft.testing.simulate.threads import DirectCalls
+from flowcraft.testing.simulate.threads import DirectCalls, NoWatch
 
 RUN_ID = "run"
 ROUNDS_OF_ANSWERS = 100
@@ -149,7 +149,7 @@ class Told:
             clock=SimulationClock(loop),
             identifiers=CountedIdentifiers("truth"),
         )
-        runtime.threads = DirectCalls()
+        runtime.threads, runtime.watch = DirectCalls(), NoWatch()
         began = loop.time()
         try:
             result = loop.run(self._answered(runtime))

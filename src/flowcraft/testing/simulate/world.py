@@ -305,8 +305,6 @@ class World:
             life.is_over = True
         self.loop.bury(self.lives)
         self.loop.close()
-        for worker in self.workers:
-            worker.bury()
 
 
 def stretches(scenario: Scenario) -> float:
