@@ -38,6 +38,8 @@ FOUND = [
     # A run was removed, and another one began under its id.
     "memory: --graph delete-shards --seed 381154902 --concurrency 1 --doubles "
     "--fault worker-1:45:break --fault worker-1:8:late:5 --fault worker-1:38:slow-after:200",
+    # Who started a run died and started it again, when it had been deleted: it is another run.
+    "memory: --graph delete-shards --seed 40000 --fault client-1:3:crash-after",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "

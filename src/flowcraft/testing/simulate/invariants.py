@@ -178,13 +178,13 @@ def _bodies(world: World) -> Iterator[Problem]:
             yield Problem("I3", f"the body of {key} ran, which never should")
     in_peace = Counter(each.key for each in executions if not each.was_harmed)
     for key, count in in_peace.items():
-        allowed = truth.get(key, 1) * story.starts
+        allowed = truth.get(key, 1) * world.starts
         if count > allowed:
             text = f"the body of {key} ran {count} times without a crash, and not {allowed}"
             yield Problem("I7", text)
     attempts = Counter((each.key, each.attempt) for each in executions if not each.was_harmed)
     for (key, attempt), count in attempts.items():
-        if count > story.starts:
+        if count > world.starts:
             yield Problem("I4", f"attempt {attempt} of {key} was carried out {count} times")
 
 

@@ -73,6 +73,7 @@ class World:
         loop: The event loop.
         backend: Where runs and messages are.
         census: The bodies that ran.
+        starts: How many runs of the id there may have been, one after the other.
         requests: The last requests that were made.
         lives: All processes there were.
         ports: Queue and stores, without faults.
@@ -116,6 +117,7 @@ class World:
         self.reconciles = scenario.reconciler
         self._waiting_for = 0
         self._people = 0
+        self.starts = told.story.starts
         self._excused = self._abandoned = False
         self._over_at = 0.0
         self._patience = LEFT_SECONDS + 2 * stretches(scenario)
@@ -187,6 +189,9 @@ class World:
 
         def died() -> None:
             if returns:
+                if role is _start and self.told.story.is_deleted:
+                    # What was started is deleted by then, perhaps: then it is another run.
+                    self.starts += 1
                 self._later(life.name, lambda: self._follow(role, returns))
             else:
                 self._waiting_for -= 1
