@@ -129,6 +129,11 @@ class Told:
                     most[name] = max(most[name], node.config.max_retries)
         return most
 
+    @cached_property
+    def undoes(self) -> bool:
+        """Whether any node has a compensation."""
+        return any(node.config.compensate is not None for node in self._nodes)
+
     @property
     def _nodes(self) -> list[NodeDefinition]:
         blueprints = (self.blueprint, *self.runtime.blueprints.values())

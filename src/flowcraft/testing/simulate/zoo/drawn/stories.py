@@ -14,6 +14,7 @@ from flowcraft.engine.runtime import FlowRuntime, Runnable
 from flowcraft.testing.simulate.answering import answer
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.story import Role, Story
+from flowcraft.testing.simulate.undoing import check_order
 from flowcraft.testing.simulate.zoo.drawn.document import Document, Paper, Workflow
 from flowcraft.testing.simulate.zoo.drawn.mix import mix_of
 from flowcraft.testing.simulate.zoo.drawn.nodes import REGISTRY
@@ -55,11 +56,6 @@ class Drawing:
         """Whether the first failure stops everything."""
         return bool(self.document.get("metadata"))
 
-    @property
-    def has_loops(self) -> bool:
-        """Whether some node may run in several rounds."""
-        return any(each.get("action") in ("again", "continue") for each in self.document["edges"])
-
 
 def drawing(number: int) -> Drawing:
     """The workflow that a number decides."""
@@ -100,7 +96,7 @@ def drawn_story(number: int) -> Story:
         return runtime, WorkflowBlueprint.from_dict(found.document)
 
     def check(run: RunResult) -> None:
-        check_undone(run, found)
+        check_order(run, found.undone)
 
     return Story(
         f"{RANDOM}:{number}",
@@ -113,27 +109,3 @@ def drawn_story(number: int) -> Story:
         FEW_ITEMS if chance.happens(0.5) else 500,
         check,
     )
-
-
-def check_undone(run: RunResult, found: Drawing) -> None:
-    """See that what was completed is undone, in reverse order, and nothing else.
-
-    Raises:
-        AssertionError: It is not so.
-    """
-    order = [node_id for node_id, _ in run.compensations]
-    undone = set(order)
-    assert not (order and str(run.status) == "completed"), f"it completed, and undid {order}"
-    if str(run.status) == "completed":
-        return
-    for node in found.document["nodes"]:
-        undo, state = node.get("config", {}).get("compensate"), run.states.get(node["id"])
-        if undo is None:
-            continue
-        # Of a node in a loop this is the last round.
-        is_due = state == "succeeded" or (undo in undone and found.has_loops)
-        assert is_due == (undo in undone), f"'{node['id']}' is {state}; undone: {order}"
-    places = {node_id: place for place, node_id in enumerate(order)}
-    for later, others in found.undone.items():
-        for earlier in undone & others if later in undone else ():
-            assert places[later] < places[earlier], f"'{earlier}' comes too early in {order}"
