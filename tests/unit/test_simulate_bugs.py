@@ -7,9 +7,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.engine.station import Station
 from flowcraft.testing.simulate.campaign import Report, campaign, run_all
 from flowcraft.testing.simulate.options import read_scenario
 from flowcraft.testing.simulate.play import play
@@ -83,3 +86,18 @@ def test_the_same_scenario_comes_to_the_same() -> None:
     assert played[0].requests == played[1].requests
     other = play(STORIES["lattice"], replace(scenario, seed=4))
     assert other.requests != played[0].requests
+
+
+def test_a_worker_that_takes_its_own_version_of_a_workflow_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plan that goes by a workflow's id, not by its content, shows beside an older worker."""
+    scenarios = [Scenario("diamond", seed, concurrency=1, older=True) for seed in range(10)]
+    assert run_all(STORIES, scenarios).ok
+    planned = Station._planned
+
+    def planned_by_id(station: Station, blueprint: WorkflowBlueprint) -> Any:
+        return planned(station, station.options.blueprints.get(blueprint.id, blueprint))
+
+    monkeypatch.setattr(Station, "_planned", planned_by_id)
+    assert run_all(STORIES, scenarios).violated > 1

@@ -12,6 +12,7 @@ from flowcraft.core.commands import RunUndo
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.coding import coded
+from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.runtime import FlowRuntime
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import NO_FACTS, Query
@@ -23,6 +24,7 @@ from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
 from flowcraft.testing.simulate.faults import STRETCHES, Life, Seen
 from flowcraft.testing.simulate.limits import LimitWatch
 from flowcraft.testing.simulate.loop import SimulationLoop, world_context
+from flowcraft.testing.simulate.older import older_options
 from flowcraft.testing.simulate.processes import LEASE_SECONDS, Person, WorkerProcess
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import RUN_ID, Role, Told
@@ -166,8 +168,18 @@ class World:
 
     def start_stranger(self) -> None:
         """Start a worker that knows nothing of what is to be run."""
-        options = FlowRuntime(identifiers=CountedIdentifiers("stranger")).options
-        worker = WorkerProcess(self, self._life("stranger-1"), options)
+        self._start_other(
+            "stranger-1", FlowRuntime(identifiers=CountedIdentifiers("stranger")).options
+        )
+
+    def start_older(self) -> None:
+        """Start a worker of an older version, unless the story says who works."""
+        story = self.told.story
+        if story.new_process is None and not story.schedules:
+            self._start_other("older-1", older_options(self.options, self.told.blueprint))
+
+    def _start_other(self, name: str, options: RuntimeOptions) -> None:
+        worker = WorkerProcess(self, self._life(name), options)
         self.workers.append(worker)
         worker.start()
 
@@ -227,6 +239,8 @@ class World:
             self.start_worker()
         if self.scenario.stranger:
             self.start_stranger()
+        if self.scenario.older:
+            self.start_older()
         self.employ(_start, returns=self.chance.fork("start").happens(0.5))
         for role in self.told.story.people:
             self.employ(role)
