@@ -22,6 +22,7 @@ from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.facts import read_fact
 from flowcraft.engine.stored import StoredRun
 from flowcraft.ports.runs import Head
+from flowcraft.testing.simulate.census import names_of
 from flowcraft.testing.simulate.story import summary_of
 from flowcraft.testing.simulate.timers import late_in, timers_in
 from flowcraft.testing.simulate.undoing import undoing_in
@@ -189,10 +190,11 @@ def _bodies(world: World) -> Iterator[Problem]:
         for key in sorted({each.key for each in executions} - set(truth)):
             yield Problem("I3", f"the body of {key} ran, which never should")
     in_peace = Counter(each.key for each in executions if not each.was_harmed)
-    names = {each.key: each.node_id.partition("[")[0] for each in executions}
+    names = {each.key: names_of(each.node_id) for each in executions}
     for key, count in in_peace.items():
         # What does not run in process, where nobody cancels, has all the attempts it may have.
-        most = 1 if story.is_settled else max(1, world.told.attempts.get(names[key], 1))
+        may = [world.told.attempts.get(name, 1) for name in names[key]]
+        most = 1 if story.is_settled else max(may)
         allowed = truth.get(key, most) * story.starts
         if count > allowed:
             text = f"the body of {key} ran {count} times without a crash, and not {allowed}"
