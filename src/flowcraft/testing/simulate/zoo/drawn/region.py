@@ -55,7 +55,10 @@ class Region:
             self._known.append(self._known_at(at))
             self.parts.append(self._part(at))
         for one, other in self._pairs:
-            self._link(self.parts[one], self.parts[other])
+            # A transform goes before ``inputs``, and would say which edge came first.
+            self._link(
+                self.parts[one], self.parts[other], 0 if self._anys[other] else self.mix.transforms
+            )
         for at, target in self._rescues.items():
             self._rescue(at, target)
         self._cross()
@@ -205,7 +208,7 @@ class Region:
 
     # -- the edges --------------------------------------------------------------------------
 
-    def _link(self, one: Part, other: Part) -> None:
+    def _link(self, one: Part, other: Part, transforms: float) -> None:
         """An edge that is taken always, or under a condition, or for an action."""
         chance, more = self.chance, {}
         if one.is_task and chance.happens(self.mix.choices):
@@ -221,7 +224,7 @@ class Region:
             )
         elif one.action is None and chance.happens(0.5 * self.mix.choices):
             more = {"condition": chance.pick(("yes", "no", "yes"))}
-        if chance.happens(self.mix.transforms):
+        if chance.happens(transforms):
             more = more | {"transform": "input.in" if one.is_task else "{given: input}"}
         self._leave(one, other.entry, **more)
 
