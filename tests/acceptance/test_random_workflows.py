@@ -138,6 +138,8 @@ def test_the_command_draws(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("7 runs, 0 violations")
     assert main(["--graph", "random:12", "--one", "--seed", "3"]) == 0
     assert capsys.readouterr().out.endswith("1 run, 0 violations\n")
+    assert main(["--graph", "random:12", "--show"]) == 0
+    assert '"id": "random-12",' in capsys.readouterr().out
     assert main(["--list"]) == 0
     assert capsys.readouterr().out.endswith("\nrandom\n")
 

@@ -8,19 +8,13 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from flowcraft.testing.simulate.campaign import (
-    SWEPT,
-    Violation,
-    campaign,
-    of_drawn,
-    sweep,
-)
+from flowcraft.testing.simulate.campaign import SWEPT, Violation, campaign, of_drawn, sweep
 from flowcraft.testing.simulate.jobs import run_in_jobs
 from flowcraft.testing.simulate.named import BACKENDS, backend_named, replay_with, stories_named
 from flowcraft.testing.simulate.options import add_scenario_options, kinds_of, scenario_of
 from flowcraft.testing.simulate.play import play
 from flowcraft.testing.simulate.scenario import Scenario
-from flowcraft.testing.simulate.story import Story
+from flowcraft.testing.simulate.story import Story, Told
 from flowcraft.testing.simulate.zoo import LONGER
 from flowcraft.testing.simulate.zoo.drawn import RANDOM, drawn_story
 
@@ -36,9 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.list:
             print("\n".join((*stories, *(() if options.flow else (RANDOM,)))))
             return 0
-        if RANDOM in options.graph:
+        if RANDOM in options.graph and not options.flow:
             return _run(options, _of_random(options))
         chosen = _chosen(stories, options.graph)
+        if options.show:
+            print("\n".join(text for story in chosen for text in _blueprints(story)))
+            return 0
         if options.one:
             options.graph = [story.name for story in chosen]
             return _show(options, scenario_of(options), chosen[0])
@@ -63,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sweep", action="store_true", help="disturb every request of every workflow instead")
     add("--single", action="store_true", help="a sweep with one worker, without duplicates")
     add("--list", action="store_true", help="list the workflows")
+    add("--show", action="store_true", help="print their blueprints, as JSON")
     add_scenario_options(parser)
     return parser
 
@@ -78,7 +76,7 @@ def _chosen(stories: dict[str, Story], names: Sequence[str]) -> list[Story]:
 
 def _of_random(options: argparse.Namespace) -> Iterator[Scenario]:
     """What happens to workflows that are drawn, each to be played some times."""
-    if len(options.graph) > 1 or options.one or options.sweep or options.flow:
+    if len(options.graph) > 1 or options.one or options.sweep or options.show:
         raise ValueError(
             f"'{RANDOM}' stands for many workflows, and goes with no other one: to run, sweep or "
             f"combine one of them, name it by its number, such as '{RANDOM}:7'."
@@ -108,6 +106,14 @@ def _run(options: argparse.Namespace, scenarios: Iterator[Scenario]) -> int:
 
 def _print(violation: Violation) -> None:
     print(f"{violation}\n", flush=True)
+
+
+def _blueprints(story: Story) -> Iterator[str]:
+    """A workflow and its children, as JSON."""
+    told = Told(story, story.build())
+    children = {each.id: each for each in told.runtime.blueprints.values()}
+    for blueprint in ({told.blueprint.id: told.blueprint} | children).values():
+        yield blueprint.to_json(indent=2)
 
 
 def _show(options: argparse.Namespace, scenario: Scenario, story: Story) -> int:
