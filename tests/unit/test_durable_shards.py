@@ -14,6 +14,7 @@ from flowcraft import NodeResult, RetryPolicy, create_flow
 from flowcraft.client import FlowClient
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.engine import wishes
 from flowcraft.errors import InvalidRunState, RunNotFound
 from flowcraft.testing import TelemetryRecorder
 from tests.unit.durable import Life, World, play
@@ -273,6 +274,37 @@ def test_cancelling_past_a_backlog() -> None:
         assert run.status == "cancelled"
         assert len(begun) < 5
         assert set(shards_of(world).values()) == {"cancelled"}
+
+    play(story)
+
+
+def test_what_a_worker_knows_of_a_cancel_counts_before_the_shard_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No item begins on a worker that has read that the run stops, though nobody told its shard."""
+
+    async def tell_nobody(*_: Any) -> None:
+        """What is left of it when the client dies on the way."""
+
+    monkeypatch.setattr(wishes, "_tell_shards", tell_nobody)
+
+    async def story(world: World) -> None:
+        begun = []
+
+        async def item(ctx: Ctx) -> None:
+            begun.append(ctx.input)
+            await world.client.cancel_run(RUN)
+            station = process.worker.station
+            run = await station.open(RUN, station._open[RUN].epoch)
+            assert run is not None
+            await station.refresh(run)
+
+        flow = cut(world, item, [1, 2, 3], concurrency=1)
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        process = await world.process(concurrency=1)
+        run = await world.finish(RUN)
+        assert (run.status, begun) == ("cancelled", [1])
+        assert "cancelled" in shards_of(world).values()
 
     play(story)
 

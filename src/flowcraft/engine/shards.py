@@ -128,6 +128,13 @@ def look_ups(run: Ledger, new_thread: Callable[[], str]) -> list[Job]:
     ]
 
 
+def has_to_stop(ledger: Ledger) -> bool:
+    """Whether a shard goes on of a run that is known here to stop: nobody has told it yet."""
+    if not isinstance(ledger, ShardLedger):
+        return False
+    return isinstance(wish_for(ledger.state, ledger.above.state), ev.CancelRequested)
+
+
 async def obey(station: Station, shard: ShardLedger, thread: str) -> list[int] | None:
     """Write down that a shard stops, pauses or goes on, where its run does.
 

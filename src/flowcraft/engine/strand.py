@@ -36,7 +36,7 @@ from flowcraft.engine.places import (
     stopped,
     was_stopped,
 )
-from flowcraft.engine.shards import ShardLedger, obey, tell_at_once
+from flowcraft.engine.shards import ShardLedger, has_to_stop, obey, tell_at_once
 from flowcraft.engine.spending import mind_budget
 from flowcraft.engine.storing import Storing
 from flowcraft.engine.telling import tell_facts, tell_start
@@ -99,7 +99,8 @@ class Strand(Storing):
         self._carrier = Carrier(self.station, self._ledger)
         command = await self._begin()
         while command is not None:
-            if self._is_too_late(command):
+            is_gone = has_to_stop(self.ledger) and not await self._obey()
+            if is_gone or self._is_too_late(command):
                 command = await self._commit(stopped(command))
             elif is_held_back(command, self.ledger.state):
                 command = await self._hold_back(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
@@ -113,6 +114,8 @@ class World:
         )
         self.options = told.options(self.census)
         self.requests: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
+        self._seen = 0
+        self._at_request: dict[int, list[asyncio.Future[None]]] = {}
         self.lives: list[Life] = []
         self.workers: list[WorkerProcess] = []
         self.reconciles = scenario.reconciler
@@ -134,6 +137,22 @@ class World:
             text = f"the body of {ctx.idempotency_key} began though its run was to stop"
             self.backend.watch.problems.append(("I3", text))
 
+    def _see_request(self, seen: Seen) -> None:
+        self.requests.append(seen)
+        self._seen += 1
+        for waiter in self._at_request.pop(self._seen, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def request(self, number: int) -> asyncio.Future[None]:
+        """Done when so many requests were made, by all processes together."""
+        waiter = self.loop.create_future()
+        if number <= self._seen:
+            waiter.set_result(None)
+        else:
+            self._at_request.setdefault(number, []).append(waiter)
+        return waiter
+
     def _kept(self) -> dict[str, float]:
         seconds = self.retention_seconds
         return {} if seconds is None else {"retention_seconds": seconds}
@@ -152,7 +171,7 @@ class World:
             self.chance.fork("life", name),
             self.scenario.faults,
             noise=self.scenario.noise,
-            see=self.requests.append,
+            see=self._see_request,
         )
         self.lives.append(life)
         return life

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from flowcraft.core.builder import FlowBuilder, create_flow
 from flowcraft.core.retry_policy import RetryPolicy
 from flowcraft.engine.results import RunResult
-from flowcraft.errors import InvalidRunState, RunNotFound
-from flowcraft.testing.simulate.processes import Person
 from flowcraft.testing.simulate.undoing import check_order
 from flowcraft.testing.simulate.zoo.failures import bad, flaky
 from flowcraft.testing.simulate.zoo.nodes import node, story
-from flowcraft.testing.simulate.zoo.people import cancel, pause_and_go_on
+from flowcraft.testing.simulate.zoo.people import cancel_anywhere, pause_anywhere
 from flowcraft.testing.simulate.zoo.shapes import count_up
-
-UNDOING_SECONDS: Final = 90.0
-"""About as long as the compensations of a run that fails take, with their retries."""
 
 ORDER: Final[Mapping[str, tuple[str, ...]]] = {
     "undo_e": ("undo_a", "undo_b", "undo_c"),
@@ -57,14 +51,6 @@ def booked_below() -> FlowBuilder:
     return flow.subflow("d", done, compensate="undo_d").edge("d", "c")
 
 
-async def cancel_while_undoing(person: Person) -> None:
-    """Cancel the run at any moment of the time in which it fails and undoes what it did."""
-    await person.until(bool)
-    await person.rest(person.chance.between(0.0, UNDOING_SECONDS))
-    with suppress(InvalidRunState, RunNotFound):
-        await person.insist(lambda: person.client.cancel_run(person.world.run_id))
-
-
 def check(run: RunResult) -> None:
     """See that what was done first is undone last."""
     check_order(run, ORDER)
@@ -76,7 +62,7 @@ STORIES = (
     story(
         "cancel-undone",
         lambda: booked(node("last")),
-        people=(cancel,),
+        people=(cancel_anywhere,),
         is_settled=False,
         statuses=ENDS,
         check=check,
@@ -84,19 +70,25 @@ STORIES = (
     story(
         "cancel-undoing",
         lambda: booked(bad),
-        people=(cancel_while_undoing,),
+        people=(cancel_anywhere,),
         is_settled=False,
         statuses=("cancelled", "failed"),
         check=check,
     ),
-    story("pause-undoing", lambda: booked(bad), people=(pause_and_go_on,), check=check),
+    story("pause-undoing", lambda: booked(bad), people=(pause_anywhere,), check=check),
     story(
         "cancel-undone-rounds",
         booked_in_rounds,
         context={"n": 0},
-        people=(cancel,),
+        people=(cancel_anywhere,),
         is_settled=False,
         statuses=ENDS,
     ),
-    story("cancel-undone-below", booked_below, people=(cancel,), is_settled=False, statuses=ENDS),
+    story(
+        "cancel-undone-below",
+        booked_below,
+        people=(cancel_anywhere,),
+        is_settled=False,
+        statuses=ENDS,
+    ),
 )

@@ -20,7 +20,11 @@ from flowcraft.testing.simulate.zoo.drawn.mix import mix_of
 from flowcraft.testing.simulate.zoo.drawn.nodes import REGISTRY
 from flowcraft.testing.simulate.zoo.drawn.parts import LIMIT_KEY, SEED
 from flowcraft.testing.simulate.zoo.drawn.region import Region
-from flowcraft.testing.simulate.zoo.people import cancel, pause_and_go_on, reconcile
+from flowcraft.testing.simulate.zoo.people import (
+    cancel_anywhere,
+    pause_anywhere,
+    reconcile_anywhere,
+)
 
 RANDOM: Final = "random"
 MOST_PARTS: Final = 8
@@ -84,10 +88,14 @@ def drawn_story(number: int) -> Story:
     """The story of the workflow that a number decides."""
     found, chance = drawing(number), Chance(RANDOM, number, "story")
     people: list[Role] = [answer] if found.answers else []
-    role = chance.pick((pause_and_go_on, cancel, reconcile)) if chance.happens(STEERED) else None
+    role = (
+        chance.pick((pause_anywhere, cancel_anywhere, reconcile_anywhere))
+        if chance.happens(STEERED)
+        else None
+    )
     if role is not None:
         people.append(role)
-    is_settled = role is not cancel and not found.fails_fast
+    is_settled = role is not cancel_anywhere and not found.fails_fast
 
     @cache
     def built() -> tuple[FlowRuntime, Runnable]:
@@ -105,7 +113,9 @@ def drawn_story(number: int) -> Story:
         tuple(people),
         found.answers,
         is_settled,
-        ("completed", "failed", "cancelled") if role is cancel else ("completed", "failed"),
+        ("completed", "failed", "cancelled")
+        if role is cancel_anywhere
+        else ("completed", "failed"),
         FEW_ITEMS if chance.happens(0.5) else 500,
         check,
     )
