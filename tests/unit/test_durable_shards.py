@@ -16,8 +16,9 @@ from flowcraft.core.builder import FlowBuilder
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine import wishes
 from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.ports.runs import Change, Claim
 from flowcraft.testing import TelemetryRecorder
-from tests.unit.durable import Life, World, play
+from tests.unit.durable import LEASE_SECONDS, Life, World, play
 from tests.unit.runs import Ctx, drive
 from tests.unit.test_durable_crashes import RUN, Story, cancel, is_as_in_process, survives
 
@@ -251,6 +252,32 @@ def test_pausing_again_and_again() -> None:
         run = await world.finish(RUN)
         assert run.outputs["end"] == [10, 20, 30, 40, 50]
         assert set(world.bodies.values()) == {1}
+
+    play(story)
+
+
+def test_a_claim_of_nobody_in_a_shard_does_not_hold_up_a_run_that_goes_on() -> None:
+    """An item that was put aside, and claimed by a worker that died, is begun when it is due."""
+
+    async def story(world: World) -> None:
+        async def item(ctx: Ctx) -> int:
+            if ctx.input == 1:
+                await world.client.pause_run(RUN)
+            return int(ctx.input)
+
+        flow = cut(world, item, [1, 2, 3])
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        await world.process(concurrency=1)
+        await world.until(lambda: world.status(RUN) == "paused")
+        record = world.record(f"{RUN}/b_scatter:#2")
+        assert record is not None
+        late = Claim("1#2/1", "late", "gone", LEASE_SECONDS)
+        change = Change(
+            record.head.run_id, record.head.epoch, record.head.facts, "gone", claim=late
+        )
+        assert (await world.ports.runs.write(change)).granted
+        await world.client.continue_run(RUN)
+        assert (await world.finish(RUN)).outputs["end"] == [1, 2, 3]
 
     play(story)
 
