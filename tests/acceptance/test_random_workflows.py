@@ -45,7 +45,7 @@ def is_as_in_process(number: int, seed: int, backend: str) -> None:
 
 @pytest.mark.slow
 @given(NUMBERS, NUMBERS)
-@settings(max_examples=30, phases=WITHOUT_SHRINKING)
+@settings(max_examples=40, phases=WITHOUT_SHRINKING)
 def test_any_workflow_bears_everything_in_memory(number: int, seed: int) -> None:
     """A drawn workflow ends as in process: in peace, and with faults, stalls and duplicates."""
     is_as_in_process(number, seed, "memory")
