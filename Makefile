@@ -99,7 +99,8 @@ $(EMULATORS): constraints-emulators.txt tests/emulators/install.py | $(STAMP)
 	@$(PY) -m tests.emulators install
 	@touch $@
 
-# `make simulate RUNS=5000 SEED=7 GRAPH=diamond FAULT=lost BACKEND=aws JOBS=2`
+# `make simulate RUNS=5000 SEED=7 GRAPH=diamond FAULT=lost BACKEND=aws JOBS=2`; GRAPH=random draws
+# workflows by lot.
 RUNS ?= 5000
 GRAPH ?=
 FAULT ?=

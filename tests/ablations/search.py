@@ -121,6 +121,7 @@ def find(ablation: Ablation, runs: int, seed: int) -> Found | None:
 PLAIN: Final[Mapping[str, Any]] = {
     "noise": 0.0,
     "stale": False,
+    "older": False,
     "reconciler": False,
     "stranger": False,
     "skew_seconds": 0.0,

@@ -44,6 +44,11 @@ FOUND = [
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "
     "--fault worker-1:165:crash-before",
+    # An item began on a worker that knew its run was cancelled.
+    "memory: --graph cancel-shards-anywhere --seed 4 --doubles --fault worker-1:43:lost",
+    # A claim of nobody, on an item that was put aside, was in the way of a run that went on.
+    "aws: --graph pause-shards-anywhere --seed 6 --workers 2 --doubles "
+    "--fault worker-1:44:crash-after",
 ]
 
 

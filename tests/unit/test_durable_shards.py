@@ -14,9 +14,11 @@ from flowcraft import NodeResult, RetryPolicy, create_flow
 from flowcraft.client import FlowClient
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.engine import wishes
 from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.ports.runs import Change, Claim
 from flowcraft.testing import TelemetryRecorder
-from tests.unit.durable import Life, World, play
+from tests.unit.durable import LEASE_SECONDS, Life, World, play
 from tests.unit.runs import Ctx, drive
 from tests.unit.test_durable_crashes import RUN, Story, cancel, is_as_in_process, survives
 
@@ -254,6 +256,32 @@ def test_pausing_again_and_again() -> None:
     play(story)
 
 
+def test_a_claim_of_nobody_in_a_shard_does_not_hold_up_a_run_that_goes_on() -> None:
+    """An item that was put aside, and claimed by a worker that died, is begun when it is due."""
+
+    async def story(world: World) -> None:
+        async def item(ctx: Ctx) -> int:
+            if ctx.input == 1:
+                await world.client.pause_run(RUN)
+            return int(ctx.input)
+
+        flow = cut(world, item, [1, 2, 3])
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        await world.process(concurrency=1)
+        await world.until(lambda: world.status(RUN) == "paused")
+        record = world.record(f"{RUN}/b_scatter:#2")
+        assert record is not None
+        late = Claim("1#2/1", "late", "gone", LEASE_SECONDS)
+        change = Change(
+            record.head.run_id, record.head.epoch, record.head.facts, "gone", claim=late
+        )
+        assert (await world.ports.runs.write(change)).granted
+        await world.client.continue_run(RUN)
+        assert (await world.finish(RUN)).outputs["end"] == [1, 2, 3]
+
+    play(story)
+
+
 def test_cancelling_past_a_backlog() -> None:
     """Whatever is queued before its message, no further item begins, and the run is over."""
 
@@ -273,6 +301,37 @@ def test_cancelling_past_a_backlog() -> None:
         assert run.status == "cancelled"
         assert len(begun) < 5
         assert set(shards_of(world).values()) == {"cancelled"}
+
+    play(story)
+
+
+def test_what_a_worker_knows_of_a_cancel_counts_before_the_shard_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No item begins on a worker that has read that the run stops, though nobody told its shard."""
+
+    async def tell_nobody(*_: Any) -> None:
+        """What is left of it when the client dies on the way."""
+
+    monkeypatch.setattr(wishes, "_tell_shards", tell_nobody)
+
+    async def story(world: World) -> None:
+        begun = []
+
+        async def item(ctx: Ctx) -> None:
+            begun.append(ctx.input)
+            await world.client.cancel_run(RUN)
+            station = process.worker.station
+            run = await station.open(RUN, station._open[RUN].epoch)
+            assert run is not None
+            await station.refresh(run)
+
+        flow = cut(world, item, [1, 2, 3], concurrency=1)
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        process = await world.process(concurrency=1)
+        run = await world.finish(RUN)
+        assert (run.status, begun) == ("cancelled", [1])
+        assert "cancelled" in shards_of(world).values()
 
     play(story)
 

@@ -303,3 +303,14 @@ def test_a_node_in_a_loop_is_undone_once_per_iteration() -> None:
     flow.loop("l", "n < 3", start="book", end="book").edge("begin", "l").node("bad", fails)
     result = run(flow.edge("l", "bad"), {"n": 0})
     assert (result.status, undone) == ("failed", [3, 2, 1])
+
+
+def test_a_child_that_rests_again_when_its_time_is_up_ends_the_wait() -> None:
+    """A child whose timer leads it to the next question hands the run back, and does not hang."""
+    child = create_flow("child").wait("soon", timeout="1ms").wait("open").edge("soon", "open")
+    flow = create_flow("f").subflow("s", child)
+    result = run(flow)
+    assert (result.status, [wait.path for wait in result.awaiting]) == (
+        "awaiting",
+        [("s", "open")],
+    )

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import pytest
 
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.builder import FlowBuilder, create_flow
+from flowcraft.engine.station import Station
 from flowcraft.engine.watch import WATCH
-from flowcraft.ports.queue import Delivery, Outgoing
-from flowcraft.ports.runs import Change, Record, Written
-from flowcraft.testing.simulate.backends import MemoryBackend
 from flowcraft.testing.simulate.campaign import Report, campaign, run_all
 from flowcraft.testing.simulate.loop import SimulationLoop
 from flowcraft.testing.simulate.options import read_scenario
@@ -24,98 +22,10 @@ from flowcraft.testing.simulate.play import play
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.users import simulate
 from flowcraft.testing.simulate.zoo import STORIES
+from tests.unit.planted_bugs import PLANTED, planted
 
 GRAPHS = ("diamond", "batch", "cancel", "loop-joined", "pause-once")
 MOST_RUNS = 400
-
-
-class Passing:
-    """A port that does what the one behind it does."""
-
-    def __init__(self, port: Any) -> None:
-        self._port = port
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._port, name)
-
-
-class DeletesFirst(Passing):
-    """Messages are gone once they are received."""
-
-    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
-        found: Sequence[Delivery] = await self._port.receive(limit, wait_seconds)
-        await self._port.delete([each.handle for each in found])
-        return found
-
-
-class LosesHalf(Passing):
-    """Of messages that are sent together the last one is lost."""
-
-    async def send(self, messages: Sequence[Outgoing]) -> None:
-        await self._port.send(messages[:-1] if len(messages) > 1 else messages)
-
-
-class NeverDeletes(Passing):
-    """Messages come again and again."""
-
-    async def delete(self, handles: Sequence[str]) -> None:
-        pass
-
-
-class CommitsWithoutLease(Passing):
-    """Whoever writes is taken for the one that holds the lease."""
-
-    async def write(self, change: Change) -> Written:
-        if change.holding is not None and not change.holding.expired:
-            record: Record | None = await self._port.read(change.run_id)
-            leases = {each.place: each for each in record.leases} if record else {}
-            lease = leases.get(change.holding.place)
-            token = lease.token if lease is not None else None
-            holding = None if token is None else replace(change.holding, token=token)
-            change = replace(change, holding=holding)
-        written: Written = await self._port.write(change)
-        return written
-
-
-class GrantsEverything(Passing):
-    """A claim is granted also where somebody else has the lease."""
-
-    async def write(self, change: Change) -> Written:
-        written: Written = await self._port.write(change)
-        if change.claim is not None and written.lease is not None:
-            return replace(written, granted=True, lease=None)
-        return written
-
-
-class ForgetsIds(Passing):
-    """Facts of the same id are written as often as they come."""
-
-    async def write(self, change: Change) -> Written:
-        entries = tuple(replace(each, id=None) for each in change.entries)
-        written: Written = await self._port.write(replace(change, entries=entries))
-        return written
-
-
-PLANTED = {
-    "deletes first": ("queue", DeletesFirst),
-    "loses half": ("queue", LosesHalf),
-    "never deletes": ("queue", NeverDeletes),
-    "commits without lease": ("runs", CommitsWithoutLease),
-    "grants everything": ("runs", GrantsEverything),
-    "forgets ids": ("runs", ForgetsIds),
-}
-
-
-def planted(name: str) -> type[MemoryBackend]:
-    """A backend with a bug."""
-    port, bug = PLANTED[name]
-
-    class Planted(MemoryBackend):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            self._ports = self._ports._replace(**{port: bug(getattr(self._ports, port))})
-
-    return Planted
 
 
 def first_violation(name: str) -> tuple[int, Report]:
@@ -195,3 +105,18 @@ def test_no_thread_watches_over_a_simulation() -> None:
 
     simulate(build, runs=2, seed=1)
     assert set(seen) == {False}
+
+
+def test_a_worker_that_takes_its_own_version_of_a_workflow_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plan that goes by a workflow's id, not by its content, shows beside an older worker."""
+    scenarios = [Scenario("diamond", seed, concurrency=1, older=True) for seed in range(10)]
+    assert run_all(STORIES, scenarios).ok
+    planned = Station._planned
+
+    def planned_by_id(station: Station, blueprint: WorkflowBlueprint) -> Any:
+        return planned(station, station.options.blueprints.get(blueprint.id, blueprint))
+
+    monkeypatch.setattr(Station, "_planned", planned_by_id)
+    assert run_all(STORIES, scenarios).violated > 1

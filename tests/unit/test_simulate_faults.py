@@ -197,7 +197,8 @@ def test_scenarios_have_everything() -> None:
     made = scenarios(300)
     assert {fault.kind for each in made for fault in each.faults} == set(Kind)
     assert {len(each.faults) for each in made} >= {1, 2, 3}
-    for name in ("doubles", "slow", "stranger", "reconciler", "stale", "noise", "skew_seconds"):
+    names = ("doubles", "slow", "stranger", "older", "reconciler", "stale", "noise")
+    for name in (*names, "skew_seconds"):
         assert {bool(getattr(each, name)) for each in made} == {False, True}, name
 
 

@@ -128,6 +128,8 @@ class LocalRun(RunView):
         elif self.state.status is not before:
             attempt = run.state.records[key].attempt
             run.feed(ev.ChildRests(key, attempt, self.state.status is not RunStatus.RUNNING))
+        else:
+            self.session.look()  # the last timer may have led from one question to the next
 
     # -- executing --------------------------------------------------------------------------
 

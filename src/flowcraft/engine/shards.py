@@ -18,9 +18,10 @@ from flowcraft.core.step import Decision
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.parent import Parent
+from flowcraft.engine.places import ATTEMPTS, place_of
 from flowcraft.engine.tape import Tape
 from flowcraft.engine.view import Host
-from flowcraft.ports.runs import Head, Row, Verdict
+from flowcraft.ports.runs import Head, Lease, Row, Verdict
 
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
@@ -126,6 +127,34 @@ def look_ups(run: Ledger, new_thread: Callable[[], str]) -> list[Job]:
         )
         for where in shards_under_way(run.state)
     ]
+
+
+def has_to_stop(ledger: Ledger) -> bool:
+    """Whether a shard goes on of a run that is known here to stop: nobody has told it yet."""
+    if not isinstance(ledger, ShardLedger):
+        return False
+    return isinstance(wish_for(ledger.state, ledger.above.state), ev.CancelRequested)
+
+
+def in_the_way(shard: Ledger, thread: str, since: int) -> Lease | None:
+    """A lease of another thread on an item of a shard that a thread has to see to.
+
+    What a shard is told is written by whoever comes first, and its message may find that somebody
+    has the item already: who may have claimed it for a message that is gone, and have died since.
+
+    Args:
+        shard: The shard; there is none in any other run.
+        thread: The thread.
+        since: From which fact on it has to see to what follows.
+    """
+    if not isinstance(shard, ShardLedger):
+        return None
+    for work in shard.outstanding.values():
+        for command in work.commands if work.thread == thread and work.number >= since else ():
+            lease = shard.leases.get(place_of(command)) if isinstance(command, ATTEMPTS) else None
+            if lease is not None and lease.thread != thread:
+                return lease
+    return None
 
 
 async def obey(station: Station, shard: ShardLedger, thread: str) -> list[int] | None:

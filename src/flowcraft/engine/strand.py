@@ -36,7 +36,7 @@ from flowcraft.engine.places import (
     stopped,
     was_stopped,
 )
-from flowcraft.engine.shards import ShardLedger, obey, tell_at_once
+from flowcraft.engine.shards import ShardLedger, has_to_stop, in_the_way, obey, tell_at_once
 from flowcraft.engine.spending import mind_budget
 from flowcraft.engine.storing import Storing
 from flowcraft.engine.telling import tell_facts, tell_start
@@ -99,7 +99,8 @@ class Strand(Storing):
         self._carrier = Carrier(self.station, self._ledger)
         command = await self._begin()
         while command is not None:
-            if self._is_too_late(command):
+            is_gone = has_to_stop(self.ledger) and not await self._obey()
+            if is_gone or self._is_too_late(command):
                 command = await self._commit(stopped(command))
             elif is_held_back(command, self.ledger.state):
                 command = await self._hold_back(command)
@@ -238,6 +239,7 @@ class Strand(Storing):
         await self._bring_row_up_to_date()
         if self.ledger.state.status is not RunStatus.RUNNING:
             self._carrier.tell_parent_of_rest()  # whoever brought it to rest may not have done so
+        self._in_the_way = self._in_the_way or in_the_way(self.ledger, self.thread, self.job.since)
         mine = [each for each in self.ledger.leases.values() if each.thread == self.thread]
         keep = is_start and self.ledger.number == 1 and not mine
         commands = self.ledger.work_of(self.thread, self.job.since, self.station.clock.now())

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
-from flowcraft.testing.simulate.campaign import SWEPT, Violation, campaign, sweep
+from flowcraft.testing.simulate.campaign import SWEPT, Violation, campaign, of_drawn, sweep
 from flowcraft.testing.simulate.jobs import run_in_jobs
 from flowcraft.testing.simulate.named import BACKENDS, backend_named, replay_with, stories_named
 from flowcraft.testing.simulate.options import add_scenario_options, kinds_of, scenario_of
 from flowcraft.testing.simulate.play import play
 from flowcraft.testing.simulate.scenario import Scenario
-from flowcraft.testing.simulate.story import Story
+from flowcraft.testing.simulate.story import Story, Told
 from flowcraft.testing.simulate.zoo import LONGER
+from flowcraft.testing.simulate.zoo.drawn import RANDOM, drawn_story
 
 DEFAULT_RUNS = 5000
 
@@ -25,14 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         stories = stories_named(options.flow)
-        chosen = _chosen(stories, options.graph)
         if options.list:
-            print("\n".join(stories))
+            print("\n".join((*stories, *(() if options.flow else (RANDOM,)))))
+            return 0
+        if RANDOM in options.graph and not options.flow:
+            return _run(options, _of_random(options))
+        chosen = _chosen(stories, options.graph)
+        if options.show:
+            print("\n".join(text for story in chosen for text in _blueprints(story)))
             return 0
         if options.one:
             options.graph = [story.name for story in chosen]
             return _show(options, scenario_of(options), chosen[0])
-        return _run(options, chosen)
+        return _run(options, _of_chosen(options, chosen))
     except ValueError as error:
         parser.error(str(error))
 
@@ -53,29 +60,43 @@ def _parser() -> argparse.ArgumentParser:
     add("--sweep", action="store_true", help="disturb every request of every workflow instead")
     add("--single", action="store_true", help="a sweep with one worker, without duplicates")
     add("--list", action="store_true", help="list the workflows")
+    add("--show", action="store_true", help="print their blueprints, as JSON")
     add_scenario_options(parser)
     return parser
 
 
 def _chosen(stories: dict[str, Story], names: Sequence[str]) -> list[Story]:
-    unknown = sorted(set(names) - set(stories))
+    unknown = sorted(name for name in set(names) if name not in stories)
     if unknown:
-        raise ValueError(f"There is no workflow {unknown[0]!r}. There are: {', '.join(stories)}.")
+        known = ", ".join((*stories, RANDOM))
+        raise ValueError(f"There is no workflow {unknown[0]!r}. There are: {known}.")
     usual = [story for name, story in stories.items() if name not in LONGER]
     return [stories[name] for name in names] or usual
 
 
-def _run(options: argparse.Namespace, chosen: Sequence[Story]) -> int:
-    kinds, new_backend = kinds_of(options.fault), backend_named(options.backend)
-    scenarios = campaign(chosen, options.runs, options.seed, kinds, new_backend)
-    if options.sweep:
-        swept = kinds if options.fault else SWEPT
-        how: dict[str, Any] = {"workers": (1,), "doubles": (False,)} if options.single else {}
-        scenarios = (
-            each
-            for story in chosen
-            for each in sweep(story, options.seed, swept, new_backend, **how)
+def _of_random(options: argparse.Namespace) -> Iterator[Scenario]:
+    """What happens to workflows that are drawn, each to be played some times."""
+    if len(options.graph) > 1 or options.one or options.sweep or options.show:
+        raise ValueError(
+            f"'{RANDOM}' stands for many workflows, and goes with no other one: to run, sweep or "
+            f"combine one of them, name it by its number, such as '{RANDOM}:7'."
         )
+    kinds, new_backend = kinds_of(options.fault), backend_named(options.backend)
+    return islice(of_drawn(drawn_story, options.seed, kinds, new_backend), options.runs)
+
+
+def _of_chosen(options: argparse.Namespace, chosen: Sequence[Story]) -> Iterator[Scenario]:
+    kinds, new_backend = kinds_of(options.fault), backend_named(options.backend)
+    if not options.sweep:
+        return campaign(chosen, options.runs, options.seed, kinds, new_backend)
+    swept = kinds if options.fault else SWEPT
+    how: dict[str, Any] = {"workers": (1,), "doubles": (False,)} if options.single else {}
+    return (
+        each for story in chosen for each in sweep(story, options.seed, swept, new_backend, **how)
+    )
+
+
+def _run(options: argparse.Namespace, scenarios: Iterator[Scenario]) -> int:
     report = run_in_jobs(options.flow, options.backend, scenarios, options.jobs, _print)
     for node_id, (times, replay) in report.repeated.items() if options.flow else ():
         print(f"node '{node_id}' ran {times} times for one idempotency key: {replay}")
@@ -85,6 +106,14 @@ def _run(options: argparse.Namespace, chosen: Sequence[Story]) -> int:
 
 def _print(violation: Violation) -> None:
     print(f"{violation}\n", flush=True)
+
+
+def _blueprints(story: Story) -> Iterator[str]:
+    """A workflow and its children, as JSON."""
+    told = Told(story, story.build())
+    children = {each.id: each for each in told.runtime.blueprints.values()}
+    for blueprint in ({told.blueprint.id: told.blueprint} | children).values():
+        yield blueprint.to_json(indent=2)
 
 
 def _show(options: argparse.Namespace, scenario: Scenario, story: Story) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, product
+from itertools import count as counting
 
 from flowcraft.adapters.system import SystemClock
 from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
@@ -19,6 +20,8 @@ KEPT_VIOLATIONS = 20
 """Violations that are kept whole; more are only counted."""
 
 SHOWN_REQUESTS = 25
+SCENARIOS_OF_DRAWN = 4
+"""How much happens to each of the workflows that are drawn, beside a run of it in peace."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,30 @@ def at_random(
             own_seed = Chance("campaign", seed, number).below(1 << 31)
             yield any_scenario(story.name, own_seed, made[story.name], kinds)
             number += 1
+
+
+def of_drawn(
+    draw: Callable[[int], Story],
+    seed: int,
+    kinds: Sequence[Kind] = KINDS,
+    new_backend: NewBackend = MemoryBackend,
+) -> Iterator[Scenario]:
+    """Scenarios without end, a few of each of many workflows.
+
+    Args:
+        draw: Gives the workflow of a number.
+        seed: Decides which workflows there are, and what happens.
+        kinds: What may happen.
+        new_backend: Makes the place for runs and messages.
+    """
+    for drawn in counting():
+        story = draw(Chance("drawn", seed, drawn).below(1 << 31))
+        plain = Scenario(story.name, seed)
+        yield plain
+        made = play(story, plain, new_backend).made
+        for number in range(SCENARIOS_OF_DRAWN):
+            own_seed = Chance("drawn", seed, drawn, number).below(1 << 31)
+            yield any_scenario(story.name, own_seed, made, kinds)
 
 
 def campaign(

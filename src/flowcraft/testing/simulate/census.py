@@ -45,6 +45,11 @@ class Execution:
         return self.life is not None and any(until >= since for until in self.life.harmed_until)
 
 
+def names_of(node_id: str) -> tuple[str, str]:
+    """What a body may be of: a node of this id, or the worker that ``worker[3]`` is an item of."""
+    return node_id, node_id.partition("[")[0]
+
+
 class Census(Middleware):
     """Notes every body that begins, and lets it take a while.
 
@@ -74,7 +79,7 @@ class Census(Middleware):
         self._chance = chance
         self._now = now
         self._longest_seconds = longest_seconds
-        self._hurried = hurried
+        self._hurried = frozenset(hurried)
         self._see = see
         self._see_end = see_end
         self.executions: list[Execution] = []
@@ -95,8 +100,8 @@ class Census(Middleware):
     async def _take_a_while(self, ctx: Any) -> None:
         for _ in range(self._chance.below(MOST_TURNS + 1)):
             await asyncio.sleep(0)
-        name = ctx.node_id.partition("[")[0]
-        if self._longest_seconds and name not in self._hurried and self._chance.happens(0.5):
+        is_hurried = not self._hurried.isdisjoint(names_of(ctx.node_id))
+        if self._longest_seconds and not is_hurried and self._chance.happens(0.5):
             await asyncio.sleep(self._chance.between(0.0, self._longest_seconds))
 
     def counts(self) -> Counter[str]:

@@ -6,7 +6,7 @@ as something depends on them, and not longer, I7 bodies run once, and once more 
 the results are those of the run in process, I9 nothing is too large, I11 timers fire in time. I4,
 one holder at a time, is what I2 and I8 would not hold without. I10, that workers of different
 versions do each other no harm, is all of these in runs with a stranger among the workers. L1
-and L2 are about limits, see ``limits.py``.
+and L2 are about limits, see ``limits.py``; S19 is the rule of what is undone, see ``undoing.py``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.facts import read_fact
 from flowcraft.engine.stored import StoredRun
 from flowcraft.ports.runs import Head
+from flowcraft.testing.simulate.census import names_of
 from flowcraft.testing.simulate.story import summary_of
 from flowcraft.testing.simulate.timers import late_in, timers_in
+from flowcraft.testing.simulate.undoing import undoing_in
 from flowcraft.testing.simulate.world import ALL_RUNS, LAPSED_RUNS, Ending, World, stretches
 
 OUTCOMES: Final = frozenset(
@@ -67,6 +69,7 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
     for head in heads:
         found += await _facts(world, head)
         found += await _timers(world, head)
+        found += await _undoing(world, head)
         found += await _row(world, head)
     if ending.is_over and not world.is_gone:
         found += _result(world, await world.client.get_run(world.run_id))
@@ -133,6 +136,16 @@ async def _timers(world: World, head: Head) -> list[Problem]:
     ]
 
 
+async def _undoing(world: World, head: Head) -> list[Problem]:
+    """What was completed is undone where a run fails or is cancelled, and nothing else is."""
+    if head.is_part or not world.told.undoes or head.row.status not in FINAL_STATUSES:
+        return []
+    ledger = await (await world.client._opened()).read(head.run_id)
+    assert ledger is not None
+    wrong = undoing_in(ledger, {each.key for each in world.census.executions})
+    return [Problem("S19", f"of run '{head.run_id}': {each}") for each in wrong]
+
+
 def _attempt_of(name: str, event: Any) -> str:
     key: Key = event.target if name.startswith("Undo") else event.key
     return f"{name[:4]} {key} {getattr(event, 'item', '')} attempt {event.attempt}"
@@ -177,8 +190,11 @@ def _bodies(world: World) -> Iterator[Problem]:
         for key in sorted({each.key for each in executions} - set(truth)):
             yield Problem("I3", f"the body of {key} ran, which never should")
     in_peace = Counter(each.key for each in executions if not each.was_harmed)
+    names = {each.key: names_of(each.node_id) for each in executions}
     for key, count in in_peace.items():
-        allowed = truth.get(key, 1) * world.starts
+        # Where nobody cancels, or somebody fails sooner, it may have had fewer of its attempts.
+        may = [] if story.is_settled else [world.told.attempts.get(name, 1) for name in names[key]]
+        allowed = max(truth.get(key, 1), *may, 1) * world.starts
         if count > allowed:
             text = f"the body of {key} ran {count} times without a crash, and not {allowed}"
             yield Problem("I7", text)

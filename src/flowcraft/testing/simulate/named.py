@@ -13,6 +13,7 @@ from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story
 from flowcraft.testing.simulate.users import story_of
 from flowcraft.testing.simulate.zoo import LONGER, STORIES
+from flowcraft.testing.simulate.zoo.drawn import RANDOM, drawn_story
 
 COMMAND = "python -m flowcraft.testing.simulate"
 BACKENDS = {
@@ -35,6 +36,23 @@ def backend_named(name: str) -> NewBackend:
     return found
 
 
+class Zoo(dict[str, Story]):
+    """The workflows that come along, and those that are drawn, such as ``random:12345``."""
+
+    def __missing__(self, name: str) -> Story:
+        kind, _, number = name.partition(":")
+        if kind != RANDOM or not number.isdecimal():
+            raise KeyError(name)
+        return drawn_story(int(number))
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            self[name]  # type: ignore[index]  # any object may be asked for
+        except KeyError:
+            return False
+        return True
+
+
 def stories_named(flows: Sequence[str]) -> dict[str, Story]:
     """The workflows of the zoo, or those of one's own where there are some, by their names.
 
@@ -42,7 +60,7 @@ def stories_named(flows: Sequence[str]) -> dict[str, Story]:
         ValueError: There is no such flow.
     """
     if not flows:
-        return STORIES | LONGER
+        return Zoo(STORIES | LONGER)
     stories = [_own(text) for text in flows]
     return {story.name: story for story in stories}
 

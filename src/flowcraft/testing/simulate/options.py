@@ -12,7 +12,7 @@ from flowcraft.testing.simulate.scenario import Scenario
 
 NUMBERS = ("workers", "concurrency")
 MEASURES = ("noise", "skew_seconds")
-SWITCHES = ("doubles", "slow", "stranger", "reconciler", "stale")
+SWITCHES = ("doubles", "slow", "stranger", "reconciler", "stale", "older")
 
 
 def add_scenario_options(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.heartbeat import Heartbeat
 from flowcraft.engine.options import RuntimeOptions
@@ -31,6 +32,14 @@ POLL_SECONDS: Final = 20.0
 STALLED_SECONDS: Final = 120.0
 RECONCILE_SECONDS: Final = 60.0
 SCHEDULES_SECONDS: Final = 15.0
+GLANCE_SECONDS: Final = 30.0
+"""How often somebody who waits for a request looks whether the run is over."""
+
+REQUESTS_AT_LEAST: Final = 12
+REQUESTS_OF_A_BODY: Final = 5
+"""About as many requests as a run makes, with all that is around it."""
+
+MOST_TURNS: Final = 8
 TRIES: Final = 50
 PAUSE_SECONDS: Final = 1.0
 
@@ -160,6 +169,18 @@ class Person:
         """Let some turns of the event loop pass, so that something has happened meanwhile."""
         for _ in range(turns):
             await asyncio.sleep(0)
+
+    async def any_moment(self) -> bool:
+        """Wait for any of the requests that a run may make; false if it is over before."""
+        world = self.world
+        most = REQUESTS_AT_LEAST + REQUESTS_OF_A_BODY * world.told.story.truth.bodies.total()
+        request = world.request(1 + self.chance.below(most))
+        while not request.done():
+            await asyncio.wait({request}, timeout=GLANCE_SECONDS)
+            if not request.done() and await self.status() in FINAL_STATUSES:
+                return False
+        await self.linger(self.chance.below(MOST_TURNS))
+        return True
 
     async def rest(self, seconds: float) -> None:
         """Let time pass."""

@@ -37,6 +37,7 @@ class Scenario:
         stranger: Whether there is a worker that knows none of the implementations.
         reconciler: Whether workers look for stuck runs.
         stale: Whether old messages are delivered once more when all is over.
+        older: Whether there is a worker of an older version of the workflow.
     """
 
     graph: str
@@ -51,6 +52,7 @@ class Scenario:
     stranger: bool = False
     reconciler: bool = False
     stale: bool = False
+    older: bool = False
 
     def options(self) -> list[str]:
         """The options of the command that runs this scenario."""
@@ -117,4 +119,5 @@ def any_scenario(
         stranger=chance.happens(0.15) and not doubles,
         reconciler=chance.happens(0.3),
         stale=chance.happens(0.3),
+        older=chance.happens(0.15),
     )

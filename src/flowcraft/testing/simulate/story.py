@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
-from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.blueprint import NodeDefinition, WorkflowBlueprint
 from flowcraft.core.context import CATCH_ERROR
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.bus import EventBus
@@ -118,12 +119,33 @@ class Told:
         """Whether it has timers that are due in more than an hour."""
         return self.story.truth.seconds > self.runtime.options.timers.hour_seconds
 
+    @cached_property
+    def attempts(self) -> Mapping[str, int]:
+        """How many attempts nodes, and workers of batches, have at most, by their names."""
+        most: Counter[str] = Counter()
+        for node in self._nodes:
+            for name in (node.id, node.params.get("workerUsesKey")):
+                if isinstance(name, str):
+                    most[name] = max(most[name], node.config.max_retries)
+        return most
+
+    @cached_property
+    def undoes(self) -> bool:
+        """Whether any node has a compensation."""
+        return any(node.config.compensate is not None for node in self._nodes)
+
+    @property
+    def _nodes(self) -> list[NodeDefinition]:
+        blueprints = (self.blueprint, *self.runtime.blueprints.values())
+        return [node for each in blueprints for node in each.nodes]
+
     @property
     def hurried(self) -> frozenset[str]:
         """Names of what has a timeout."""
-        blueprints = (self.blueprint, *self.runtime.blueprints.values())
-        nodes = [node for each in blueprints for node in each.nodes]
-        return frozenset(node.id for node in nodes if node.config.timeout_ms is not None)
+        timed = [node for node in self._nodes if node.config.timeout_ms is not None]
+        # On a batch it is each item that has it.
+        workers = [node.params.get("workerUsesKey") for node in timed]
+        return frozenset([*(node.id for node in timed), *filter(None, workers)])
 
     def options(self, census: Census) -> RuntimeOptions:
         """The options of a worker whose bodies are counted."""
@@ -165,20 +187,23 @@ class Told:
         story = self.story
         # What is answered does not wait for its time to be up.
         timers: Literal["wait", "return"] = "return" if story.answers else "wait"
+        go_on = partial(runtime.resume, self.blueprint, timers=timers)
         result = await runtime.run(
             self.blueprint, dict(story.context), run_id=RUN_ID, timers=timers
         )
         for _ in range(ROUNDS_OF_ANSWERS):
-            wait = next((w for w in result.awaiting if w.node_id in story.answers), None)
-            if result.status is not RunStatus.AWAITING or wait is None:
+            if result.status is not RunStatus.AWAITING:
                 break
-            result = await runtime.resume(
-                self.blueprint,
-                result,
-                node_id=wait.path,
-                output=story.answers[wait.node_id],
-                timers=timers,
-            )
+            wait = next((w for w in result.awaiting if w.node_id in story.answers), None)
+            due = [each.due_at for each in result.awaiting if each.due_at is not None]
+            if wait is not None:
+                output = story.answers[wait.node_id]
+                result = await go_on(result, node_id=wait.path, output=output)
+            elif due:
+                await asyncio.sleep(max(0.0, min(due) - runtime.clock.now()))
+                result = await go_on(result, answer=False)
+            else:
+                break
         return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from flowcraft.core.commands import RunUndo
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.coding import coded
+from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.runtime import FlowRuntime
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import NO_FACTS, Query
@@ -23,6 +25,7 @@ from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
 from flowcraft.testing.simulate.faults import STRETCHES, Life, Seen
 from flowcraft.testing.simulate.limits import LimitWatch
 from flowcraft.testing.simulate.loop import SimulationLoop, world_context
+from flowcraft.testing.simulate.older import older_options
 from flowcraft.testing.simulate.processes import LEASE_SECONDS, Person, WorkerProcess
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import RUN_ID, Role, Told
@@ -112,6 +115,8 @@ class World:
         )
         self.options = told.options(self.census)
         self.requests: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
+        self._seen = 0
+        self._at_request: dict[int, list[asyncio.Future[None]]] = {}
         self.lives: list[Life] = []
         self.workers: list[WorkerProcess] = []
         self.reconciles = scenario.reconciler
@@ -134,6 +139,22 @@ class World:
             text = f"the body of {ctx.idempotency_key} began though its run was to stop"
             self.backend.watch.problems.append(("I3", text))
 
+    def _see_request(self, seen: Seen) -> None:
+        self.requests.append(seen)
+        self._seen += 1
+        for waiter in self._at_request.pop(self._seen, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def request(self, number: int) -> asyncio.Future[None]:
+        """Done when so many requests were made, by all processes together."""
+        waiter = self.loop.create_future()
+        if number <= self._seen:
+            waiter.set_result(None)
+        else:
+            self._at_request.setdefault(number, []).append(waiter)
+        return waiter
+
     def _kept(self) -> dict[str, float]:
         seconds = self.retention_seconds
         return {} if seconds is None else {"retention_seconds": seconds}
@@ -152,7 +173,7 @@ class World:
             self.chance.fork("life", name),
             self.scenario.faults,
             noise=self.scenario.noise,
-            see=self.requests.append,
+            see=self._see_request,
         )
         self.lives.append(life)
         return life
@@ -168,8 +189,18 @@ class World:
 
     def start_stranger(self) -> None:
         """Start a worker that knows nothing of what is to be run."""
-        options = FlowRuntime(identifiers=CountedIdentifiers("stranger")).options
-        worker = WorkerProcess(self, self._life("stranger-1"), options)
+        self._start_other(
+            "stranger-1", FlowRuntime(identifiers=CountedIdentifiers("stranger")).options
+        )
+
+    def start_older(self) -> None:
+        """Start a worker of an older version, unless the story says who works."""
+        story = self.told.story
+        if story.new_process is None and not story.schedules:
+            self._start_other("older-1", older_options(self.options, self.told.blueprint))
+
+    def _start_other(self, name: str, options: RuntimeOptions) -> None:
+        worker = WorkerProcess(self, self._life(name), options)
         self.workers.append(worker)
         worker.start()
 
@@ -232,6 +263,8 @@ class World:
             self.start_worker()
         if self.scenario.stranger:
             self.start_stranger()
+        if self.scenario.older:
+            self.start_older()
         self.employ(_start, returns=self.chance.fork("start").happens(0.5))
         for role in self.told.story.people:
             self.employ(role)

@@ -17,6 +17,7 @@ from flowcraft.testing.simulate.zoo import (
     schedules,
     shapes,
     times,
+    undoing,
 )
 
 MODULES = (
@@ -32,6 +33,7 @@ MODULES = (
     long,
     deleted,
     functions,
+    undoing,
 )
 
 STORIES: dict[str, Story] = {story.name: story for module in MODULES for story in module.STORIES}

@@ -63,6 +63,33 @@ async def reconcile(person: Person) -> None:
     await person.insist(lambda: person.client.reconcile(stalled_threshold_seconds=0.0, force=True))
 
 
+async def cancel_anywhere(person: Person) -> None:
+    """Cancel the run at any request that anybody makes, those after a pause among them."""
+    if await person.any_moment():
+        with suppress(InvalidRunState, RunNotFound):
+            await person.insist(lambda: person.client.cancel_run(person.world.run_id))
+
+
+async def pause_anywhere(person: Person) -> None:
+    """Pause the run at any request that anybody makes, and let it go on at another one."""
+    run_id = person.world.run_id
+    if await person.any_moment():
+        with suppress(InvalidRunState, RunNotFound):
+            await person.insist(lambda: person.client.pause_run(run_id))
+        await person.rest(person.chance.pick((0.0, 0.0, 5.0, 60.0)))
+    while await person.until(lambda run: str(run.status) == "paused"):
+        with suppress(InvalidRunState):
+            await person.insist(lambda: person.client.continue_run(run_id))
+        await person.rest(PATIENCE_SECONDS)
+
+
+async def reconcile_anywhere(person: Person) -> None:
+    """Have all that is outstanding sent again, at any request that anybody makes."""
+    if await person.any_moment():
+        client = person.client
+        await person.insist(lambda: client.reconcile(stalled_threshold_seconds=0.0, force=True))
+
+
 ENDS = ("cancelled", "completed")
 
 STORIES = (
@@ -90,4 +117,23 @@ STORIES = (
     ),
     story("reconcile", undoable, people=(reconcile,)),
     story("reconcile-shards", batch, people=(reconcile,), shard_items=2),
+    story("cancel-anywhere", undoable, people=(cancel_anywhere,), is_settled=False, statuses=ENDS),
+    story(
+        "cancel-below-anywhere",
+        subflow,
+        people=(cancel_anywhere,),
+        is_settled=False,
+        statuses=ENDS,
+    ),
+    story(
+        "cancel-shards-anywhere",
+        batch,
+        people=(cancel_anywhere,),
+        is_settled=False,
+        statuses=ENDS,
+        shard_items=2,
+    ),
+    story("pause-anywhere", undoable, people=(pause_anywhere,)),
+    story("pause-shards-anywhere", batch, people=(pause_anywhere,), shard_items=2),
+    story("reconcile-anywhere", undoable, people=(reconcile_anywhere,)),
 )

@@ -1,0 +1,61 @@
+"""What has to be undone when a run fails or is cancelled, and whether it was (rule S19)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from urllib.parse import quote
+
+from flowcraft.core.plan import Key, index_of_key, iteration_of_key
+from flowcraft.core.state import SUCCEEDED, RunStatus
+from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.results import RunResult
+
+UNDONE_IN: tuple[RunStatus, ...] = (RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+def undoing_in(ledger: Ledger, executed: Collection[str]) -> Iterator[str]:
+    """What is wrong with the compensations of a run that is over.
+
+    Args:
+        ledger: The run.
+        executed: The idempotency keys of the bodies that ran.
+    """
+    plan, state = ledger.plan, ledger.state
+    if not plan.has_compensation:
+        return
+    due: dict[Key, str] = {}
+    for key, record in state.records.items() if state.status in UNDONE_IN else ():
+        node = plan.nodes[index_of_key(key)]
+        if record.status is SUCCEEDED and node.compensate >= 0:
+            due[key] = _key_of(state.run_id, plan.nodes[node.compensate].id, node.id, key)
+    settled = [undo.target for undo in state.undos.values() if undo.succeeded is not None]
+    names = [plan.nodes[index_of_key(key)].id for key in settled]
+    if len(settled) != len(set(settled)) or set(settled) != set(due):
+        wanted = sorted(plan.nodes[index_of_key(key)].id for key in due)
+        yield f"it is {state.status}, and undid {sorted(names)} and not {wanted}"
+    lost = {undo.target for undo in state.undos.values() if undo.lost}
+    for key, idempotency_key in due.items():
+        if idempotency_key not in executed and key not in lost:
+            yield f"{idempotency_key} never ran, which was to undo what was done"
+
+
+def _key_of(run_id: str, undo: str, undone: str, key: Key) -> str:
+    parts = [quote(part, safe=" ") for part in (run_id, undo, *map(str, iteration_of_key(key)))]
+    return f"{':'.join(parts)}~{quote(undone, safe=' ')}"
+
+
+def check_order(run: RunResult, after: Mapping[str, Collection[str]]) -> None:
+    """See that what was done first is undone last.
+
+    Args:
+        run: The run.
+        after: For each compensation those that have to be carried out after it.
+
+    Raises:
+        AssertionError: It was not so.
+    """
+    order = [node_id for node_id, _ in run.compensations]
+    places = {node_id: place for place, node_id in enumerate(order)}
+    for first, others in after.items():
+        for other in set(others) & set(order) if first in places else ():
+            assert places[first] < places[other], f"'{other}' comes too early in {order}"
