@@ -237,8 +237,9 @@ def _assigned(draw: st.DrawFn) -> Tree:
     if kind == 0:
         return "path", draw(paths)
     if kind == 1:
-        otherwise = draw(st.sampled_from([value, ("path", draw(paths))]))
-        return "if_not_exists", draw(paths), otherwise
+        path, instead = draw(paths), draw(paths)
+        # AWS wants the operands to be distinct.
+        return "if_not_exists", path, value if path == instead else ("path", instead)
     if kind == 2:
         ends: list[Tree] = [
             ("path", draw(st.sampled_from([("l",), ("m", "l")]))),
