@@ -32,7 +32,7 @@ EVENTS = tuple(_TYPES)
 OTHERS = (*EVENTS, "mine", "outer", "outer/s::1")
 
 RARELY = settings(
-    max_examples=max(15, settings().max_examples // 5),
+    max_examples=max(12, settings().max_examples // 8),
     # Without shrinking, which takes minutes here, and without tracing (`test_fake_sqs_model`).
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
