@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any, Final
 
 from flowcraft.adapters.aws.arguments import (
-    check_bucket,
     check_client,
+    check_named,
+    check_payloads,
     check_store,
     check_tables,
 )
@@ -36,6 +37,7 @@ from flowcraft.adapters.aws.service_time import ServiceTime, Timed
 from flowcraft.adapters.aws.transport import Answer, Request, Transport
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.engine.adapter import Adapter
+from flowcraft.engine.arguments import check_outside, check_positive, checked_codec, checked_run_id
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import ReconciliationStats
@@ -109,16 +111,9 @@ class _Fleet:
         check_client("sqs_client", self.sqs_client, "sqs")
         check_client("dynamodb_client", self.dynamodb_client, "dynamodb")
         check_store(self.coordination_store)
+        check_named("queue_url", self.queue_url, "queue, as its address")
         check_tables(self.context_table_name, self.status_table_name)
-        if self.payload_bucket is not None:
-            check_bucket(self.payload_bucket)
-        if (self.s3_client is None) != (self.payload_bucket is None):
-            raise ValueError(
-                "s3_client and payload_bucket go together: the client, and the name of the bucket "
-                "that large values and files are kept in."
-            )
-        if self.payload_bucket is not None:
-            check_client("s3_client", self.s3_client, "s3")
+        check_payloads(self.s3_client, self.payload_bucket)
 
     def opener(self) -> OpenPorts:
         """Opens the ports: each time with threads of its own."""
@@ -260,6 +255,10 @@ class SqsAdapter(Adapter):
     ) -> None:
         runtime_options = RuntimeOptions.checked(runtime_options).kept_for(retention_seconds)
         check_limits(runtime_options.limits)
+        check_outside(clock=clock)
+        if concurrency is None:
+            raise TypeError("concurrency is a whole number of messages, not None.")
+        check_positive(concurrency=concurrency)
         self._fleet = _Fleet(
             sqs_client=sqs_client,
             dynamodb_client=dynamodb_client,
@@ -394,17 +393,19 @@ class DynamoDbContext(StoredContext):
         payload_bucket: str | None = None,
     ) -> None:
         check_client("client", client, "dynamodb")
-        super().__init__(run_id, self._station)
+        check_named("table_name", table_name, "table")
+        check_outside(clock=clock)
+        runtime_options = RuntimeOptions.checked(runtime_options)
+        super().__init__(checked_run_id(run_id), self._station)
         self._time = ServiceTime(clock or SystemClock())
         self._table_name = table_name
         self._transport = Timed(_transport(client, CONTEXT_THREADS), self._time)
-        self._options = runtime_options or RuntimeOptions()
-        self._codec = codec
+        self._options = runtime_options
+        self._codec = checked_codec(codec)
         self._opened: Station | None = None
         self._objects: S3Objects | None = None
-        if s3_client is not None and payload_bucket is not None:
-            check_client("s3_client", s3_client, "s3")
-            check_bucket(payload_bucket)
+        check_payloads(s3_client, payload_bucket)
+        if payload_bucket is not None:
             s3 = Timed(_transport(s3_client, CONTEXT_THREADS), self._time)
             self._objects = S3Objects(s3, payload_bucket)
 
@@ -503,8 +504,9 @@ def create_sqs_reconciler(
             less of it; by default as the adapter.
 
     Raises:
-        TypeError: It is no :class:`SqsAdapter`, or ``scan_segments`` is no whole number.
-        ValueError: The status table is not the adapter's, or ``scan_segments`` not from 1 to 100.
+        TypeError: It is no :class:`SqsAdapter`, or a number is none.
+        ValueError: The status table is not the adapter's, ``scan_segments`` not from 1 to 100, or
+            ``stalled_threshold_seconds`` not positive.
     """
     fleet = _adapter(adapter)._fleet
     if status_table_name not in (None, fleet.status_table_name):
@@ -512,6 +514,7 @@ def create_sqs_reconciler(
             f"The adapter's status table is '{fleet.status_table_name}', not "
             f"'{status_table_name}': a reconciler looks after the runs of its adapter."
         )
+    check_positive(stalled_threshold_seconds=stalled_threshold_seconds)
     client = adapter._client_through(dynamodb_client, scan_segments)
     return SqsReconciler(client, stalled_threshold_seconds, adapter._declared)
 

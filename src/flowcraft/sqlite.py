@@ -19,6 +19,7 @@ from flowcraft.adapters.sqlite import (
 )
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.engine.adapter import Adapter
+from flowcraft.engine.arguments import checked_choice
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.shards import SHARD_ITEMS
@@ -123,6 +124,11 @@ def _opener(
     visibility_seconds: float,
     retention_seconds: float | None,
 ) -> OpenPorts:
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"path is the name of a file, not {path!r}.")
+    if str(path) == "":
+        raise ValueError("path is the name of a file, and it is empty.")
+    checked_choice("durability", durability, ("normal", "full"))
     if str(path) == ":memory:":
         raise ValueError(
             "':memory:' is no file that several connections can share. Use "

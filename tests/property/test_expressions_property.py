@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flowcraft.core.expression_kinds import MAX_INTEGER_BITS
@@ -371,3 +371,51 @@ def test_stack_stays_shallow(depth: int, opening: str) -> None:
         pass
     finally:
         sys.setrecursionlimit(limit)
+
+
+LARGE: dict[str, Any] = {
+    "l": list(range(10_000)),
+    "m": list(range(10_000)),
+    "t": "x" * 50_000,
+    "u": "x" * 49_999 + "y",
+    "d": {str(number): [number] for number in range(5_000)},
+    "e": {str(number): [number] for number in range(5_000)},
+}
+COSTLY = [
+    *("l == m", "l != m", "d == e", "t == u", "t < u", "[l, l, l] == [m, m, m]", "l.includes(-1)"),
+    *(
+        "-1 in l",
+        "u in l",
+        "'y' in t",
+        "t + u",
+        "(t + t).includes('y')",
+        "len(t + u)",
+        "`${t}${u}`",
+    ),
+    *("[t, t, t]", "{a: t, b: l}", "t.startsWith(u)", "str(l)", "min(l[0], 3)", "5 ** 400"),
+]
+SIGNS = [" && ", " || ", " == ", " + ", ", ", " ?? "]
+MOST_CALLS = 4_000_000
+
+
+@settings(max_examples=max(15, settings().max_examples // 5))
+@given(st.lists(st.sampled_from(COSTLY), min_size=1, max_size=400), st.sampled_from(SIGNS))
+def test_hostile_expressions_do_bounded_work(parts: list[str], sign: str) -> None:
+    """However much is compared, searched and put together, calls and results stay few."""
+    text = sign.join(f"({part})" for part in parts)[: MAX_EXPRESSION_LENGTH - 2]
+    calls = 0
+
+    def counted(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    before = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        outcome = SAFE.evaluate(f"[{text}]", LARGE)
+    except ExpressionError as error:
+        outcome = str(error)
+    finally:
+        sys.setprofile(before)
+    assert calls < MOST_CALLS
+    assert is_plain(outcome)

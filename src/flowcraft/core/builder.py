@@ -438,6 +438,8 @@ class FlowBuilder:
         if not callable(implementation):
             kind = type(implementation).__name__
             raise TypeError(f"{name} needs a function, a class or a key, not a {kind}")
+        if uses is not None and not isinstance(uses, str):
+            raise TypeError(f"{name}: uses is text, the key of the implementation, not {uses!r}")
         key = uses if uses is not None else uses_of(implementation, name)
         add_implementation(self._registry, key, implementation, name)
         return key

@@ -141,7 +141,8 @@ def _references(node: NodeDefinition) -> Iterator[tuple[tuple[str, ...], str]]:
     """The references of a node, with their places in it."""
     inputs = node.inputs if isinstance(node.inputs, Mapping) else {"": node.inputs or ""}
     for name, text in inputs.items():
-        yield ("inputs", *([name] if name else [])), text
+        if isinstance(text, str):  # the reader reports what is none
+            yield ("inputs", *([name] if name else [])), text
     key = node.params.get(correlation.CORRELATION_KEY)
     if node.uses in (builtins.WAIT, builtins.WEBHOOK) and isinstance(key, str):
         yield ("params", correlation.CORRELATION_KEY), key

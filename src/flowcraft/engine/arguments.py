@@ -20,6 +20,15 @@ from flowcraft.errors import BlueprintError, FlowcraftError, Problem
 T = TypeVar("T")
 
 LONGEST_FAIRNESS_KEY = 256
+LARGEST_BITS = 63
+
+_METHODS = {
+    "clock": ("now", "call_at"),
+    "identifiers": ("new_run_id", "new_token"),
+    "telemetry": ("count", "record", "span"),
+    "serializer": ("dumps", "loads"),
+    "evaluator": ("evaluate",),
+}
 
 
 def initial_context(
@@ -82,6 +91,91 @@ def check_spans(**seconds: float) -> None:
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} is a number, not {_shown(value)}.")
+    if isinstance(value, int) and value.bit_length() > LARGEST_BITS:
+        raise ValueError(f"{name} is larger than any number that is meant: {value:.3e}.")
+    return value
+
+
+def check_bound(name: str, number: int | None) -> int | None:
+    """See that a bound, where one is given, is a positive whole number.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is not positive.
+    """
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+        raise TypeError(f"{name} is a whole number, or None for no bound, not {_shown(number)}.")
+    if number is not None and number <= 0:
+        raise ValueError(f"{name} is positive, or None for no bound, not {number!r}.")
+    return number
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """See that something is true or false.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {_shown(value)}.")
+    return value
+
+
+def check_object(name: str, value: T, *methods: str) -> T:
+    """See that an object, where one is given, has the methods that will be called.
+
+    Raises:
+        TypeError: It lacks one, or is a class.
+    """
+    lacks = [each for each in methods if not callable(getattr(value, each, None))]
+    if value is not None and (isinstance(value, type) or lacks):
+        listed = ", ".join(f"{each}()" for each in methods)
+        raise TypeError(f"{name} is an object with {listed}, not {_shown(value)}.")
+    return value
+
+
+def check_outside(**objects: Any) -> None:
+    """See that clock, identifiers and telemetry, as far as they are given, can be used.
+
+    Raises:
+        TypeError: One lacks what its protocol has.
+    """
+    for name, value in objects.items():
+        check_object(name, value, *_METHODS[name])
+
+
+def check_several(name: str, values: Iterable[T], what: str) -> tuple[T, ...]:
+    """See that there are some of something, and not one by itself.
+
+    Raises:
+        TypeError: It is no list.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} is a list of {what}, not {_shown(values)}: write {name}=[…].")
+    return tuple(values)
+
+
+def check_mapping(name: str, values: Mapping[Any, Any] | None) -> Mapping[Any, Any]:
+    """See that something, where it is given, is a mapping.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if values is not None and not isinstance(values, Mapping):
+        raise TypeError(f"{name} is a mapping, not {_shown(values)}.")
+    return values or {}
+
+
+def check_name(name: str, value: str) -> str:
+    """See that something is named by a text.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty, or holds half a character or a control character.
+    """
+    checked_text(name, value)
+    if not value or any(map(_is_unfit, value)):
+        raise ValueError(f"{name} is a name, not {value!r}.")
     return value
 
 

@@ -175,7 +175,7 @@ class Carrier:
         self.shards_to_tell += jobs
 
     def _report_shard(self) -> None:
-        parent = Parent.read(self._ledger.head.parent)
+        parent = Parent.read(self._ledger.head)
         assert parent is not None
         self._tell(parent, ev.ShardAdvanced(parent.key, parent.first, parent.attempt), None)
 
@@ -183,7 +183,7 @@ class Carrier:
 
     def _tell_parent(self) -> None:
         """The run is over: hand its result to the run that started it."""
-        parent = Parent.read(self._ledger.head.parent)
+        parent = Parent.read(self._ledger.head)
         if parent is None:
             return
         cost = cost_of(self._ledger)
@@ -206,7 +206,7 @@ class Carrier:
 
     def tell_parent_of_rest(self) -> None:
         """Let the parent know whether a child has nothing left but waiting, or goes on."""
-        parent = Parent.read(self._ledger.head.parent)
+        parent = Parent.read(self._ledger.head)
         status = self._ledger.state.status
         if parent is None or status.is_final:
             return

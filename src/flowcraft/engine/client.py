@@ -16,6 +16,8 @@ from flowcraft.core.state import RunStatus
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering, correlating, wishes
 from flowcraft.engine.arguments import (
+    check_outside,
+    check_spans,
     check_strict,
     checked_choice,
     checked_codec,
@@ -93,6 +95,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
         self._longest_look_seconds = longest_look_seconds
         self._open_ports = open_ports
         self._options = options
+        check_outside(clock=clock, identifiers=identifiers, telemetry=telemetry)
         self._clock = clock
         self._identifiers = identifiers
         self._codec = checked_codec(codec)
@@ -518,6 +521,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
         """
         station = await self._opened()
         if force and stalled_threshold_seconds is not None:
+            check_spans(stalled_threshold_seconds=stalled_threshold_seconds)
             seconds = stalled_threshold_seconds
         else:
             visibility = station.queue.visibility_seconds

@@ -11,8 +11,9 @@ from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.encoded import plain
 from flowcraft.engine.saved import error_data, key_data, read_error, read_key
 from flowcraft.engine.serializer import Serializer
+from flowcraft.engine.shapes import check_shape, check_writes
 from flowcraft.engine.tape import Recording
-from flowcraft.errors import SerializationError
+from flowcraft.errors import FlowcraftError, SerializationError
 
 FORMAT: Final = 1
 """Goes up when older versions could no longer read what is written."""
@@ -63,7 +64,15 @@ def _writes_data(writes: Sequence[ev.Write]) -> list[Any]:
 
 
 def _read_writes(data: Sequence[Any]) -> tuple[ev.Write, ...]:
-    return tuple(ev.Write(*write) for write in data)
+    writes = tuple(ev.Write(*write) for write in data)
+    check_writes(writes)
+    return writes
+
+
+def _read_cost(data: Sequence[Any]) -> Usage:
+    cost = Usage(*data)
+    check_shape(cost)
+    return cost
 
 
 _TURNS: Final[Mapping[str, Turn]] = {
@@ -79,7 +88,7 @@ _TURNS: Final[Mapping[str, Turn]] = {
         lambda pairs: [[item, _writes_data(writes)] for item, writes in pairs],
         lambda data: tuple((item, _read_writes(writes)) for item, writes in data),
     ),
-    "cost": (list, lambda data: Usage(*data)),
+    "cost": (list, _read_cost),
     "dynamic": (
         lambda nodes: [node.to_dict() for node in nodes],
         lambda data: read_nodes(data, "?") if data else (),
@@ -119,7 +128,8 @@ def read_event(data: Any) -> ev.Event:
             for field, value in zip(cls._fields, values, strict=False)
         ]
         event: ev.Event = cls(*fields)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        check_shape(event)
+    except (AttributeError, FlowcraftError, LookupError, TypeError, ValueError) as error:
         raise SerializationError(f"This is no event that this version knows: {error!r}.") from error
     return event
 

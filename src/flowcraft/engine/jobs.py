@@ -21,6 +21,28 @@ from flowcraft.errors import CodecError, SerializationError
 VERSION: Final = 1
 
 LONGEST_PUT_BACK_SECONDS: Final = 30.0
+LATEST: Final = 253_402_300_800.0
+"""The year 10000, in seconds since the epoch: nothing is due then or later."""
+LARGEST: Final = 2**53
+"""What counts up from 0 stays below it, and so exact in any JSON."""
+
+_NEVER_SENT: Final = (
+    ev.RunStarted,
+    ev.ShardStarted,
+    ev.NodeSucceeded,
+    ev.NodeFailed,
+    ev.NodeLost,
+    ev.NodeStopped,
+    ev.NodeHeldBack,
+    ev.ItemSucceeded,
+    ev.ItemFailed,
+    ev.ItemLost,
+    ev.ItemStopped,
+    ev.ItemHeldBack,
+    ev.UndoSettled,
+    ev.UndoLost,
+    ev.LookedAt,
+)
 
 
 class UnreadableJob(SerializationError):
@@ -114,6 +136,7 @@ _NAMES: Final = {
     "waits": "waits",
 }
 _REQUIRED: Final = ("run_id", "epoch", "blueprint_id", "thread")
+_SOUGHT: Final = ("run_id", "epoch", "thread", "place", "event_id")
 
 
 def write_job(job: Job, serializer: Serializer) -> str:
@@ -162,7 +185,7 @@ def read_job(text: str, serializer: Serializer) -> Job:
     if not isinstance(data, dict):
         raise UnreadableJob("The message is JSON, but no object.")
     version = data.get("v")
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or not 1 <= version <= VERSION:
         what = "none" if version is None else repr(version)
         raise UnreadableJob(
             f"The message has the version {what}; this worker reads up to {VERSION}. It was sent "
@@ -182,18 +205,30 @@ def read_job(text: str, serializer: Serializer) -> Job:
         raise UnreadableJob("The message's event is no text.")
     try:
         if event is not None:
-            fields["event"] = read_event(serializer.loads(plain(event, "It")))
+            fields["event"] = _sent(read_event(serializer.loads(plain(event, "It"))))
         return Job(**fields)
     except (SerializationError, CodecError, TypeError) as error:
         raise UnreadableJob(f"The message's event cannot be read: {error}") from error
 
 
+def _sent(event: ev.Event) -> ev.Event:
+    """An event that messages bring: outcomes come from whoever holds the lease, and no other."""
+    if isinstance(event, _NEVER_SENT):
+        raise SerializationError(f"No message brings {type(event).__name__}.")
+    return event
+
+
 def _fits(name: str, value: Any) -> bool:
+    if value is None:
+        return True
     if name in ("due_at", "first_at"):
-        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        return type(value) in (int, float) and 0 <= value < LATEST
     if name in ("attempt", "put_back", "since", "ticket", "waits"):
-        return value is None or (isinstance(value, int) and not isinstance(value, bool))
-    return value is None or isinstance(value, str)
+        return type(value) is int and 0 <= value < LARGEST
+    if not isinstance(value, str):
+        return False
+    # No store finds what is named by half a character.
+    return name not in _SOUGHT or value.isascii() or value == storable(value)
 
 
 class PutOff(Exception):

@@ -29,7 +29,7 @@ from flowcraft.engine.places import (
 from flowcraft.engine.tape import Recording, Tape
 from flowcraft.engine.timers import LongTimers
 from flowcraft.engine.view import Host, RunView
-from flowcraft.errors import InvalidRunState
+from flowcraft.errors import FlowcraftError, InvalidRunState, SerializationError, StorageCorrupt
 from flowcraft.ports.runs import Change, Entry, Fact, Head, Lease, Record, Row
 
 if TYPE_CHECKING:
@@ -205,12 +205,29 @@ class Ledger(RunView):
 
         Raises:
             Gap: Facts are missing in between.
+            SerializationError: One cannot be read.
+            StorageCorrupt: One cannot be what happened.
         """
         for fact in facts:
             if fact.number > self.number:
                 raise Gap(f"Run '{self.run_id}': fact {self.number} is missing.")
             if fact.number == self.number:
-                self._fold(fact)
+                self._fold_stored(fact)
+
+    def _fold_stored(self, fact: Fact) -> None:
+        """Fold a fact; where it was altered in the store, the error names run and fact."""
+        try:
+            self._fold(fact)
+        except SerializationError as error:
+            raise SerializationError(f"Run '{self.run_id}', fact {fact.number}: {error}") from error
+        except FlowcraftError:
+            raise
+        except Exception as error:
+            raise StorageCorrupt(
+                f"The record of run '{self.run_id}' is damaged: what follows from its fact "
+                f"{fact.number} cannot be told ({error!r}). Restore it from a backup, or delete "
+                "the run."
+            ) from error
 
     def decision_of(self, number: int) -> tuple[ev.Event, Decision] | None:
         """What was decided about a fact that was folded not long ago."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from flowcraft.core.plan import Key
 from flowcraft.engine.saved import key_data, read_key
+from flowcraft.engine.shapes import check_shape
+from flowcraft.errors import StorageCorrupt
 from flowcraft.ports.runs import Head
 
 NO_SHARD = -1
@@ -36,17 +38,30 @@ class Parent(NamedTuple):
     @classmethod
     def of(cls, head: Head, key: Key, attempt: int, first: int = NO_SHARD) -> Parent:
         """The parent that a run is to what one of its nodes starts."""
-        above = cls.read(head.parent)
+        above = cls.read(head)
         depth = 1 if above is None else above.depth + 1
         return cls(head.run_id, head.epoch, head.blueprint_id, key, attempt, depth, first)
 
     @classmethod
-    def read(cls, text: str | None) -> Parent | None:
-        """The parent that :meth:`text` wrote."""
-        if text is None:
+    def read(cls, head: Head) -> Parent | None:
+        """The parent that :meth:`text` wrote into a record.
+
+        Raises:
+            StorageCorrupt: It is none.
+        """
+        if head.parent is None:
             return None
-        run_id, epoch, blueprint_id, key, *numbers = json.loads(text)
-        return cls(run_id, epoch, blueprint_id, read_key(key), *numbers)
+        try:
+            run_id, epoch, blueprint_id, key, *numbers = json.loads(head.parent)
+            parent = cls(run_id, epoch, blueprint_id, read_key(key), *numbers)
+            # Only of a shard the place is written.
+            check_shape(parent if len(numbers) > 2 else parent._replace(first=0))
+        except (TypeError, ValueError) as error:
+            raise StorageCorrupt(
+                f"The record of run '{head.run_id}' is damaged: what it is a part of cannot be "
+                f"read ({error}). Restore it from a backup, or delete the run."
+            ) from error
+        return parent
 
     def text(self) -> str:
         """The parent as it is kept with the child."""

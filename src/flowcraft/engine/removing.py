@@ -153,7 +153,7 @@ async def _check_deletable(station: Station, head: Head, force: bool) -> None:
 
 async def is_orphan(station: Station, head: Head) -> bool:
     """Whether a run is a part, or a child, of one that is gone."""
-    parent = Parent.read(head.parent)
+    parent = Parent.read(head)
     if parent is None:
         return False
     record = await station.runs.read(parent.run_id, NO_FACTS)

@@ -18,7 +18,12 @@ from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, RunState
 from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
 from flowcraft.engine.arguments import (
+    check_bound,
+    check_flag,
     check_given,
+    check_mapping,
+    check_outside,
+    check_several,
     check_strict,
     checked_choice,
     checked_concurrency,
@@ -116,16 +121,24 @@ class FlowRuntime:
         identifiers: Identifiers | None = None,
         files_directory: str | PathLike[str] | None = None,
     ) -> None:
+        check_given(flows, blueprints)
+        check_outside(
+            serializer=serializer, evaluator=evaluator, clock=clock, identifiers=identifiers
+        )
+        if not isinstance(files_directory, str | PathLike | None):
+            raise TypeError(f"files_directory is a directory, not {files_directory!r}.")
+        if not isinstance(registry, Registry):
+            registry = check_mapping("registry", registry)
         self.registry = Registry(registry)
         self.blueprints: dict[str, WorkflowBlueprint] = {}
         self.options = RuntimeOptions(
-            dependencies=dict(dependencies or {}),
+            dependencies=dict(check_mapping("dependencies", dependencies)),
             serializer=serializer or JsonSerializer(),
-            middleware=tuple(middleware),
+            middleware=check_several("middleware", middleware, "layers"),
             evaluator=evaluator or SafeEvaluator(),
             concurrency=checked_concurrency(concurrency, DEFAULT_CONCURRENCY),
-            strict=strict,
-            max_executions=max_executions,
+            strict=check_flag("strict", strict),
+            max_executions=check_bound("max_executions", max_executions),
             registry=self.registry,
             blueprints=self.blueprints,
             bus=EventBus(),
@@ -141,9 +154,8 @@ class FlowRuntime:
         self._known = KnownToRuntime(self)
         self.plans = Plans(self.options.evaluator)
         self.sessions: set[Session] = set()
-        for listener in listeners:
+        for listener in check_several("listeners", listeners, "functions"):
             self.bus.subscribe(listener)
-        check_given(flows, blueprints)
         for key, blueprint in (blueprints or {}).items():
             self.blueprints[key] = self._as_blueprint(blueprint)
         for flow in flows:

@@ -28,6 +28,7 @@ from flowcraft.core.state import (
     Undo,
 )
 from flowcraft.engine.added_nodes import read_nodes
+from flowcraft.engine.shapes import check_error
 from flowcraft.errors import FlowcraftError, SerializationError
 
 if TYPE_CHECKING:
@@ -202,8 +203,21 @@ def key_data(key: Key) -> Any:
 
 
 def read_key(data: Any) -> Key:
-    """The key that :func:`key_data` wrote."""
-    return data if isinstance(data, int) else (data[0], tuple(data[1]))
+    """The key that :func:`key_data` wrote.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if type(data) is int and data >= -1:  # -1 stands for no instance, where that may be
+        return data
+    match data:
+        case [int(node), [*iteration]] if all(map(_is_number, [node, *iteration])):
+            return node, tuple(iteration)
+    raise ValueError(f"this is no instance of a node: {data!r}")
+
+
+def _is_number(data: Any) -> bool:
+    return type(data) is int and data >= 0
 
 
 def _item_key(key: tuple[Key, int]) -> list[Any]:
@@ -264,9 +278,14 @@ def error_data(error: ErrorInfo) -> list[Any]:
 
 
 def read_error(data: list[Any]) -> ErrorInfo:
-    """The failure that :func:`error_data` wrote."""
+    """The failure that :func:`error_data` wrote.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: It is none.
+    """
     type_, message, names, is_fatal, node_id, attempts, causes, traceback, iteration = data
-    return ErrorInfo(
+    error = ErrorInfo(
         type_,
         message,
         tuple(names),
@@ -277,6 +296,8 @@ def read_error(data: list[Any]) -> ErrorInfo:
         traceback,
         tuple(iteration),
     )
+    check_error(error)
+    return error
 
 
 def _read_join(data: list[Any]) -> Join:

@@ -238,7 +238,7 @@ class Station:
         return ledger
 
     async def _ledger(self, head: Head) -> Ledger | None:
-        parent = Parent.read(head.parent)
+        parent = Parent.read(head)
         if parent is None or not parent.is_of_shard:
             return Ledger(self, head, *await self.plan(head.blueprint_hash))
         above = await self.open(parent.run_id, parent.epoch)

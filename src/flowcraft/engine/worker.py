@@ -138,6 +138,8 @@ class Worker:
             reconcile_every_seconds=reconcile_every_seconds,
             schedules_every_seconds=schedules_every_seconds,
         )
+        if lease_seconds is None:
+            raise TypeError("lease_seconds is a number, not None.")
         check_spans(
             drain_timeout_seconds=drain_timeout_seconds,
             implementation_timeout_seconds=implementation_timeout_seconds,

@@ -44,12 +44,28 @@ def check_store(store: CoordinationStore) -> None:
         )
 
 
+def check_named(argument: str, name: str, what: str) -> None:
+    """See that a table or a queue is named by a text without spaces and control characters.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty, or holds what no name holds.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"{argument} is the name of a {what}, not {name!r}.")
+    if not name or not name.isprintable() or " " in name:
+        raise ValueError(f"{argument} is the name of a {what}, not {name!r}.")
+
+
 def check_tables(contexts: str, statuses: str) -> None:
     """See that the tables of runs and of their rows are two.
 
     Raises:
-        ValueError: They have the same name.
+        TypeError: One is named by no text.
+        ValueError: They have the same name, or one has none.
     """
+    check_named("context_table_name", contexts, "table")
+    check_named("status_table_name", statuses, "table")
     if contexts == statuses:
         raise ValueError(
             f"context_table_name and status_table_name are both {contexts!r}: a run and its row "
@@ -71,3 +87,21 @@ def check_bucket(name: str) -> None:
             "payload_bucket is the name of a bucket, 'bucket' or 'bucket/with/a/prefix', and no "
             f"address: not {name!r}."
         )
+
+
+def check_payloads(s3_client: Any, payload_bucket: str | None) -> None:
+    """See that there is a bucket and its client, or neither.
+
+    Raises:
+        TypeError: One is something else.
+        ValueError: It cannot be the name of a bucket, or one of the two is missing.
+    """
+    if payload_bucket is not None:
+        check_bucket(payload_bucket)
+    if (s3_client is None) != (payload_bucket is None):
+        raise ValueError(
+            "s3_client and payload_bucket go together: the client, and the name of the bucket "
+            "that large values and files are kept in."
+        )
+    if payload_bucket is not None:
+        check_client("s3_client", s3_client, "s3")

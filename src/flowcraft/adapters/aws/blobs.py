@@ -126,6 +126,12 @@ class DynamoDbBlobs:
         Raises:
             StorageCorrupt: What is there is not what was put.
         """
+        try:
+            return await self._get(key)
+        except (LookupError, TypeError, ValueError) as error:
+            raise self._unreadable(key, repr(error)) from error
+
+    async def _get(self, key: str) -> str | None:
         before: Item = {}
         for _ in range(TRIES):
             head = await self._head(key)
@@ -194,7 +200,7 @@ class DynamoDbBlobs:
             item = await self._read(_chunk_key(key, head["stamp"]["S"], number))
             return None if item is None else bytes(item["data"]["B"])
 
-        chunks = await _for_each(range(int(head["chunks"]["N"])), read_chunk)
+        chunks = await _for_each(range(_chunks_of(head)), read_chunk)
         found = [chunk for chunk in chunks if chunk is not None]
         return b"".join(found) if len(found) == len(chunks) else None
 
@@ -231,7 +237,7 @@ class DynamoDbBlobs:
             chunk = _chunk_key(key, head["stamp"]["S"], number)
             await self._service.call("DeleteItem", self._item(chunk))
 
-        await _for_each(range(int(head["chunks"]["N"])), delete_chunk)
+        await _for_each(range(_chunks_of(head)), delete_chunk)
 
     def _ttl(self) -> Item:
         """The attribute by which DynamoDB removes a text; none for one that stays."""
@@ -246,10 +252,13 @@ class DynamoDbBlobs:
         try:
             return (zlib.decompress(data) if form == "zlib" else data).decode()
         except (zlib.error, UnicodeDecodeError) as error:
-            raise StorageCorrupt(
-                f"The text {key!r} in the {self._service.resource} is damaged ({error}). Restore "
-                "it from a backup, or delete the item."
-            ) from error
+            raise self._unreadable(key, str(error)) from error
+
+    def _unreadable(self, key: str, how: str) -> StorageCorrupt:
+        return StorageCorrupt(
+            f"The text {key!r} in the {self._service.resource} is damaged ({how}). Restore it from "
+            "a backup, or delete the item."
+        )
 
 
 def _packed(text: str) -> tuple[str, bytes]:
@@ -266,6 +275,14 @@ def _content(head: Mapping[str, Any]) -> tuple[str, bytes]:
     if "zlib" in head:
         return "zlib", bytes(head["zlib"]["B"])
     return "text", head["text"]["S"].encode()
+
+
+def _chunks_of(head: Mapping[str, Any]) -> int:
+    """How many chunks an item names, which its bytes have to need."""
+    chunks, size = int(head["chunks"]["N"]), int(head["bytes"]["N"])
+    if chunks != -(-size // CHUNK_BYTES):
+        raise ValueError(f"{chunks} chunks are not what {size} bytes need")
+    return chunks
 
 
 def _head_key(key: str) -> str:

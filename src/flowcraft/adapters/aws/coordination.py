@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowcraft.adapters.aws.arguments import check_client
+from flowcraft.adapters.aws.arguments import check_client, check_named
 from flowcraft.adapters.aws.failures import Resource, Service
 from flowcraft.adapters.aws.limits import DynamoDbLimits
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
@@ -72,6 +72,9 @@ class DynamoDbCoordinationStore:
         identifiers: Identifiers | None = None,
     ) -> None:
         check_client("client", client, "dynamodb")
+        check_named("table_name", table_name, "table")
+        if clock is not None and not callable(getattr(clock, "now", None)):
+            raise TypeError(f"clock is an object with now(), not {clock!r}.")
         transport = _transport(client)
         if clock is None:
             clock = ServiceTime(SystemClock())

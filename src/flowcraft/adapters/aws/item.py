@@ -34,6 +34,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -51,7 +52,7 @@ from flowcraft.adapters.aws.packing import (
 from flowcraft.adapters.aws.prices import Prices
 from flowcraft.adapters.aws.sizes import item_size
 from flowcraft.adapters.aws.spending import AFTERWARDS, Spent, unpack_spent
-from flowcraft.core.state import FINAL_STATUSES, Usage
+from flowcraft.core.state import FINAL_STATUSES, RunStatus, Usage
 from flowcraft.errors import InvalidRunState, StorageCorrupt, StorageTooNew
 from flowcraft.ports.runs import Head, Lease, Row
 
@@ -175,6 +176,17 @@ class RunItem:
         noticed = {} if before is None else before.seen_over
         over = (place for place, lease in self.leases.items() if lease is None)
         return replace(self, seen_over={place: noticed.get(place, self.facts) for place in over})
+
+    @contextmanager
+    def named_where_damaged(self) -> Iterator[None]:
+        """Whatever cannot be read of what belongs to it is told of with its run."""
+        try:
+            yield
+        except _DAMAGES as error:
+            is_told = isinstance(error, StorageCorrupt)
+            if is_told and f"'{self.head.run_id}'" in str(error):
+                raise
+            raise self.damaged(str(error) if is_told else repr(error)) from error
 
     def damaged(self, how: str) -> StorageCorrupt:
         """The error that the item cannot be right."""
@@ -312,6 +324,9 @@ def new_item(
 # --- reading -------------------------------------------------------------------------------
 
 
+LATEST: Final = 253_402_300_800.0
+"""The year 10000, in seconds since the epoch: no run began or went on so late."""
+
 _DAMAGES: Final = (
     ArithmeticError,
     AttributeError,
@@ -337,6 +352,8 @@ def read_item(item: Mapping[str, Any]) -> RunItem:
                 f"The item of run '{run_id}' has the format {version}, and this version reads "
                 f"{FORMAT}: it was written by a newer version. Update this worker."
             )
+        if version < 1:
+            raise ValueError(f"there is no format {version}")
         return _read(run_id, item)
     except StorageTooNew:
         raise
@@ -359,13 +376,13 @@ def _read(run_id: str, item: Mapping[str, Any]) -> RunItem:
         blueprint_hash=hash_,
         facts=settled + len(tail),
         row=_row(item),
-        created_at=fixed["c"],
-        updated_at=float(item["u"]["N"]),
+        created_at=_time(fixed["c"], LATEST),
+        updated_at=_time(item["u"]["N"], LATEST),
         parent=fixed.get("p"),
         tags=fixed.get("t", {}),
         key=fixed.get("k"),
         is_part=fixed.get("i", False),
-        expires_at=float(item["t"]["N"]) if "t" in item else None,
+        expires_at=_time(item["t"]["N"]) if "t" in item else None,
     )
     places = ((_place_of(name), value) for name, value in item["l"]["M"].items())
     leases = {place: _lease(head, place, value) for place, value in places}
@@ -382,11 +399,18 @@ def _read(run_id: str, item: Mapping[str, Any]) -> RunItem:
     )
 
 
+def _time(value: Any, bound: float = math.inf) -> float:
+    time = float(value)
+    if not 0 <= time < bound:
+        raise ValueError(f"{time} is no time")
+    return time
+
+
 def _row(item: Mapping[str, Any]) -> Row:
     return Row(
-        status_name(item["s"]["S"]),
+        RunStatus(status_name(item["s"]["S"])).value,
         stopping="x" in item and bool(item["x"]["BOOL"]),
-        due_at=float(item["d"]["N"]) if "d" in item else None,
+        due_at=_time(item["d"]["N"], LATEST) if "d" in item else None,
         awaits=tuple(each["S"] for each in item["w"]["L"]) if "w" in item else (),
     )
 

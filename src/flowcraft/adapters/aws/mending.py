@@ -14,7 +14,7 @@ from flowcraft.adapters.aws.item import RunItem
 from flowcraft.adapters.aws.packing import pack_text, unpack_text
 from flowcraft.adapters.aws.pages import Row
 from flowcraft.adapters.aws.records import Records
-from flowcraft.adapters.aws.rows import StatusRows, revision_of, touched_at
+from flowcraft.adapters.aws.rows import StatusRows, is_whole, revision_of, touched_at
 from flowcraft.errors import StorageError
 from flowcraft.ports.clock import Clock
 
@@ -62,6 +62,9 @@ class Mender:
             return await self._rows.write(item.head, item.revision)
         if not is_row_of(row, item):
             return await self._rows.replace(item.head, item.revision)
+        if not is_whole(row):
+            logger.warning("The row of run '%s' was altered, and is written anew", item.head.run_id)
+            return await self._rows.restore(item.head, item.revision, row)
         return revision_of(row) < item.revision and await self._rows.write(item.head, item.revision)
 
     async def _clear_away(self, row: Row) -> bool:

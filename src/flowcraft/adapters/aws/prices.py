@@ -79,10 +79,13 @@ def prices_of(prices: Prices | str | None) -> Prices:
         prices: Prices, the name of a region, or ``None`` for us-east-1.
 
     Raises:
+        TypeError: It is neither.
         ValueError: There are none of this region; the message says which there are.
     """
     if isinstance(prices, Prices):
         return prices
+    if not isinstance(prices, str | None):
+        raise TypeError(f"prices are Prices(…), or the name of a region, not {prices!r}.")
     found = PRICES.get(prices or DEFAULT_REGION)
     if found is None:
         raise ValueError(

@@ -170,6 +170,10 @@ class Records:
 
     async def facts(self, item: RunItem, since: int) -> tuple[Fact, ...] | None:
         """Facts from a number on; ``None`` if the run is gone meanwhile."""
+        with item.named_where_damaged():
+            return await self._facts(item, since)
+
+    async def _facts(self, item: RunItem, since: int) -> tuple[Fact, ...] | None:
         found = await self.packed(item, since)
         if found is None:
             return None

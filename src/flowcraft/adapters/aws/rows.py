@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from flowcraft.adapters.aws.item import Value, another_systems, has_epoch, number, ttl_value
+from flowcraft.adapters.aws.item import LATEST, Value, another_systems, has_epoch, number, ttl_value
 from flowcraft.adapters.aws.packing import pack_text
 from flowcraft.adapters.aws.pages import Row, beginning, next_pages, scans
 from flowcraft.adapters.aws.transport import AwsError, Transport
@@ -20,7 +20,8 @@ from flowcraft.ports.runs import Head, Query
 HEARTBEAT_SECONDS: Final = 60.0
 """While something happens in a run its row is touched at most this often."""
 
-_ABSENT: Final = "attribute_not_exists(runId)"
+_MISSING: Final = "attribute_not_exists({})"
+_ABSENT: Final = _MISSING.format("runId")
 
 
 class StatusRows:
@@ -60,6 +61,14 @@ class StatusRows:
         """Write a row, unless there is a newer one, or one of another run; whether it was."""
         older = f"{_ABSENT} OR (e = :e AND r < :r)"
         return await self._put(head, revision, older, _mark(head, revision))
+
+    async def restore(self, head: Head, revision: int, there: Mapping[str, Any]) -> bool:
+        """Write a row in the place of one that was altered, unless that changed; whether it was."""
+        names = ("r", "lastUpdated", "createdAt")
+        same = [f"{name} = :{name}" if name in there else _MISSING.format(name) for name in names]
+        values = {f":{name}": there[name] for name in names if name in there}
+        condition = " AND ".join(["e = :e", *same])
+        return await self._put(head, revision, condition, {**values, ":e": there["e"]})
 
     async def is_behind(self, head: Head, revision: int) -> bool:
         """Whether a row is missing, or older than the record."""
@@ -203,17 +212,44 @@ def _conditions(query: Query, now: float) -> tuple[list[str], dict[str, str], di
 
 def place_in_list(row: Mapping[str, Any]) -> tuple[float, str]:
     """Where a run stands in lists, read backwards: its start, then its id."""
-    return float(row["createdAt"]["N"]), str(row["runId"]["S"])
+    created_at = _number(row, "createdAt", LATEST)
+    return 0.0 if created_at is None else created_at, str(row["runId"]["S"])
 
 
 def touched_at(row: Mapping[str, Any]) -> float:
-    """When a row was last written or touched."""
-    return float(row["lastUpdated"]["N"])
+    """When a row was last written or touched; long ago, where it does not say so."""
+    touched = _number(row, "lastUpdated", LATEST)
+    return 0.0 if touched is None else touched
 
 
 def revision_of(row: Mapping[str, Any]) -> int:
-    """The revision of the run item that a row shows."""
-    return int(row["r"]["N"])
+    """The revision of the run item that a row shows; none yet, where it does not say so."""
+    revision = _number(row, "r", math.inf)
+    return -1 if revision is None else int(revision)
+
+
+def is_whole(row: Mapping[str, Any]) -> bool:
+    """Whether a row, as far as it was read, is as one is written: nobody has altered it by hand."""
+    if _number(row, "r", math.inf) is None or _number(row, "lastUpdated", LATEST) is None:
+        return False
+    # These may not have been read.
+    has_start = "createdAt" not in row or _number(row, "createdAt", LATEST) is not None
+    return has_start and all(
+        _is_text(row[name]) for name in ("status", "blueprintId") if name in row
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("S"), str)
+
+
+def _number(row: Mapping[str, Any], name: str, bound: float) -> float | None:
+    """A number of a row from 0 up to a bound; ``None`` where it is none."""
+    try:
+        number_there = float(row[name]["N"])
+    except (LookupError, TypeError, ValueError):
+        return None
+    return number_there if 0 <= number_there < bound else None
 
 
 def _key(run_id: str) -> dict[str, Value]:

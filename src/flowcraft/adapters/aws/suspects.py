@@ -211,9 +211,12 @@ def _is_doubtful(suspicion: Suspicion, item: Row, row: Row | None) -> bool:
         return row is None  # one of another system's stays as it is
     if row["e"] != item["e"] or revision_of(row) < revision_of(item):
         return True
-    touched = max(float(item["u"]["N"]), touched_at(row))
-    due_at = float(item["d"]["N"]) if "d" in item else None
-    return suspicion.covers(status_name(item["s"]["S"]), touched, due_at)
+    try:
+        touched = max(float(item["u"]["N"]), touched_at(row))
+        due_at = float(item["d"]["N"]) if "d" in item else None
+        return suspicion.covers(status_name(item["s"]["S"]), touched, due_at)
+    except (LookupError, TypeError, ValueError):
+        return True  # whoever reads all of it says what is wrong
 
 
 # --- requests ------------------------------------------------------------------------------

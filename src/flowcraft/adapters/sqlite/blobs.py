@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowcraft.adapters.sqlite.connection import Database
+from flowcraft.errors import StorageCorrupt
 
 _KEEP = "INSERT INTO blobs (key, data) VALUES (?, ?) ON CONFLICT (key) DO NOTHING"
 _REPLACE = """
@@ -23,10 +24,21 @@ class SqliteBlobs:
             execute(_REPLACE if replace else _KEEP, (key, text))
 
     async def get(self, key: str) -> str | None:
-        """The text kept under a key, or ``None``."""
+        """The text kept under a key, or ``None``.
+
+        Raises:
+            StorageCorrupt: It is no text.
+        """
         with self._database.snapshot as execute:
             row = execute("SELECT data FROM blobs WHERE key = ?", (key,)).fetchone()
-        return None if row is None else row[0]
+        if row is None:
+            return None
+        if not isinstance(row[0], str):
+            raise StorageCorrupt(
+                f"The text {key!r} in {self._database.path} is damaged: it is of type "
+                f"{type(row[0]).__name__}. Restore the file from a backup, or delete the row."
+            )
+        return row[0]
 
     async def delete(self, key: str) -> None:
         """Forget a text; one that is not there is no error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowcraft.adapters.sqlite.connection import Database, Execute
+from flowcraft.errors import StorageCorrupt
 from flowcraft.ports.coordination import Swapped
 
 CLEARED_AT_ONCE = 100
@@ -86,7 +87,7 @@ class SqliteCoordination:
         """The text, or the number of a counter; ``None`` where there is nothing."""
         with self._database.snapshot as execute:
             row = execute(_GET, (key, self._clock.now())).fetchone()
-        return None if row is None else row[0]
+        return None if row is None else self._value(key, row[0])
 
     async def swap(
         self, key: str, expected: str | None, value: str | None, *, ttl_seconds: float | None = None
@@ -96,13 +97,21 @@ class SqliteCoordination:
             now = self._clock.now()
             _make_room(execute, key, now)
             row = execute(_GET, (key, now)).fetchone()
-            there = None if row is None else row[0]
+            there = None if row is None else self._value(key, row[0])
             if there != expected:
                 return Swapped(False, there)
             execute(_DELETE, (key, expected, now))
             if value is not None:
                 execute(_SET, (key, value, _expiry(now, ttl_seconds)))
             return Swapped(True, value)
+
+    def _value(self, key: str, value: object) -> str | int:
+        if isinstance(value, str | int):
+            return value
+        raise StorageCorrupt(
+            f"What is kept under {key!r} in {self._database.path} is damaged: it is neither text "
+            "nor counter. Restore the file from a backup, or delete the row."
+        )
 
 
 def _make_room(execute: Execute, key: str, now: float) -> None:

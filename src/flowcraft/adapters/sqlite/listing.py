@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from flowcraft.adapters.sqlite.checking import checked_head, damaged
 from flowcraft.adapters.sqlite.connection import Execute
 from flowcraft.core.state import FINAL_STATUSES
-from flowcraft.errors import RunNotFound
+from flowcraft.errors import RunNotFound, StorageCorrupt
 from flowcraft.ports.runs import Head, Query, Row
 from flowcraft.ports.suspicion import PAGE_RUNS, Suspects, Suspicion
+
+logger = logging.getLogger("flowcraft.sqlite")
 
 _COLUMNS = """
     SELECT run_id, epoch, blueprint_id, blueprint_hash,
@@ -76,7 +80,22 @@ def list_runs(execute: Execute, query: Query, now: float) -> list[Head]:
     source = HEADS if query.due_before is None else _DUE_HEADS
     if query.awaits is not None:
         source, values = _AWAITING_HEADS, [query.awaits, *values]
-    return [head_of(row) for row in execute(f"{source} {where} {_ORDER}", (*values, query.limit))]
+    found = execute(f"{source} {where} {_ORDER}", (*values, query.limit))
+    heads, _ = _readable(found)
+    return heads
+
+
+def _readable(rows: Iterable[tuple[Any, ...]]) -> tuple[list[Head], list[str]]:
+    """The runs of rows, and the ids of those that cannot be read, which the log tells of."""
+    heads: list[Head] = []
+    failed: list[str] = []
+    for row in rows:
+        try:
+            heads.append(head_of(row))
+        except StorageCorrupt as error:
+            logger.error("A run cannot be read, and is left out: %s", error)
+            failed.append(str(row[0]))
+    return heads, failed
 
 
 def _time(query: Query, now: float) -> tuple[str, tuple[float, ...]]:
@@ -101,9 +120,11 @@ def list_suspects(
         "ORDER BY run_id LIMIT ?",
         (after or "", now, *values, PAGE_RUNS + 1),
     )
-    heads = [head_of(row) for row in found]
-    page = heads[:PAGE_RUNS]
-    return Suspects(page, page[-1].run_id if len(heads) > PAGE_RUNS else None)
+    rows = found.fetchall()
+    page = rows[:PAGE_RUNS]
+    heads, failed = _readable(page)
+    after_page = str(page[-1][0]) if len(rows) > PAGE_RUNS else None
+    return Suspects(heads, after_page, failed=failed)
 
 
 def _marks(values: tuple[str, ...]) -> str:
@@ -111,24 +132,36 @@ def _marks(values: tuple[str, ...]) -> str:
 
 
 def head_of(row: tuple[Any, ...]) -> Head:
-    """The run of a row of ``HEADS``."""
+    """The run of a row of ``HEADS``.
+
+    Raises:
+        StorageCorrupt: The row was altered.
+    """
     run_id, epoch, blueprint_id, blueprint_hash, facts, status, stopping, due_at, *rest = row
     created_at, updated_at, parent, tags, key, is_part, expires_at, awaited = rest
-    return Head(
+    try:
+        labels = json.loads(tags) if tags else {}
+        events = _events(awaited)
+    except (TypeError, ValueError) as error:
+        raise damaged(
+            run_id, f"its tags, or what it waits for, cannot be read ({error})"
+        ) from error
+    head = Head(
         run_id=run_id,
         epoch=epoch,
         blueprint_id=blueprint_id,
         blueprint_hash=blueprint_hash,
-        facts=facts,
-        row=Row(status, bool(stopping), due_at, _events(awaited)),
+        facts=facts or 0,
+        row=Row(status, bool(stopping), due_at, events),
         created_at=created_at,
         updated_at=updated_at,
         parent=parent,
-        tags=json.loads(tags) if tags else {},
+        tags=labels,
         key=key,
         is_part=bool(is_part),
         expires_at=expires_at,
     )
+    return checked_head(head)
 
 
 def _events(hexadecimal: str | None) -> tuple[str, ...]:

@@ -135,14 +135,21 @@ class SqliteQueue:
         """
         with self._database.snapshot as execute:
             row = execute(_NEXT).fetchone()
-        return math.inf if row is None else row[0]
+        # What was altered into no time comes after all times, and is due at none.
+        return row[0] if row is not None and isinstance(row[0], int | float) else math.inf
 
     def _take(self, limit: int, now: float) -> list[Delivery]:
         with self._database.transaction as execute:
             rows = execute(_RECEIVE, (now + self._visibility_seconds, now, limit)).fetchall()
         # RETURNING promises no order; the oldest are taken, and handed out by age.
         rows.sort()
-        return [Delivery(str(id_), f"{id_}/{n}", body, n) for id_, n, body in rows]
+        return [_received(*row) for row in rows]
+
+
+def _received(id_: int, receives: int, body: object) -> Delivery:
+    problem = None if isinstance(body, str) else f"Its body is no text: {body!r:.80}"
+    text = body if isinstance(body, str) else ""
+    return Delivery(str(id_), f"{id_}/{receives}", text, receives, problem)
 
 
 def _delivery(handle: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from flowcraft.adapters.sqlite.checking import checked_facts, checked_lease
 from flowcraft.adapters.sqlite.connection import Database, Execute
 from flowcraft.adapters.sqlite.listing import HEADS, head_of, list_runs, list_suspects, tags_text
 from flowcraft.core.state import FINAL_STATUSES
@@ -139,12 +140,13 @@ class SqliteRuns:
     async def read(self, run_id: str, since: int = 0) -> Record | None:
         """A run, with its facts from number ``since`` on, and its leases."""
         with self._database.snapshot as execute:
-            row = execute(_HEAD, (run_id,)).fetchone()
-            if row is None:
+            head = execute(_HEAD, (run_id,)).fetchone()
+            if head is None:
                 return None
             facts = _facts(execute, run_id, since)
-            leases = tuple(_lease(*lease) for lease in execute(_LEASES, (run_id,)))
-        return Record(head_of(row), facts, leases)
+            rows = execute(_LEASES, (run_id,))
+            leases = tuple(checked_lease(run_id, _lease(*row)) for row in rows)
+        return Record(head_of(head), facts, leases)
 
     async def write(self, change: Change) -> Written:
         """Do a conditional write, in one transaction."""
@@ -329,7 +331,7 @@ def _insert(execute: Execute, head: Head) -> None:
 
 
 def _facts(execute: Execute, run_id: str, since: int) -> tuple[Fact, ...]:
-    return tuple(Fact(*row) for row in execute(_FACTS, (run_id, since)))
+    return checked_facts(run_id, (Fact(*row) for row in execute(_FACTS, (run_id, since))))
 
 
 def _lease(place: str, token: str, thread: str, expires_at: float, over: int) -> Lease:
