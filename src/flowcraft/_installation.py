@@ -43,3 +43,15 @@ def warn_of_namesake(directories: Iterable[str] | None = None) -> None:
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+def version() -> str:
+    """The version of the distribution that is installed; ``"unknown"`` in a bare checkout."""
+    # Imported here: it takes a third of the time of a whole import of the package.
+    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415
+    from importlib.metadata import version as version_of  # noqa: PLC0415
+
+    try:
+        return version_of(OURS)
+    except PackageNotFoundError:
+        return "unknown"

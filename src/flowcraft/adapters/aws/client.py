@@ -19,11 +19,14 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from flowcraft.adapters.aws.failures import Resource, translated
 from flowcraft.adapters.aws.threads import Job, Threads
 from flowcraft.adapters.aws.transport import CONNECTION_FAILED, Answer, AwsError, Request
 
 try:
+    import boto3
     from botocore import exceptions as botocore_errors
+    from botocore.config import Config
     from botocore.parsers import ResponseParserError
 except ImportError as missing:
     raise ImportError(
@@ -375,3 +378,65 @@ def _refused(response: dict[str, Any], operation: str) -> AwsError:
 
 def _sentence(error: BaseException) -> str:
     return f"{str(error).rstrip('. ')}."
+
+
+# --- for commands and functions, which are given no clients --------------------------------
+
+
+def make_client(
+    service: str,
+    *,
+    region: str | None = None,
+    profile: str | None = None,
+    endpoint_url: str | None = None,
+    connections: int = THREADS,
+) -> Any:
+    """A boto3 client as whoever configures boto3 itself would make it.
+
+    Args:
+        service: Such as ``sqs``.
+        region: Where; what AWS's own configuration says by default.
+        profile: Of that configuration.
+        endpoint_url: Another address: an emulator's.
+        connections: Requests at a time.
+
+    Raises:
+        ValueError: There is no such profile, or no region; the message says what to do.
+    """
+    try:
+        session = boto3.session.Session(profile_name=profile, region_name=region)
+        return session.client(
+            service, endpoint_url=endpoint_url, config=Config(max_pool_connections=connections)
+        )
+    except botocore_errors.ProfileNotFound as error:
+        raise ValueError(
+            f"AWS's configuration has no profile '{profile}'; see 'aws configure list-profiles'."
+        ) from error
+    except botocore_errors.NoRegionError as error:
+        raise ValueError(
+            "No region of AWS is known. Name one: --region, aws.region in flowcraft.toml, "
+            "AWS_REGION, or that of a profile."
+        ) from error
+    except (botocore_errors.BotoCoreError, ValueError) as error:
+        raise ValueError(f"No client of {service} can be made: {_sentence(error)}") from error
+
+
+def queue_url_of(client: Any, name: str) -> str:
+    """The URL of a queue by its name.
+
+    Args:
+        client: ``boto3.client("sqs")``.
+        name: The queue's.
+
+    Raises:
+        StorageUnavailable: There is none, or it may not be asked for.
+        StorageError: There was no answer, or another that is none.
+    """
+    try:
+        return str(client.get_queue_url(QueueName=name)["QueueUrl"])
+    except Exception as error:
+        try:
+            _raise(error, "GetQueueUrl")
+        except AwsError as refused:
+            raise translated(refused, Resource("queue", name)) from error
+        raise

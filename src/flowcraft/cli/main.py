@@ -1,0 +1,207 @@
+"""The command itself: which subcommands there are, and what becomes of errors."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from flowcraft._installation import version
+from flowcraft.cli.failures import INTERNAL, INTERRUPTED, code_of
+from flowcraft.cli.invocation import Invocation, new_invocation, shared_options
+from flowcraft.cli.output import Output, plain
+from flowcraft.errors import FlowcraftError
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "aws": ("flowcraft.cli.aws_:group", "Plan, make and remove what a fleet needs on AWS."),
+    "cancel": ("flowcraft.cli.steer:cancel", "Cancel a run."),
+    "completion": ("flowcraft.cli.completion:command", "Print the completion of a shell."),
+    "config": ("flowcraft.cli.config:group", "Show the settings, and where they come from."),
+    "continue": ("flowcraft.cli.steer:continue_", "Let a paused run go on."),
+    "cost": ("flowcraft.cli.cost:command", "Tell what a run costs on AWS, or has cost."),
+    "delete": ("flowcraft.cli.steer:delete", "Delete a run with all that belongs to it."),
+    "dev": (
+        "flowcraft.cli.dev:command",
+        "A worker that starts anew at each change, and the list of runs.",
+    ),
+    "dlq": ("flowcraft.cli.dlq:group", "See and redrive dead letters."),
+    "doctor": ("flowcraft.cli.doctor:command", "Look for what is wrong, and say what helps."),
+    "drain-report": (
+        "flowcraft.cli.drain_report:command",
+        "Tell which code the live runs still need.",
+    ),
+    "event": ("flowcraft.cli.steer:event", "Send an event to the runs that wait for it."),
+    "graph": ("flowcraft.cli.graph:command", "Draw a workflow, or a run."),
+    "import": ("flowcraft.cli.import_:group", "Make workflows of those of other systems."),
+    "init": ("flowcraft.cli.init:command", "Write a small project that runs."),
+    "inspect": (
+        "flowcraft.cli.inspect_:command",
+        "Show all of a run: timeline, values, errors, graph.",
+    ),
+    "lint": ("flowcraft.cli.lint:command", "Look for mistakes in workflows."),
+    "list": ("flowcraft.cli.list_:command", "List runs."),
+    "patch": ("flowcraft.cli.steer:patch", "Change the context of a paused run."),
+    "pause": ("flowcraft.cli.steer:pause", "Pause a run."),
+    "reconcile": (
+        "flowcraft.cli.reconcile:command",
+        "Find runs that stand still, and set them going.",
+    ),
+    "rerun": ("flowcraft.cli.steer:rerun", "Run once more from a node on."),
+    "resume": ("flowcraft.cli.steer:resume", "Answer what a run waits for."),
+    "retry": ("flowcraft.cli.steer:retry", "Run once more what failed."),
+    "run": ("flowcraft.cli.run_:command", "Run a workflow in this process."),
+    "schedule": ("flowcraft.cli.schedule:group", "Runs that start by the clock."),
+    "skip": ("flowcraft.cli.steer:skip", "Skip a node of a run."),
+    "start": ("flowcraft.cli.start:command", "Start a durable run."),
+    "status": ("flowcraft.cli.status:command", "Show how a run is."),
+    "watch": ("flowcraft.cli.watch:command", "Follow runs while they go on."),
+    "worker": ("flowcraft.cli.worker:command", "Be a worker."),
+}
+"""Each subcommand: where it is, and what it does. What is not called is not imported."""
+
+
+class Commands(click.Group):
+    """A group whose flags may stand in front of a subcommand or behind it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all subcommands."""
+        return sorted({*COMMANDS, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A subcommand, imported now."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return with_flags(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+
+def with_flags(command: click.Command) -> click.Command:
+    """Give a command, or all commands of a group, the flags that every command takes."""
+    if getattr(command, "has_flags", False):
+        return command
+    command.has_flags = True  # type: ignore[attr-defined]
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            with_flags(inner)
+        return command
+    own = {name for parameter in command.params for name in parameter.opts}
+    flags = [flag for flag in shared_options() if not own.intersection(flag.opts)]
+    taken = [flag.name for flag in flags if flag.name is not None]
+    command.params.extend(flags)
+    callback = command.callback
+    assert callback is not None
+
+    def take(**values: Any) -> Any:
+        invocation = click.get_current_context().find_object(Invocation)
+        assert invocation is not None
+        invocation.take({name: values.pop(name) for name in taken})
+        return callback(**values)
+
+    command.callback = take
+    return command
+
+
+def _begin(**values: Any) -> None:
+    click.get_current_context().ensure_object(Invocation).take(values)
+
+
+def cli() -> Commands:
+    """The whole command, as click has it."""
+    group = Commands(
+        "flowcraft",
+        callback=_begin,
+        params=[*shared_options(), _version_option()],
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        help="Run, see and steer workflows: on this machine, or on a fleet on AWS.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 4 refused, 5 storage, "
+        "6 not in time.",
+    )
+    return group
+
+
+def _version_option() -> click.Option:
+    def show(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            click.echo(f"flowcraft {version()}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="Show the version.",
+    )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out a command.
+
+    Args:
+        arguments: What follows the name of the program.
+
+    Returns:
+        The exit code; see ``failures.py``.
+    """
+    invocation = new_invocation()
+    try:
+        answer = cli().main(list(arguments), "flowcraft", standalone_mode=False, obj=invocation)
+        sys.stdout.flush()
+        return answer if isinstance(answer, int) and not isinstance(answer, bool) else 0
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        return _tell_of_use(invocation, error)
+    except FlowcraftError as error:
+        return _tell(invocation, error, code_of(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has seen enough; what is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if invocation.with_traceback:
+            traceback.print_exc()
+        text = f"{type(error).__name__}: {error}"
+        hint = "This is a bug of the command; --traceback shows where it happened."
+        return _say(invocation, type(error).__name__, f"{text}\n{hint}", INTERNAL)
+
+
+def _tell_of_use(invocation: Invocation, error: click.ClickException) -> int:
+    text = error.format_message()
+    context = getattr(error, "ctx", None)
+    if context is not None and not invocation.as_json:
+        text = f"{text}\n{context.get_usage()}\nTry '{context.command_path} --help'."
+    return _say(invocation, "UsageError", text, error.exit_code)
+
+
+def _tell(invocation: Invocation, error: FlowcraftError, code: int) -> int:
+    if invocation.with_traceback:
+        traceback.print_exc()
+    return _say(invocation, type(error).__name__, str(error) or type(error).__name__, code)
+
+
+def _say(invocation: Invocation, kind: str, text: str, code: int) -> int:
+    """Tell of an error on standard error: to a person, or to a program."""
+    if invocation.as_json:
+        told = {"error": {"type": kind, "message": text, "exitCode": code}}
+        sys.stderr.write(json.dumps(told, ensure_ascii=False) + "\n")
+    else:
+        out = Output(False)
+        out.remark(f"Error: {plain(text)}", "error")
+    return code

@@ -1,0 +1,204 @@
+"""What a command shows: text and tables for people, JSON for programs.
+
+What was asked for goes to standard output; remarks, questions and errors go to standard error, so
+that a pipe holds only what was asked for. Colours are for terminals: ``NO_COLOR`` or ``TERM=dumb``
+leaves them out. Text that came out of runs may hold anything: signs that a terminal would obey are
+shown instead (:func:`plain`).
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from enum import Enum
+from typing import Any, Final, Literal, TextIO
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+PIPED_COLUMNS: Final = 10_000
+"""Nothing is broken into lines for who reads a pipe."""
+
+STYLES: Final[Mapping[str, str]] = {
+    "completed": "green",
+    "running": "cyan",
+    "awaiting": "yellow",
+    "paused": "magenta",
+    "failed": "red",
+    "cancelled": "bright_black",
+    "skipped": "bright_black",
+    "ok": "green",
+    "note": "cyan",
+    "warning": "yellow",
+    "error": "red",
+}
+"""The colours of words that say how something is; the word is always there, too."""
+
+Justify = Literal["left", "right"]
+
+
+def plain(text: object) -> str:
+    """A text without signs that a terminal would obey: each is shown by its number."""
+    return "".join(
+        sign if sign.isprintable() or sign in "\n\t" else f"\\x{ord(sign):02x}"
+        for sign in str(text)
+    )
+
+
+def jsonable(value: Any) -> Any:
+    """A value as JSON data: times as ISO 8601, bytes as base64, what else there is as its text."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Enum():
+            return jsonable(value.value)
+        case str():
+            return str(value)
+        case datetime() | date():
+            return value.isoformat()
+        case bytes():
+            return base64.b64encode(value).decode("ascii")
+        case Mapping():
+            return {str(key): jsonable(inner) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [jsonable(inner) for inner in value]
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            names = [field.name for field in dataclasses.fields(value)]
+            return {name: jsonable(getattr(value, name)) for name in names}
+        case _:
+            return str(value)
+
+
+class Output:
+    """Where a command writes to.
+
+    Args:
+        as_json: Whether what was asked for is written as one JSON document.
+        stdout: Where it goes; standard output by default.
+        stderr: Where remarks go; standard error by default.
+    """
+
+    def __init__(
+        self, as_json: bool = False, stdout: TextIO | None = None, stderr: TextIO | None = None
+    ) -> None:
+        self.as_json = as_json
+        self._stdout = _lenient(stdout or sys.stdout)
+        self.console = _console(self._stdout)
+        self.remarks = _console(_lenient(stderr or sys.stderr))
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person sees standard output."""
+        return self.console.is_terminal
+
+    def json(self, data: Any) -> None:
+        """Write one JSON document.
+
+        Args:
+            data: Anything that :func:`jsonable` takes.
+        """
+        text = json.dumps(jsonable(data), ensure_ascii=False, indent=2, allow_nan=True)
+        self._stdout.write(text + "\n")
+        self._stdout.flush()
+
+    def json_line(self, data: Any) -> None:
+        """Write one JSON document on a line of its own: one of many, while they come."""
+        self._stdout.write(json.dumps(jsonable(data), ensure_ascii=False) + "\n")
+        self._stdout.flush()
+
+    def print(self, text: object = "", style: str = "") -> None:
+        """Write a line for people; as it is, whatever is in it.
+
+        Args:
+            text: The line, or several.
+            style: A style of rich, or a word of :data:`STYLES`.
+        """
+        self.console.print(Text(plain(text), style=STYLES.get(style, style)), soft_wrap=True)
+
+    def show(self, what: RenderableType) -> None:
+        """Write something that rich renders; texts in it are to be :func:`plain` already."""
+        if self.is_terminal:
+            self.console.print(what)
+            return
+        # Who reads a pipe has no use for the spaces that fill up lines.
+        with self.console.capture() as captured:
+            self.console.print(what)
+        for line in captured.get().splitlines():
+            self._stdout.write(line.rstrip() + "\n")
+
+    def remark(self, text: object, style: str = "") -> None:
+        """Say something beside what was asked for, on standard error."""
+        self.remarks.print(Text(plain(text), style=STYLES.get(style, style)), soft_wrap=True)
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        right: Iterable[str] = (),
+        title: str | None = None,
+    ) -> None:
+        """Write a table.
+
+        Args:
+            columns: The headings.
+            rows: A cell for each column; a word of :data:`STYLES` gets its colour.
+            right: The columns whose cells stand to the right: numbers.
+            title: A line above it.
+        """
+        self.show(table_of(columns, rows, right=right, title=title))
+
+
+def table_of(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Iterable[str] = (),
+    title: str | None = None,
+) -> Table:
+    """A table without frames, as :meth:`Output.table` writes it."""
+    table = Table(
+        box=None,
+        pad_edge=False,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        padding=(0, 2, 0, 0),
+    )
+    to_the_right = frozenset(right)
+    for column in columns:
+        justify: Justify = "right" if column in to_the_right else "left"
+        table.add_column(column, justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    text = "" if value is None else plain(value)
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def _console(stream: TextIO) -> Console:
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(
+            file=stream, highlight=False, markup=False, emoji=False, width=PIPED_COLUMNS
+        )
+    return console
+
+
+def _lenient(stream: TextIO) -> TextIO:
+    """A stream that shows what its encoding cannot, instead of failing on it."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream

@@ -1,0 +1,231 @@
+"""``flowcraft start``: start a durable run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flowcraft import application
+from flowcraft.cli.failures import DONE, FAILED, CommandError
+from flowcraft.cli.invocation import Invocation, pass_invocation
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.state import RunStatus
+from flowcraft.engine.client import FlowClient
+from flowcraft.engine.results import RunResult
+
+EPILOG = """\b
+flowcraft start order -c amount=21
+flowcraft start order --context-json '{"amount": 21}' --wait
+flowcraft start flows/order.json --work"""
+
+
+def context_of(
+    pairs: Sequence[str], text: str | None, file: str | None, directory: Path
+) -> dict[str, Any]:
+    """The initial context that the flags of a command say.
+
+    Args:
+        pairs: ``key=value``; a value that is JSON is taken as such, anything else as text.
+        text: A JSON object.
+        file: A file with a JSON object; ``-`` for standard input.
+        directory: Where the file is seen from.
+
+    Raises:
+        CommandError: One of them is none of that.
+    """
+    context: dict[str, Any] = {}
+    if file is not None:
+        source = "standard input" if file == "-" else f"'{file}'"
+        context.update(_object(read_text(file, directory), source))
+    if text is not None:
+        context.update(_object(text, "--context-json"))
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise CommandError(f"-c takes key=value, such as amount=21, not '{pair}'.")
+        context[key] = json_or_text(value)
+    return context
+
+
+def json_or_text(value: str) -> Any:
+    """A value as JSON if it is JSON, otherwise the text that it is."""
+    try:
+        return json.loads(value, parse_constant=_refuse_constant)
+    except ValueError:
+        return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def read_text(file: str, directory: Path) -> str:
+    """The text of a file, or of standard input for ``-``.
+
+    Raises:
+        CommandError: It cannot be read, or is no text.
+    """
+    if file == "-":
+        return sys.stdin.read()
+    try:
+        return (directory / file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"'{file}' cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"'{file}' is not text in UTF-8.") from error
+
+
+def json_of(text: str, source: str) -> Any:
+    """JSON data.
+
+    Raises:
+        CommandError: It is malformed; the message says where.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CommandError(
+            f"{source} is malformed JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from error
+    except RecursionError as error:
+        raise CommandError(f"{source} is nested too deeply.") from error
+
+
+def _object(text: str, source: str) -> dict[str, Any]:
+    found = json_of(text, source)
+    if not isinstance(found, dict):
+        raise CommandError(
+            f"{source} is a JSON object of context keys, not {type(found).__name__}."
+        )
+    return found
+
+
+def flow_of(name: str, directory: Path) -> str | WorkflowBlueprint:
+    """What a command was told to start: the id of a flow, or a blueprint in a JSON file.
+
+    Args:
+        name: An id, or the name of a file that ends in ``.json``.
+        directory: Where files are seen from.
+    """
+    if not name.endswith(".json"):
+        return name
+    data = json_of(read_text(name, directory), f"'{name}'")
+    if not isinstance(data, Mapping):
+        raise CommandError(f"'{name}' is a blueprint as a JSON object, not {type(data).__name__}.")
+    return WorkflowBlueprint.from_dict(data)
+
+
+@click.command(name="start", help="Start a durable run.", epilog=EPILOG)
+@click.argument("flow")
+@click.option("-c", "--context", "pairs", multiple=True, metavar="KEY=VALUE", help="Context.")
+@click.option("--context-json", metavar="JSON", help="Context, as a JSON object.")
+@click.option("--context-file", metavar="FILE", help="The same in a file; '-' is standard input.")
+@click.option("--run-id", metavar="ID", help="The run's id; a fresh one without it.")
+@click.option("--key", metavar="TEXT", help="Idempotency key: a second start is the same run.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A label to find it by.")
+@click.option("--at", type=click.DateTime(), help="When it is to start (local time).")
+@click.option("--on-failure", type=click.Choice(["continue", "fail_fast"]), help="At a failure.")
+@click.option("--fairness-key", metavar="TEXT", help="Whose run it is, such as a tenant's id.")
+@click.option("--budget-usd", type=float, help="It fails once it has cost more (AWS).")
+@click.option("--budget-requests", type=float, help="It fails after so many requests (AWS).")
+@click.option("--wait", is_flag=True, help="Wait until it is over, and show what came out.")
+@click.option("--work", is_flag=True, help="The same, with a worker in this process.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait at most.")
+@pass_invocation
+def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
+    """Start a run; wait for it where that is asked for."""
+    directory = invocation.directory
+    context = context_of(given["pairs"], given["context_json"], given["context_file"], directory)
+    arguments = {
+        "run_id": given["run_id"],
+        "idempotency_key": given["key"],
+        "tags": pairs_of(given["tags"], "--tag"),
+        "start_at": _local(given["at"]),
+        "on_failure": given["on_failure"],
+        "fairness_key": given["fairness_key"],
+        "budget_usd": given["budget_usd"],
+        "budget_requests": given["budget_requests"],
+    }
+    wanted = flow_of(flow, directory)
+
+    async def work() -> tuple[str, RunResult | None]:
+        if given["work"]:
+            adapter = application.open_adapter(invocation.settings, invocation.options)
+            async with adapter:
+                return await begin(adapter)
+        client = application.open_client(invocation.settings, invocation.options_if_any)
+        async with client:
+            return await begin(client)
+
+    async def begin(client: FlowClient) -> tuple[str, RunResult | None]:
+        run = await client.start_run(wanted, context, **arguments)
+        if not (given["wait"] or given["work"]):
+            return run, None
+        if not invocation.as_json:
+            invocation.out.remark(f"Started {run}")
+        return run, await run.result(timeout=given["timeout"])
+
+    run_id, result = invocation.run(work())
+    return _tell(invocation, run_id, result)
+
+
+def pairs_of(pairs: Sequence[str], flag: str) -> dict[str, str]:
+    """``name=value`` as a mapping.
+
+    Raises:
+        CommandError: There is no ``=`` in one.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise CommandError(f"{flag} takes name=value, not '{pair}'.")
+        found[name] = value
+    return found
+
+
+def _local(time: datetime | None) -> datetime | None:
+    return None if time is None else time.astimezone()
+
+
+def _tell(invocation: Invocation, run_id: str, result: RunResult | None) -> int:
+    out = invocation.out
+    if result is None:
+        if out.as_json:
+            out.json({"runId": run_id})
+        else:
+            out.print(run_id)
+        return DONE
+    tell_result(invocation, run_id, result)
+    return DONE if result.status is RunStatus.COMPLETED else FAILED
+
+
+def tell_result(invocation: Invocation, run_id: str, result: RunResult) -> None:
+    """Show how a run ended, with its outputs and errors."""
+    out = invocation.out
+    if out.as_json:
+        out.json(
+            {
+                "runId": run_id,
+                "status": result.status,
+                "outputs": dict(result.outputs),
+                "errors": [str(error) for error in result.errors],
+            }
+        )
+        return
+    out.print(str(result.status.value), style=str(result.status.value))
+    out.table(["node", "output"], [(node, short(value)) for node, value in result.outputs.items()])
+    for error in result.errors:
+        out.print(f"{error}", style="error")
+
+
+def short(value: Any, length: int = 200) -> str:
+    """A value as JSON on one line, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= length else f"{text[:length]}…"
