@@ -30,9 +30,13 @@ __all__ = [
     "aws_clients",
     "load_app",
     "load_object",
+    "load_runtime",
     "names_of",
     "open_adapter",
     "open_client",
+    "options_of",
+    "queue_url",
+    "runtime_of",
 ]
 
 logger = logging.getLogger("flowcraft")
@@ -54,14 +58,28 @@ def load_app(settings: Settings) -> RuntimeOptions:
     Raises:
         SettingsError: There is none, or it cannot be imported, or it is something else.
     """
+    return load_runtime(settings).options
+
+
+def load_runtime(settings: Settings) -> FlowRuntime:
+    """The app, to be run in this process.
+
+    Raises:
+        SettingsError: There is none, or it cannot be imported, or it is something else.
+    """
     target = settings["app"]
     if target is None:
         raise SettingsError(NO_APP)
-    return options_of(load_object(target, settings), target)
+    return runtime_of(load_object(target, settings), target)
 
 
 def options_of(found: Any, target: str) -> RuntimeOptions:
-    """What an app is, as a backend takes it.
+    """What an app is, as a backend takes it; see :func:`runtime_of`."""
+    return found if isinstance(found, RuntimeOptions) else runtime_of(found, target).options
+
+
+def runtime_of(found: Any, target: str) -> FlowRuntime:
+    """What an app is, to be run in this process.
 
     Args:
         found: A runtime, its options, a flow, a blueprint, several of the latter, or a function
@@ -75,9 +93,9 @@ def options_of(found: Any, target: str) -> RuntimeOptions:
         found = _called(found, target)
     match found:
         case FlowRuntime():
-            return found.options
-        case RuntimeOptions():
             return found
+        case RuntimeOptions():
+            return _runtime(found)
         case FlowBuilder() | WorkflowBlueprint():
             several: Sequence[Any] = [found]
         case Iterable() if not isinstance(found, str | bytes):
@@ -91,7 +109,22 @@ def options_of(found: Any, target: str) -> RuntimeOptions:
         )
     flows = [one for one in several if isinstance(one, FlowBuilder)]
     blueprints = {one.id: one for one in several if isinstance(one, WorkflowBlueprint)}
-    return FlowRuntime(flows=flows, blueprints=blueprints).options
+    return FlowRuntime(flows=flows, blueprints=blueprints)
+
+
+def _runtime(options: RuntimeOptions) -> FlowRuntime:
+    return FlowRuntime(
+        blueprints=options.blueprints,
+        registry=options.registry,
+        dependencies=options.dependencies,
+        serializer=options.serializer,
+        middleware=options.middleware,
+        evaluator=options.evaluator,
+        concurrency=options.concurrency,
+        strict=options.strict,
+        max_executions=options.max_executions,
+        limits=options.limits,
+    )
 
 
 def _called(function: Any, target: str) -> Any:

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from flowcraft import application
 from flowcraft.cli.failures import DONE, FAILED, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
+from flowcraft.cli.kinds import seconds
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.results import RunResult
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 EPILOG = """\b
 flowcraft start order -c amount=21
 flowcraft start order --context-json '{"amount": 21}' --wait
 flowcraft start flows/order.json --work"""
+
+
+def context_options(function: F) -> F:
+    """The flags that say a context, for a command."""
+    for option in (
+        click.option("--context-file", metavar="FILE", help="The same in a file; '-' for stdin."),
+        click.option("--context-json", metavar="JSON", help="Context, as a JSON object."),
+        click.option(
+            "-c", "--context", "pairs", multiple=True, metavar="KEY=VALUE", help="A context key."
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 def context_of(
@@ -123,9 +139,7 @@ def flow_of(name: str, directory: Path) -> str | WorkflowBlueprint:
 
 @click.command(name="start", help="Start a durable run.", epilog=EPILOG)
 @click.argument("flow")
-@click.option("-c", "--context", "pairs", multiple=True, metavar="KEY=VALUE", help="Context.")
-@click.option("--context-json", metavar="JSON", help="Context, as a JSON object.")
-@click.option("--context-file", metavar="FILE", help="The same in a file; '-' is standard input.")
+@context_options
 @click.option("--run-id", metavar="ID", help="The run's id; a fresh one without it.")
 @click.option("--key", metavar="TEXT", help="Idempotency key: a second start is the same run.")
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A label to find it by.")
@@ -136,7 +150,7 @@ def flow_of(name: str, directory: Path) -> str | WorkflowBlueprint:
 @click.option("--budget-requests", type=float, help="It fails after so many requests (AWS).")
 @click.option("--wait", is_flag=True, help="Wait until it is over, and show what came out.")
 @click.option("--work", is_flag=True, help="The same, with a worker in this process.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait at most.")
+@click.option("--timeout", type=seconds, metavar="SECONDS", help="How long to wait at most.")
 @pass_invocation
 def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
     """Start a run; wait for it where that is asked for."""

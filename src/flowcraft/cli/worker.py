@@ -1,0 +1,61 @@
+"""``flowcraft worker``: a process that works until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Final
+
+import click
+
+from flowcraft import application
+from flowcraft.cli.invocation import Invocation, pass_invocation
+from flowcraft.engine.adapter import Adapter
+from flowcraft.settings import Settings
+
+LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def begin_logging(settings: Settings) -> None:
+    """Show the log on standard error, as the settings say."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("flowcraft")
+    root.addHandler(handler)
+    root.setLevel(LEVELS[settings["log.level"]])
+
+
+def adapter_of(invocation: Invocation) -> Adapter:
+    """The worker that the settings describe."""
+    return application.open_adapter(invocation.settings, invocation.options)
+
+
+@click.command(
+    name="worker",
+    help="Be a worker: work until SIGTERM or Ctrl-C, then let running nodes end.",
+)
+@click.option("--concurrency", metavar="N", help="Messages worked on at once (10).")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@pass_invocation
+def command(invocation: Invocation, /, concurrency: str | None, log_level: str | None) -> None:
+    """Be a worker."""
+    if concurrency is not None:
+        invocation.overrides["worker.concurrency"] = concurrency
+    if log_level is not None:
+        invocation.overrides["log.level"] = log_level
+    begin_logging(invocation.settings)
+    adapter = adapter_of(invocation)
+    settings = invocation.settings
+    where = (
+        settings["sqlite.path"]
+        if settings["backend"] == "sqlite"
+        else application.names_of(settings).queue
+    )
+    flows = ", ".join(sorted(invocation.options.blueprints)) or "no flows"
+    invocation.out.remark(f"A worker of {flows} on {where}; Ctrl-C lets it finish and stop.")
+    adapter.run()
