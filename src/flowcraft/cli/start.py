@@ -19,6 +19,7 @@ from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.results import RunResult
+from flowcraft.engine.run import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -170,23 +171,34 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
 
     async def work() -> tuple[str, RunResult | None]:
         if given["work"]:
-            adapter = application.open_adapter(invocation.settings, invocation.options)
-            async with adapter:
-                return await begin(adapter)
+            adapter = application.open_adapter(
+                invocation.settings, invocation.options, poll_seconds=poll_seconds(invocation)
+            )
+            try:
+                run = await begin(adapter)
+                # Started first: what is there when a worker begins is taken up at once.
+                await adapter.start()
+                return run, await run.result(timeout=given["timeout"])
+            finally:
+                await adapter.stop()
         client = application.open_client(invocation.settings, invocation.options_if_any)
         async with client:
-            return await begin(client)
+            run = await begin(client)
+            return run, await run.result(timeout=given["timeout"]) if given["wait"] else None
 
-    async def begin(client: FlowClient) -> tuple[str, RunResult | None]:
+    async def begin(client: FlowClient) -> Run:
         run = await client.start_run(wanted, context, **arguments)
-        if not (given["wait"] or given["work"]):
-            return run, None
-        if not invocation.as_json:
+        if (given["wait"] or given["work"]) and not invocation.as_json:
             invocation.out.remark(f"Started {run}")
-        return run, await run.result(timeout=given["timeout"])
+        return run
 
     run_id, result = invocation.run(work())
     return _tell(invocation, run_id, result)
+
+
+def poll_seconds(invocation: Invocation) -> float:
+    """How long a poll takes of a worker that is there for one run: stopping waits for it."""
+    return 0.05 if invocation.settings["backend"] == "sqlite" else 1.0
 
 
 def pairs_of(pairs: Sequence[str], flag: str) -> dict[str, str]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
+from flowcraft.application import load_app
 from flowcraft.cli.main import run
+from flowcraft.core.state import RunStatus
+from flowcraft.engine.results import RunResult
+from flowcraft.settings import load_settings
+from flowcraft.sqlite import SqliteAdapter
 from tests.unit.cli.modules import forgotten
 
 SHOP = """
@@ -83,3 +89,47 @@ def flowcraft(capsys: pytest.CaptureFixture[str]) -> Call:
         return Ended(code, captured.out, captured.err)
 
     return call
+
+
+Look = Callable[[str], RunResult]
+
+
+@pytest.fixture
+def look(project: Path) -> Look:
+    """Gives a run as it is in the project's file."""
+
+    def look_at(run_id: str) -> RunResult:
+        run: RunResult = SqliteAdapter.client_of(project / "runs.db").sync.get_run(run_id)
+        return run
+
+    return look_at
+
+
+class Work(Protocol):
+    """Works on the project's runs until one of them is as it is wanted."""
+
+    def __call__(self, run_id: str, until: Callable[[RunResult], bool] = ...) -> RunResult:
+        """Until it is over, or rests, by default."""
+        ...
+
+
+@pytest.fixture
+def work(project: Path) -> Work:
+    """Works on the project's runs."""
+
+    def work_on(run_id: str, until: Callable[[RunResult], bool] = _rests) -> RunResult:
+        return asyncio.run(_worked_on(project, run_id, until))
+
+    return work_on
+
+
+def _rests(run: RunResult) -> bool:
+    return run.status.is_final or run.status is RunStatus.AWAITING
+
+
+async def _worked_on(project: Path, run_id: str, until: Callable[[RunResult], bool]) -> RunResult:
+    options = load_app(load_settings({}, project, {}))
+    async with SqliteAdapter(project / "runs.db", options, poll_seconds=0.02) as adapter:
+        while not until(run := await adapter.get_run(run_id)):
+            await asyncio.sleep(0.01)
+        return run
