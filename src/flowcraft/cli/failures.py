@@ -33,6 +33,8 @@ NO_STORAGE: Final = 5
 """Database, queue, tables or bucket cannot be used."""
 TIMED_OUT: Final = 6
 """It was not over in time."""
+NOT_OVER: Final = 7
+"""``--exit-status``: the run is neither completed nor failed yet."""
 INTERNAL: Final = 70
 """A bug of the command; the number is ``EX_SOFTWARE`` of ``sysexits.h``."""
 INTERRUPTED: Final = 130

@@ -12,10 +12,12 @@ from typing import Any, Final, TypeVar
 import click
 
 from flowcraft import application
+from flowcraft.adapters.system import SystemClock
 from flowcraft.cli.failures import CommandError
 from flowcraft.cli.output import Output
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.ports.clock import Clock
 from flowcraft.settings import Settings, SettingsError, Value, load_settings
 
 T = TypeVar("T")
@@ -44,6 +46,7 @@ class Invocation:
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self.directory = directory
         self.environment = environment
+        self.clock: Clock = SystemClock()
         self.overrides: dict[str, Value] = {}
         self.file: Path | None = None
         self.as_json = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 import traceback
@@ -15,7 +14,7 @@ import click
 from flowcraft._installation import version
 from flowcraft.cli.failures import INTERNAL, INTERRUPTED, code_of
 from flowcraft.cli.invocation import Invocation, new_invocation, shared_options
-from flowcraft.cli.output import Output, plain
+from flowcraft.cli.output import Output, json_text, plain
 from flowcraft.errors import FlowcraftError
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -200,7 +199,7 @@ def _say(invocation: Invocation, kind: str, text: str, code: int) -> int:
     """Tell of an error on standard error: to a person, or to a program."""
     if invocation.as_json:
         told = {"error": {"type": kind, "message": text, "exitCode": code}}
-        sys.stderr.write(json.dumps(told, ensure_ascii=False) + "\n")
+        sys.stderr.write(json_text(told, sys.stderr) + "\n")
     else:
         out = Output(False)
         out.remark(f"Error: {plain(text)}", "error")

@@ -12,6 +12,7 @@ import base64
 import dataclasses
 import io
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
@@ -52,10 +53,17 @@ def plain(text: object) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """A value as JSON data: times as ISO 8601, bytes as base64, what else there is as its text."""
+    """A value as JSON data, of which every program can read the text.
+
+    Times become ISO 8601, bytes base64, numbers that JSON does not have (``NaN``) their text;
+    records (dataclasses and named tuples) objects whose keys are their names in camelCase; what
+    else there is its text. Keys of mappings stay as they are.
+    """
     match value:
-        case None | bool() | int() | float():
+        case None | bool() | int():
             return value
+        case float():
+            return value if math.isfinite(value) else str(value)
         case Enum():
             return jsonable(value.value)
         case str():
@@ -66,13 +74,39 @@ def jsonable(value: Any) -> Any:
             return base64.b64encode(value).decode("ascii")
         case Mapping():
             return {str(key): jsonable(inner) for key, inner in value.items()}
+        case tuple() if hasattr(value, "_fields"):
+            return {_camel(name): jsonable(getattr(value, name)) for name in value._fields}
         case list() | tuple() | set() | frozenset():
             return [jsonable(inner) for inner in value]
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
             names = [field.name for field in dataclasses.fields(value)]
-            return {name: jsonable(getattr(value, name)) for name in names}
+            return {_camel(name): jsonable(getattr(value, name)) for name in names}
         case _:
             return str(value)
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def json_text(data: Any, stream: TextIO, *, indent: int | None = None) -> str:
+    """JSON text that a stream can write: where it has not all signs, they are escaped.
+
+    Args:
+        data: Anything that :func:`jsonable` takes.
+        stream: Where it is to be written.
+        indent: Spaces for each level; on one line without.
+    """
+    return json.dumps(
+        jsonable(data), ensure_ascii=not has_all_signs(stream), indent=indent, allow_nan=False
+    )
+
+
+def has_all_signs(stream: TextIO) -> bool:
+    """Whether a stream takes any text; otherwise signs beyond its encoding have to be shown."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return encoding.lower().replace("-", "").replace("_", "") in ("utf8", "utf16", "utf32")
 
 
 class Output:
@@ -97,19 +131,28 @@ class Output:
         """Whether a person sees standard output."""
         return self.console.is_terminal
 
+    @property
+    def has_all_signs(self) -> bool:
+        """Whether standard output takes any text, bars and arrows included."""
+        return has_all_signs(self._stdout)
+
+    @property
+    def width(self) -> int:
+        """Columns that lines are to fit into; for who reads a pipe there is no bound."""
+        return self.console.width
+
     def json(self, data: Any) -> None:
         """Write one JSON document.
 
         Args:
             data: Anything that :func:`jsonable` takes.
         """
-        text = json.dumps(jsonable(data), ensure_ascii=False, indent=2, allow_nan=True)
-        self._stdout.write(text + "\n")
+        self._stdout.write(json_text(data, self._stdout, indent=2) + "\n")
         self._stdout.flush()
 
     def json_line(self, data: Any) -> None:
         """Write one JSON document on a line of its own: one of many, while they come."""
-        self._stdout.write(json.dumps(jsonable(data), ensure_ascii=False) + "\n")
+        self._stdout.write(json_text(data, self._stdout) + "\n")
         self._stdout.flush()
 
     def print(self, text: object = "", style: str = "") -> None:

@@ -16,6 +16,12 @@ def awaited_text(correlation: Correlation) -> str:
     return json.dumps([event] if key is None else [event, key], ensure_ascii=False)
 
 
+def read_awaited(text: str) -> Correlation:
+    """The event and key that :func:`awaited_text` wrote."""
+    event, *key = json.loads(text)
+    return Correlation(event, *key) if key else Correlation(event, None)
+
+
 class Awaited:
     """The events that a run waits for, kept up to date with what changes of its records.
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from flowcraft.engine.arguments import checked_text
 from flowcraft.engine.draining import Drain, DrainReport
+from flowcraft.engine.following import Follower
+from flowcraft.engine.inspecting import RunDetails
 from flowcraft.engine.station import Station
 
 
@@ -26,3 +29,24 @@ class Reports:
             StorageError: The runs cannot be read.
         """
         return await Drain(await self._opened(), look_inside=look_inside).report()
+
+    async def inspect_run(self, run_id: str) -> RunDetails:
+        """A run in detail: what each node was given, tried and gave, its batches and child runs.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        follower = await self.follow_run(run_id, with_values=True)
+        return await follower.look()
+
+    async def follow_run(self, run_id: str, *, with_values: bool = False) -> Follower:
+        """A run to be looked at again and again, each time reading only what is new.
+
+        Nothing is read yet; its ``look`` does that.
+
+        Args:
+            run_id: The run.
+            with_values: Whether to tell inputs, outputs and context, too.
+        """
+        station = await self._opened()
+        return Follower(station, checked_text("run_id", run_id), with_values=with_values)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from flowcraft.core.correlation import Correlation
 from flowcraft.core.plan import Key, index_of_key, iteration_of_key
 from flowcraft.core.state import ErrorInfo, Record, RunStatus, Usage
+from flowcraft.engine.awaited import read_awaited
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.spending import with_what_is_below
@@ -101,8 +103,8 @@ def _timeline_step(node_id: str, key: Key, record: Record) -> TimelineStep:
         status=str(record.status),
         attempt=record.attempt,
         lost=record.lost,
-        started_at=_time(started),
-        ended_at=_time(record.ended_at),
+        started_at=moment_or_none(started),
+        ended_at=moment_or_none(record.ended_at),
         errors=tuple(errors),
     )
 
@@ -112,7 +114,8 @@ def _began(step: TimelineStep) -> float:
     return 0.0 if moment is None else moment.timestamp()
 
 
-def _time(seconds: float | None) -> datetime | None:
+def moment_or_none(seconds: float | None) -> datetime | None:
+    """A time in UTC, of seconds since the epoch."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
@@ -129,6 +132,7 @@ class RunSummary:
         due_at: When its next timer is due, if one is armed.
         tags: The labels it was started with.
         is_child: Whether a subflow of another run started it.
+        awaits: The events that it waits for by their names, in order; child runs have their own.
     """
 
     run_id: str
@@ -139,6 +143,7 @@ class RunSummary:
     due_at: datetime | None
     tags: Mapping[str, str]
     is_child: bool
+    awaits: tuple[Correlation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +163,8 @@ def summary_of(head: Head) -> RunSummary:
         RunStatus(head.row.status),
         datetime.fromtimestamp(head.created_at, UTC),
         datetime.fromtimestamp(head.updated_at, UTC),
-        _time(due_at),
+        moment_or_none(due_at),
         dict(head.tags),
         head.parent is not None,
+        tuple(map(read_awaited, head.row.awaits)),
     )

@@ -1,0 +1,206 @@
+"""``flowcraft list``: runs, newest first."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from heapq import merge
+from typing import Any, Final
+
+import click
+
+from flowcraft.cli.columns import Column, show_rows
+from flowcraft.cli.invocation import Invocation, pass_invocation
+from flowcraft.cli.start import pairs_of
+from flowcraft.cli.times import about, moment_of, relative, span
+from flowcraft.core.correlation import Correlation
+from flowcraft.core.state import RunStatus
+from flowcraft.engine.client import FlowClient
+from flowcraft.engine.stored import RunSummary
+
+EPILOG: Final = """\b
+flowcraft list --live
+flowcraft list --status failed --since 2d
+flowcraft list --flow order --tag tenant=acme --limit 100"""
+
+LIVE: Final = (RunStatus.RUNNING, RunStatus.AWAITING, RunStatus.PAUSED)
+PAGE_RUNS: Final = 100
+MOST_PAGES: Final = 20
+"""Pages that are read at most where child runs are left out: there may be very many of them."""
+
+COLUMNS: Final = (
+    Column("run", is_whole=True, least=36),
+    Column("flow", least=8),
+    Column("status", least=9),
+    Column("started", least=10),
+    Column("took", least=5),
+    Column("waits for", least=9),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which runs are asked for.
+
+    Attributes:
+        statuses: In any of these; in any at all without one.
+        filters: What else ``FlowClient.list_runs`` is to look at.
+        after: Goes on behind this run.
+        limit: How many at most.
+        only_top: Whether child runs are left out.
+    """
+
+    statuses: tuple[str, ...]
+    filters: dict[str, Any]
+    after: str | None
+    limit: int
+    only_top: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Runs that were found, and behind which there may be more; ``None`` at the end."""
+
+    runs: Sequence[RunSummary]
+    after: str | None
+
+
+@click.command(name="list", help="List runs, the newest first.", epilog=EPILOG)
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice([str(each) for each in RunStatus]),
+    help="Only runs in this status; may be given several times.",
+)
+@click.option("--live", is_flag=True, help="Only runs that are not over.")
+@click.option("--flow", metavar="ID", help="Only runs of this workflow.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Only with this label.")
+@click.option("--since", metavar="TIME", help="Started since: 30m, 2h, 7d, or 2026-03-01T12:30.")
+@click.option("--until", metavar="TIME", help="Started before: the same.")
+@click.option("--top", is_flag=True, help="Leave out child runs.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--after", metavar="RUN", help="Go on behind this run of the list.")
+@pass_invocation
+def command(invocation: Invocation, /, **given: Any) -> None:
+    """List runs."""
+    now = invocation.clock.now()
+    statuses = dict.fromkeys((*given["statuses"], *(map(str, LIVE) if given["live"] else ())))
+    wanted = Wanted(
+        tuple(statuses),
+        {
+            "blueprint_id": given["flow"],
+            "tags": pairs_of(given["tags"], "--tag"),
+            "created_from": moment_of(given["since"], now, "--since"),
+            "created_until": moment_of(given["until"], now, "--until"),
+        },
+        given["after"],
+        given["limit"],
+        given["top"],
+    )
+
+    async def look() -> Found:
+        async with invocation.client() as client:
+            return await find(client, wanted)
+
+    found = invocation.run(look())
+    _tell(invocation, given, found, now)
+
+
+async def find(client: FlowClient, wanted: Wanted) -> Found:
+    """The runs that are asked for.
+
+    Args:
+        client: Whose runs.
+        wanted: Which of them.
+    """
+    found: list[RunSummary] = []
+    after = wanted.after
+    for _ in range(MOST_PAGES):
+        count = max(PAGE_RUNS, wanted.limit) if wanted.only_top else wanted.limit
+        page = await _page(client, wanted, after, count)
+        for place, run in enumerate(page.runs):
+            if not (wanted.only_top and run.is_child):
+                found.append(run)
+            if len(found) == wanted.limit:
+                is_last = page.after is None and place == len(page.runs) - 1
+                return Found(found, None if is_last else run.run_id)
+        after = page.after
+        if after is None:
+            break
+    return Found(found, after)
+
+
+async def _page(client: FlowClient, wanted: Wanted, after: str | None, count: int) -> Found:
+    pages = [
+        await client.list_runs(status=status, after=after, limit=count, **wanted.filters)
+        for status in wanted.statuses or (None,)
+    ]
+    runs = list(merge(*(page.runs for page in pages), key=_place, reverse=True))
+    is_all = len(runs) <= count and all(page.after is None for page in pages)
+    return Found(runs[:count], None if is_all or not runs else runs[:count][-1].run_id)
+
+
+def _place(run: RunSummary) -> tuple[datetime, str]:
+    return run.created_at, run.run_id
+
+
+def _tell(invocation: Invocation, given: dict[str, Any], found: Found, now: float) -> None:
+    out = invocation.out
+    if out.as_json:
+        out.json({"runs": found.runs, "after": found.after})
+        return
+    if not found.runs:
+        out.remark("There are no runs, or none that were asked for.")
+    else:
+        show_rows(out, COLUMNS, [row_of(run, now) for run in found.runs])
+    if found.after is not None:
+        out.remark(f"There are more: {_go_on(given, found.after)}")
+
+
+def row_of(run: RunSummary, now: float) -> tuple[object, ...]:
+    """A run as a line of a list."""
+    created = run.created_at.timestamp()
+    is_final = run.status.is_final
+    took = (run.updated_at.timestamp() if is_final else now) - created
+    return (
+        run.run_id,
+        run.blueprint_id,
+        run.status.value,
+        relative(run.created_at, now),
+        span(max(0.0, took)) if is_final else about(max(0.0, took)),
+        "" if is_final else _waits_for(run, now),
+    )
+
+
+def _waits_for(run: RunSummary, now: float) -> str:
+    events = ", ".join(map(event_text, run.awaits))
+    due = "" if run.due_at is None else f"timer {relative(run.due_at, now)}"
+    if run.due_at is not None and run.due_at.timestamp() < now:
+        due = f"timer, due {relative(run.due_at, now)}"
+    if not events and not due and run.status is RunStatus.AWAITING:
+        return "an answer, or a child run"
+    return "; ".join(each for each in (events, due) if each)
+
+
+def event_text(awaited: Correlation) -> str:
+    """An event that is waited for: its name, and its key if it has one."""
+    return awaited.event if awaited.key is None else f"{awaited.event} {awaited.key}"
+
+
+def _go_on(given: dict[str, Any], after: str) -> str:
+    """The command that shows the next page of the same list."""
+    words = ["flowcraft", "list"]
+    for status in given["statuses"]:
+        words += ["--status", status]
+    words += [f"--{name}" for name in ("live", "top") if given[name]]
+    for tag in given["tags"]:
+        words += ["--tag", tag]
+    for name in ("flow", "since", "until"):
+        if given[name] is not None:
+            words += [f"--{name}", given[name]]
+    if given["limit"] != 20:
+        words += ["--limit", str(given["limit"])]
+    return shlex.join([*words, "--after", after])
