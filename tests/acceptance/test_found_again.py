@@ -40,6 +40,9 @@ FOUND = [
     "--fault worker-1:45:break --fault worker-1:8:late:5 --fault worker-1:38:slow-after:200",
     # Who started a run died and started it again, when it had been deleted: it is another run.
     "memory: --graph delete-shards --seed 40000 --fault client-1:3:crash-after",
+    # A worker that lacks a child flow failed a run whose child flow only its starter knew.
+    "memory: --graph cancel-undone-below --seed 1155098299 --concurrency 1 "
+    "--fault worker-1:26:slow-before:5 --fault worker-3:39:break --slow --stranger --stale",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "

@@ -129,11 +129,13 @@ def test_what_is_kept_is_what_was_asked_for(name: str, workers: int) -> None:
     found = counted(shape, workers=workers)
     # What comes after the end of a child run is what it nearly always is, less or more.
     children = 10 if shape.below else 0
+    # A client's first start looks whether others can find the child flows: that is of no run.
+    read_units = found.read_units - len(shape.below)
     cost = found.run.cost
     assert cost is not None
     assert str(found.run.status) == "completed"
     assert cost.write_units == pytest.approx(found.write_units, rel=EXACT, abs=2)
-    assert cost.read_units == pytest.approx(found.read_units, rel=EXACT, abs=4)
+    assert cost.read_units == pytest.approx(read_units, rel=EXACT, abs=4)
     assert cost.requests == pytest.approx(found.requests, rel=0.05, abs=5 + children)
     # What another worker received that had nothing to write is lost, and what was sent at the end.
     assert 0 < cost.sqs_requests <= found.sqs_requests + children

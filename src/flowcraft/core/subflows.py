@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.core.builtins import SUBFLOW
 from flowcraft.core.commands import ArmTimer, StartChild, StopChild
 from flowcraft.core.events import ChildRests, ChildSettled
 from flowcraft.core.inputs import resolve_reference
@@ -14,6 +16,14 @@ from flowcraft.core.state import CHILD, CHILD_CONTEXT, ErrorInfo, Record
 from flowcraft.core.step import Step
 
 _NOTHING: Any = object()
+
+
+def child_ids(blueprint: WorkflowBlueprint) -> Iterator[str]:
+    """The ids of the blueprints that the subflows of a blueprint name."""
+    for node in blueprint.nodes:
+        child = node.params.get("blueprintId") if node.uses == SUBFLOW else None
+        if isinstance(child, str) and child:
+            yield child
 
 
 def run_subflow(step: Step, node: PlanNode, key: Key, record: Record) -> None:

@@ -45,7 +45,7 @@ from flowcraft.engine.schedules import Schedules
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.engine.spending import budget_fields
 from flowcraft.engine.starting import begin_run
-from flowcraft.engine.station import Station
+from flowcraft.engine.station import NO_BLUEPRINTS, Station
 from flowcraft.engine.stored import RunPage, StoredRun, summary_of
 from flowcraft.engine.sweeping import Sweeper
 from flowcraft.engine.timers import send_start
@@ -221,6 +221,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
             tags=checked_tags(tags),
             key=checked_key(idempotency_key),
             due_at=checked_time("start_at", start_at),
+            brought=getattr(flow, "blueprints", NO_BLUEPRINTS),
         )
         await send_start(station, job)
         return self._run(job.run_id)

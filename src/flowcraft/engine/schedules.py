@@ -32,7 +32,7 @@ from flowcraft.engine.schedule_options import (
 from flowcraft.engine.schedule_rounds import FiringStats, ScheduleRounds
 from flowcraft.engine.schedule_store import Stored
 from flowcraft.engine.schedule_view import ScheduleInfo, info_of, moment_of
-from flowcraft.engine.station import Station
+from flowcraft.engine.station import NO_BLUEPRINTS, Station
 from flowcraft.engine.timetables import timetable_of
 from flowcraft.errors import (
     FlowcraftError,
@@ -395,6 +395,7 @@ class Schedules:
         blueprint = await self._blueprint(station, flow)
         if not isinstance(flow, str):
             await station.keep(blueprint)
+            await station.keep_below(blueprint, getattr(flow, "blueprints", NO_BLUEPRINTS))
         return blueprint.id
 
     async def _blueprint(self, station: Station, flow: Any) -> WorkflowBlueprint:

@@ -13,7 +13,7 @@ from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.parent import Parent
 from flowcraft.engine.removing import remove_run
-from flowcraft.engine.station import Station
+from flowcraft.engine.station import NO_BLUEPRINTS, Station
 from flowcraft.engine.telling import tell_decision
 from flowcraft.errors import StorageBusy
 from flowcraft.ports.runs import Created, Entry, Fact, Head, Row
@@ -45,6 +45,7 @@ async def begin_run(
     key: str | None = None,
     due_at: float | None = None,
     taken_over: Sequence[Entry] | None = None,
+    brought: Mapping[str, WorkflowBlueprint] = NO_BLUEPRINTS,
 ) -> Begun:
     """Store a run, unless one of its id or key is there already.
 
@@ -62,8 +63,10 @@ async def begin_run(
         due_at: When it is to start; at once by default.
         taken_over: The facts it begins with, its start included, where it is to take over what
             an earlier run achieved.
+        brought: Child flows that came along with the blueprint, by id.
     """
     hash_ = await station.keep(blueprint, latest=False)
+    await station.keep_below(blueprint, brought)
     now = station.clock.now()
     head = Head(
         run_id=started.run_id,

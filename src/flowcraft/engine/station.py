@@ -6,13 +6,15 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from types import MappingProxyType
+from typing import Final, cast
 
 from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.plan import Plan, build_plan
+from flowcraft.core.subflows import child_ids
 from flowcraft.engine.bus import Tails
 from flowcraft.engine.calendar import Calendar
 from flowcraft.engine.coding import Coder, coded
@@ -32,7 +34,13 @@ from flowcraft.engine.swap_limits import SwapLimits, limits_of
 from flowcraft.engine.tape import Tape
 from flowcraft.engine.threads import DaemonThreads
 from flowcraft.engine.timers import LongDelays, timer_name
-from flowcraft.errors import FlowcraftError, SerializationError, StorageCorrupt
+from flowcraft.errors import (
+    CodecError,
+    FlowcraftError,
+    SerializationError,
+    StorageCorrupt,
+    StorageError,
+)
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.limits import LimitStore
@@ -53,6 +61,8 @@ but always this many, so that a few large ones do not drive each other out."""
 OPEN_CHARACTERS = 32_000_000
 """The most that the facts of open runs may have in all, as they are stored; in memory it is some
 four times as much. A run that is larger than that is open alone."""
+
+NO_BLUEPRINTS: Final[Mapping[str, WorkflowBlueprint]] = MappingProxyType({})
 
 
 class Station:
@@ -101,6 +111,7 @@ class Station:
         self._asked = 0
         self._open: OrderedDict[str, Ledger] = OrderedDict()
         self._plans: dict[str, tuple[Plan, Tape]] = {}
+        self._named: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.once = Once(logger)
 
@@ -311,7 +322,51 @@ class Station:
             self._plans[hash_] = planned
         if latest:
             await self.blobs.put(_latest_key(blueprint.id), hash_, replace=True)
+            self._named.add(blueprint.id)
         return hash_
+
+    async def keep_below(
+        self,
+        blueprint: WorkflowBlueprint,
+        brought: Mapping[str, WorkflowBlueprint] = NO_BLUEPRINTS,
+    ) -> None:
+        """Store the child flows of a blueprint that are known here, theirs included.
+
+        Workers that lack them find them by their ids. One that is stored already stays as it is.
+
+        Args:
+            blueprint: The blueprint of a run that is about to start.
+            brought: Child flows that came along with it.
+        """
+        # A flow may be its own child flow.
+        known = {**self.options.blueprints, blueprint.id: blueprint, **brought}
+        seen: set[str] = set()
+        waiting = [blueprint]
+        while waiting:
+            for id_ in child_ids(waiting.pop()):
+                child = known.get(id_)
+                if child is not None and id_ not in seen:
+                    seen.add(id_)
+                    waiting.append(child)
+                    await self._name(id_, child)
+
+    async def _name(self, id_: str, child: WorkflowBlueprint) -> None:
+        """Store a child flow by its id, unless one is there."""
+        if id_ in self._named:
+            return
+        try:
+            is_there = await self.blobs.get(_latest_key(id_)) is not None
+        except CodecError:
+            is_there = True  # by somebody with another codec
+        try:
+            if not is_there:
+                await self.blobs.put(_latest_key(id_), await self.keep(child, latest=False))
+        except StorageError:
+            raise
+        except FlowcraftError as error:
+            logger.warning("The flow '%s' is not stored for other workers: %s", id_, error)
+            return
+        self._named.add(id_)
 
     async def latest(self, blueprint_id: str) -> WorkflowBlueprint | None:
         """A blueprint by id: the one known here, else the one a worker stored last."""
