@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.builder import FlowBuilder
@@ -28,6 +29,7 @@ __all__ = [
     "AwsClients",
     "Names",
     "aws_clients",
+    "is_on_this_machine",
     "load_app",
     "load_object",
     "load_runtime",
@@ -296,6 +298,12 @@ class AwsClients:
             )
         except ValueError as error:
             raise SettingsError(str(error)) from error
+
+
+def is_on_this_machine(url: str | None) -> bool:
+    """Whether an address is this machine's own: an emulator's, then."""
+    host = None if url is None else urlsplit(url).hostname
+    return host in ("localhost", "127.0.0.1", "::1") or (host or "").endswith(".localhost")
 
 
 def aws_clients(settings: Settings) -> AwsClients:

@@ -114,7 +114,7 @@ OPTIONS: Final = (
     Option(
         "log.level",
         "from which level on the log is shown",
-        default="warning",
+        default="info",
         choices=("debug", "info", "warning", "error"),
     ),
     Option("log.format", "lines of the log", default="text", choices=("text", "json")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -179,6 +180,13 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
                 # Started first: what is there when a worker begins is taken up at once.
                 await adapter.start()
                 return run, await run.result(timeout=given["timeout"])
+            except asyncio.CancelledError:
+                seconds_left = invocation.settings["worker.drain_timeout_seconds"]
+                invocation.out.remark(
+                    f"Stopping: running nodes have {seconds_left:g} s to end; Ctrl-C again ends "
+                    "at once. The run goes on with the next worker."
+                )
+                raise
             finally:
                 await adapter.stop()
         client = application.open_client(invocation.settings, invocation.options_if_any)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+import threading
 from typing import Final
 
 import click
@@ -41,8 +44,11 @@ def adapter_of(invocation: Invocation) -> Adapter:
 )
 @click.option("--concurrency", metavar="N", help="Messages worked on at once (10).")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--with-parent", is_flag=True, hidden=True)
 @pass_invocation
-def command(invocation: Invocation, /, concurrency: str | None, log_level: str | None) -> None:
+def command(
+    invocation: Invocation, /, concurrency: str | None, log_level: str | None, with_parent: bool
+) -> None:
     """Be a worker."""
     if concurrency is not None:
         invocation.overrides["worker.concurrency"] = concurrency
@@ -58,4 +64,14 @@ def command(invocation: Invocation, /, concurrency: str | None, log_level: str |
     )
     flows = ", ".join(sorted(invocation.options.blueprints)) or "no flows"
     invocation.out.remark(f"A worker of {flows} on {where}; Ctrl-C lets it finish and stop.")
+    if with_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     adapter.run()
+
+
+def _end_with_parent() -> None:
+    """Stop when whoever started this process is gone: standard input ends then."""
+    # Not by sys.stdin: a thread that reads from it holds a lock that the end of a process needs.
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -39,12 +39,15 @@ async def serve(worker: Worker, prepare: Callable[[], Awaitable[None]], clock: C
 
     def end() -> None:
         if not stop.done():
+            logger.info("Told to stop: takes nothing new, and lets running nodes end")
             stop.set_result(None)
 
     for number in SIGNALS:
         loop.add_signal_handler(number, end)
     try:
         await _start(worker, prepare, clock, stop)
+        if not stop.done():
+            logger.info("Ready, and waiting for messages")
         await stop
     finally:
         for number in SIGNALS:
