@@ -245,9 +245,13 @@ class Screen:
     def _table(self, runs: Sequence[RunSummary], now: float) -> None:
         room = max(3, self._out.console.height - 8)
         rows = [row_of(run, now) for run in runs[:room]]
-        lines = lines_of(COLUMNS, rows, self._out.console.width)
-        hint = Text("" if rows else "No runs yet: flowcraft start FLOW", style="bright_black")
-        self._live.update(Group(*lines, hint), refresh=True)
+        lines: Sequence[Text] = [Text("No runs yet: flowcraft start FLOW", style="bright_black")]
+        if rows:
+            lines = lines_of(COLUMNS, rows, self._out.console.width)
+        for line in lines:
+            # A line that is too wide is cut: it must not take two.
+            line.no_wrap, line.overflow = True, "ellipsis"
+        self._live.update(Group(*lines), refresh=True)
 
     def _lines(self, runs: Sequence[RunSummary], _: float) -> None:
         for run in reversed(runs):
