@@ -99,14 +99,16 @@ class Invocation:
         """The app where one is configured; clients know more blueprints and types with it."""
         return None if self.settings["app"] is None else self.options
 
-    def client(self, *, with_app: bool = False) -> FlowClient:
+    def client(self, *, with_app: bool = False, may_begin: bool = False) -> FlowClient:
         """A client of the runs, to be used as ``async with``.
 
         Args:
             with_app: Whether it is to know the app, if one is configured: its blueprints, and the
                 types of its serializer.
+            may_begin: Whether a file of runs is made where there is none.
         """
-        self.check_file()
+        if not may_begin:
+            self.check_file()
         return application.open_client(self.settings, self.options_if_any if with_app else None)
 
     def check_file(self) -> None:

@@ -155,6 +155,10 @@ class Output:
         self._stdout.write(json_text(data, self._stdout) + "\n")
         self._stdout.flush()
 
+    def flush(self) -> None:
+        """Let whoever reads a pipe have what was written."""
+        self._stdout.flush()
+
     def print(self, text: object = "", style: str = "") -> None:
         """Write a line for people; as it is, whatever is in it.
 

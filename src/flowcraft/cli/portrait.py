@@ -20,7 +20,7 @@ from flowcraft.core.state import ErrorInfo, RunStatus
 from flowcraft.engine.inspecting import BatchDetails, NodeDetails, RunDetails
 from flowcraft.engine.results import Awaiting
 
-LABEL_COLUMNS: Final = 10
+LABEL_COLUMNS: Final = 11
 """How wide the labels are that stand in front of lines."""
 
 NODE_STYLES: Final = {
@@ -231,7 +231,7 @@ def next_steps(run: RunDetails) -> Iterator[str]:
     """Commands that a person may want now."""
     if run.status is RunStatus.FAILED:
         yield shlex.join(["flowcraft", "inspect", run.run_id])
-        yield shlex.join(["flowcraft", "rerun", run.run_id])
+        yield shlex.join(["flowcraft", "retry", run.run_id])
     if run.status is RunStatus.PAUSED:
         yield shlex.join(["flowcraft", "continue", run.run_id])
     for wait in run.awaiting[:3]:

@@ -84,7 +84,9 @@ def summary_data(run: RunDetails) -> dict[str, object]:
     }
 
 
-def show(out: Output, run: RunDetails, now: float, most: int | None) -> None:
+def show(
+    out: Output, run: RunDetails, now: float, most: int | None, *, with_steps: bool = True
+) -> None:
     """Write how a run is.
 
     Args:
@@ -92,6 +94,7 @@ def show(out: Output, run: RunDetails, now: float, most: int | None) -> None:
         run: The run.
         now: The time, in seconds since the epoch.
         most: How many lines for each kind of thing; ``None`` for all.
+        with_steps: Whether to say what a person may do next.
     """
     out.console.print(heading(run), soft_wrap=True)
     say(out, "status", status_text(run, now))
@@ -109,7 +112,7 @@ def show(out: Output, run: RunDetails, now: float, most: int | None) -> None:
     errors = ["\n".join(error_lines(error)) for error in reversed(run.errors)]
     _some(out, "errors" if len(errors) > 1 else "error", errors, most, "error")
     _cost(out, run)
-    for step in next_steps(run):
+    for step in next_steps(run) if with_steps else ():
         say(out, "next", step, "dim")
 
 
