@@ -291,9 +291,13 @@ class _Application:
         try:
             await keeper.carry_out(call)
         except AwsError as error:
-            if not (error.code in _PASSING or error.may_pass):
+            if error.code in _PASSING or error.may_pass:
+                return "waits"
+            look = await keeper.look()
+            if any(step.difference.place == difference.place for step in look.steps):
                 raise refused(error, keeper) from error
-            return "waits"
+            # Somebody else has done the same just now, which AWS takes for a mistake.
+            return "moved"
         self._done.add(difference.place)
         self._changes.append(difference)
         return "moved"
