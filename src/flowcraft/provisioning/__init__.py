@@ -13,17 +13,21 @@ from __future__ import annotations
 
 from flowcraft.provisioning.destruction import Destruction, Removal
 from flowcraft.provisioning.differences import Difference, Plan
+from flowcraft.provisioning.functions import Functions
 from flowcraft.provisioning.model import Fleet, Queue, Table
 from flowcraft.provisioning.provisioner import Applied, Provisioner
+from flowcraft.provisioning.template import template
 
 __all__ = [
     "Applied",
     "Destruction",
     "Difference",
     "Fleet",
+    "Functions",
     "Plan",
     "Provisioner",
     "Queue",
     "Removal",
     "Table",
+    "template",
 ]
