@@ -35,8 +35,9 @@ Data = dict[str, Any]
 VERSION: Final = "2010-09-09"
 PREFIX: Final = {"Ref": "Prefix"}
 
-_KEPT: Final = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
-"""Whoever deletes a stack does not mean its data: that is deleted by hand."""
+_KEPT: Final = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
+"""Whoever deletes a stack does not mean its data: that is deleted by hand. What a stack leaves that
+never came to be is empty, and would be in the way of the next."""
 
 
 def template(
