@@ -15,6 +15,14 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
+from flowcraft.provisioning.model import (
+    JOBS_RETENTION_SECONDS,
+    MAX_RECEIVES,
+    Fleet,
+    Queue,
+    Table,
+)
+
 REGION = "us-east-1"
 # The client's own retries hide what a test provokes, and an answer that takes longer than this
 # will not come. Long polls have to be shorter.
@@ -26,7 +34,6 @@ SETTINGS = {
     # Not none, which would mean those of the environment.
     "proxies": {},
 }
-STATUS_INDEX = "status-lastUpdated"
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class AwsNames:
         queue: Of the queue of jobs.
         dead_letters: Of the queue for messages that were received too often.
         bucket: For payloads.
+        prefix: What all of them begin with.
     """
 
     contexts: str
@@ -48,12 +56,22 @@ class AwsNames:
     queue: str
     dead_letters: str
     bucket: str
+    prefix: str = ""
 
     @classmethod
     def numbered(cls, number: int) -> AwsNames:
         """Those of one test."""
-        kinds = ("contexts", "statuses", "coordination", "queue", "dead-letters", "bucket")
-        return cls(*(f"flowcraft-{kind}-{number}" for kind in kinds))
+        prefix = f"flowcraft-{number}"
+        fleet = Fleet(prefix, bucket=f"{prefix}-payloads")
+        return cls(
+            contexts=fleet.contexts.name,
+            statuses=fleet.statuses.name,
+            coordination=fleet.coordination.name,
+            queue=fleet.jobs.name,
+            dead_letters=fleet.dead_letters.name,
+            bucket=str(fleet.bucket),
+            prefix=prefix,
+        )
 
 
 def client(service: str, endpoint: str, *, authorized: bool = True, **settings: Any) -> Any:
@@ -123,33 +141,13 @@ def create_table(
         expires: Whether items are removed some time after their `ttl`: by the time of the machine,
             so not where a test has a time of its own.
     """
-    attributes = {key: "S"} | ({"status": "S", "lastUpdated": "N"} if index else {})
-    indexes = {
-        "GlobalSecondaryIndexes": [
-            {
-                "IndexName": STATUS_INDEX,
-                "KeySchema": _keys("status", "lastUpdated"),
-                "Projection": {"ProjectionType": "ALL"},
-            }
-        ]
-    }
-    dynamodb.create_table(
-        TableName=name,
-        KeySchema=_keys(key),
-        AttributeDefinitions=[
-            {"AttributeName": attribute, "AttributeType": kind}
-            for attribute, kind in attributes.items()
-        ],
-        BillingMode="PAY_PER_REQUEST",
-        **(indexes if index else {}),
-    )
+    table = Table(name, key, Fleet().statuses.index if index else None)
+    dynamodb.create_table(**table.creation())
     state = dynamodb.describe_table(TableName=name)["Table"]["TableStatus"]
     if state != "ACTIVE":
         dynamodb.get_waiter("table_exists").wait(TableName=name)
     if expires:
-        dynamodb.update_time_to_live(
-            TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"}
-        )
+        dynamodb.update_time_to_live(**table.time_to_live())
 
 
 def create_queue(
@@ -158,7 +156,7 @@ def create_queue(
     *,
     visibility_seconds: int = 30,
     dead_letters: str | None = None,
-    max_receives: int = 100,
+    max_receives: int = MAX_RECEIVES,
 ) -> str:
     """Create a standard queue.
 
@@ -177,18 +175,7 @@ def create_queue(
     if dead_letters is not None:
         target = sqs.create_queue(QueueName=dead_letters)["QueueUrl"]
         told = sqs.get_queue_attributes(QueueUrl=target, AttributeNames=["QueueArn"])
-        policy = {
-            "deadLetterTargetArn": told["Attributes"]["QueueArn"],
-            "maxReceiveCount": str(max_receives),
-        }
-        attributes["RedrivePolicy"] = json.dumps(policy)
+        queue = Queue(name, JOBS_RETENTION_SECONDS, max_receives=max_receives)
+        attributes["RedrivePolicy"] = json.dumps(queue.redrive(told["Attributes"]["QueueArn"]))
     url: str = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
     return url
-
-
-def _keys(*attributes: str) -> list[dict[str, str]]:
-    kinds = ("HASH", "RANGE")
-    return [
-        {"AttributeName": attribute, "KeyType": kind}
-        for attribute, kind in zip(attributes, kinds, strict=False)
-    ]

@@ -23,6 +23,13 @@ def ministack() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def ministack_stacks() -> Iterator[str]:
+    """The endpoint of another ministack, which has CloudFormation and Lambda, too."""
+    with mini.running(*mini.STACK_SERVICES) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
 def dynamodb_local() -> Iterator[str]:
     """The endpoint of DynamoDB Local; without Java or npm the test is left out."""
     try:

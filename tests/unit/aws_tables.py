@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from flowcraft.adapters.aws.transport import Answer, Request, Transport
+from flowcraft.provisioning.model import Fleet, Table
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
 
@@ -27,15 +28,7 @@ async def fake_tables(clock: VirtualClock) -> FakeDynamoDb:
 
 async def create_table(transport: Transport, name: str, key: str) -> None:
     """A table with a text as its key."""
-    await transport.call(
-        "CreateTable",
-        {
-            "TableName": name,
-            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
-            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
-            "BillingMode": "PAY_PER_REQUEST",
-        },
-    )
+    await transport.call("CreateTable", Table(name, key).creation())
 
 
 async def items(transport: Transport, table: str) -> list[dict[str, Any]]:
@@ -75,25 +68,6 @@ async def status_table(transport: Transport, name: str, projection: Request | No
     if projection is None:
         await create_table(transport, name, "runId")
         return
-    types = {"runId": "S", "status": "S", "lastUpdated": "N"}
-    keys = {"status": "HASH", "lastUpdated": "RANGE"}
-    await transport.call(
-        "CreateTable",
-        {
-            "TableName": name,
-            "KeySchema": [{"AttributeName": "runId", "KeyType": "HASH"}],
-            "AttributeDefinitions": [
-                {"AttributeName": each, "AttributeType": kind} for each, kind in types.items()
-            ],
-            "BillingMode": "PAY_PER_REQUEST",
-            "GlobalSecondaryIndexes": [
-                {
-                    "IndexName": "by-status",
-                    "KeySchema": [
-                        {"AttributeName": each, "KeyType": kind} for each, kind in keys.items()
-                    ],
-                    "Projection": projection,
-                }
-            ],
-        },
-    )
+    request = Table(name, "runId", Fleet().statuses.index).creation()
+    request["GlobalSecondaryIndexes"][0]["Projection"] = projection
+    await transport.call("CreateTable", request)

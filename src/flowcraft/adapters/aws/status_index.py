@@ -76,7 +76,7 @@ class StatusIndex:
             for each in table.get("AttributeDefinitions", ())
         }
         fitting = [
-            index for index in table.get("GlobalSecondaryIndexes", ()) if _is_fitting(index, types)
+            index for index in table.get("GlobalSecondaryIndexes", ()) if is_fitting(index, types)
         ]
         return self._chosen(fitting)
 
@@ -84,9 +84,9 @@ class StatusIndex:
         reason = ""
         for index in fitting:
             name = str(index["IndexName"])
-            if missing := _missing(index):
+            if missing := missing_attributes(index):
                 reason = f"it does not have {', '.join(missing)}: project ALL attributes"
-            elif not _is_ready(index):
+            elif not is_ready(index):
                 reason = "it is being built or deleted"
             else:
                 self._tell(
@@ -110,7 +110,13 @@ class StatusIndex:
             logger.log(level, text)
 
 
-def _is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
+def is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
+    """Whether an index is on ``status`` and ``lastUpdated``.
+
+    Args:
+        index: As DescribeTable tells it.
+        types: The types of the attributes of its table.
+    """
     keys = {
         each["KeyType"]: (each["AttributeName"], types.get(each["AttributeName"], ""))
         for each in index.get("KeySchema", ())
@@ -118,7 +124,8 @@ def _is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
     return keys == _KEYS
 
 
-def _missing(index: Mapping[str, Any]) -> list[str]:
+def missing_attributes(index: Mapping[str, Any]) -> list[str]:
+    """What an index would have to have besides its keys, and has not."""
     projection = index.get("Projection", {})
     if projection.get("ProjectionType") == "ALL":
         return []
@@ -126,6 +133,7 @@ def _missing(index: Mapping[str, Any]) -> list[str]:
     return [name for name in NEEDED if name not in there]
 
 
-def _is_ready(index: Mapping[str, Any]) -> bool:
+def is_ready(index: Mapping[str, Any]) -> bool:
+    """Whether an index can be read."""
     # Some stand-ins for DynamoDB do not say how an index is.
     return index.get("IndexStatus", "ACTIVE") in _USABLE and not index.get("Backfilling", False)
