@@ -22,7 +22,8 @@ from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.sqlite.letters import SqliteLetters
 from flowcraft.adapters.sqlite.queue import SqliteQueue
 from flowcraft.dead_letters.letter import MEANINGS, READABLE, Cause, Letter, LetterRun, Standing
-from flowcraft.dead_letters.office import DEFAULT_LIMIT, MOST, DeadLetters, Listing, Outcome
+from flowcraft.dead_letters.office import DEFAULT_LIMIT, MOST, DeadLetters
+from flowcraft.dead_letters.outcome import Listing, Outcome
 from flowcraft.dead_letters.selection import Selection
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.station import Station

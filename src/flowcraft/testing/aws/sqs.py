@@ -65,8 +65,8 @@ class FakeSqs:
 
     Standard queues behave as AWS documents them: delays, visibility and the 12 hours from the
     receive that end it, receipt handles, redrive to a dead-letter queue and back, retention,
-    limits of sizes and batches. What is given wrong is refused as boto3 or AWS would. FIFO queues can be
-    made and looked at, but take no messages.
+    limits of sizes and batches. What is given wrong is refused as boto3 or AWS would. FIFO queues
+    can be made and looked at, but take no messages.
 
     With ``choices`` it is as unkind as a standard queue may be (:class:`Unkindness`); without,
     it is kind: messages come in order, each once, and every receive brings what is there.
