@@ -26,7 +26,6 @@ NOT_THERE = ("StartMessageMoveTask", "ListDeadLetterSourceQueues")
 """What emulators lack."""
 
 
-
 async def one(ctx: Any) -> int:
     return 1
 

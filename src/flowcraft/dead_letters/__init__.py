@@ -24,7 +24,7 @@ from flowcraft.adapters.sqlite.queue import SqliteQueue
 from flowcraft.dead_letters.letter import MEANINGS, READABLE, Cause, Letter, LetterRun, Standing
 from flowcraft.dead_letters.office import DEFAULT_LIMIT, MOST, DeadLetters
 from flowcraft.dead_letters.outcome import Listing, Outcome
-from flowcraft.dead_letters.selection import Selection
+from flowcraft.dead_letters.selection import LetterNotFound, Selection
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.station import Station
 from flowcraft.errors import StorageUnavailable
@@ -39,6 +39,7 @@ __all__ = [
     "Cause",
     "DeadLetters",
     "Letter",
+    "LetterNotFound",
     "LetterRun",
     "Listing",
     "Outcome",

@@ -145,8 +145,10 @@ class Letter:
     def deleting(self) -> str:
         """What is lost when it is deleted, in a sentence."""
         run = self.run
-        if self.cause not in READABLE and self.cause is not Cause.BODY_MISSING:
-            return "Only what the body says is lost."
+        if self.cause in (Cause.NOT_JSON, Cause.DAMAGED):
+            return "Nothing is lost but the body, which nobody can read."
+        if self.cause not in READABLE:
+            return "What is lost is not known: it cannot be read here."
         if run is None or run.standing is Standing.UNKNOWN:
             return "What is lost is not known: the run could not be looked at."
         if run.standing is not Standing.WAITING:

@@ -10,10 +10,9 @@ from typing import Any, Final, Protocol, TypeVar
 from flowcraft.dead_letters.letter import Letter
 from flowcraft.dead_letters.outcome import Listing, Outcome
 from flowcraft.dead_letters.reading import Reader
-from flowcraft.dead_letters.selection import Selection
+from flowcraft.dead_letters.selection import LetterNotFound, Selection
 from flowcraft.dead_letters.viewing import Viewing
 from flowcraft.engine.station import Station
-from flowcraft.errors import FlowcraftError
 from flowcraft.ports.letters import BoxFacts, LetterBox, RawLetter, Settled
 
 T = TypeVar("T")
@@ -113,14 +112,15 @@ class DeadLetters:
         """One letter, by its id, or by the beginning of one.
 
         Raises:
-            FlowcraftError: There is none, or several ids begin so.
+            LetterNotFound: There is none.
+            FlowcraftError: Several ids begin so.
             StorageError: The box cannot be used.
         """
         selection = Selection.of([letter_id])
         listing = await self.look(selection, limit=limit)
         meant, missing = selection.resolved({letter.id for letter in listing.letters})
         if missing:
-            raise FlowcraftError(_not_found(letter_id, listing.box))
+            raise LetterNotFound(_not_found(letter_id, listing.box))
         return next(letter for letter in listing.letters if letter.id in meant)
 
     async def _sight(self, limit: int | None, reads_runs: bool = True) -> _Sight:

@@ -101,7 +101,7 @@ class Reader:
         run = _run(job, Standing.UNKNOWN) if ledger is None else self._run_of(job, ledger)
         if job.put_back:
             return Cause.IMPLEMENTATION_MISSING, _put_back(job, ledger), run
-        reason = f"It was received {_times(raw.receives)}, and never came to its end."
+        reason = "It was received time after time, and nobody came to its end."
         return Cause.DELIVERED_TOO_OFTEN, reason, run
 
     def _is_worth_reading(self, raw: RawLetter) -> bool:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 from flowcraft.dead_letters.letter import Cause, Letter
-from flowcraft.errors import FlowcraftError
+from flowcraft.errors import Disposition, FlowcraftError
 
 SHORTEST_PREFIX: Final = 4
 """The fewest characters that the beginning of an id may have."""
+
+
+class LetterNotFound(FlowcraftError):
+    """There is no letter of this id, or it is hidden because somebody looks at it."""
+
+    disposition: ClassVar[Disposition] = "drop"
 
 
 @dataclass(frozen=True, slots=True)
