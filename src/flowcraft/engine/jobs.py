@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Final
 
 from flowcraft.core import events as ev
@@ -45,8 +46,27 @@ _NEVER_SENT: Final = (
 )
 
 
+class Unreadable(StrEnum):
+    """Why a message cannot be read."""
+
+    NOT_JSON = "not JSON"
+    NOT_OURS = "of another system"  # or of somebody who sent something by hand
+    NEWER = "of a newer version"
+    ENCODED = "encoded"  # and there is no codec, or not the right one
+    DAMAGED = "damaged"
+
+
 class UnreadableJob(SerializationError):
-    """A message is none of ours, or of a newer version."""
+    """A message is none of ours, or of a newer version.
+
+    Args:
+        message: What is wrong with it.
+        kind: The same for programs.
+    """
+
+    def __init__(self, message: str, kind: Unreadable = Unreadable.DAMAGED) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,15 +201,17 @@ def read_job(text: str, serializer: Serializer) -> Job:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UnreadableJob(f"The message is not JSON: {error}.") from error
+        raise UnreadableJob(f"The message is not JSON: {error}.", Unreadable.NOT_JSON) from error
     if not isinstance(data, dict):
-        raise UnreadableJob("The message is JSON, but no object.")
+        raise UnreadableJob("The message is JSON, but no object.", Unreadable.NOT_OURS)
     version = data.get("v")
     if type(version) is not int or not 1 <= version <= VERSION:
         what = "none" if version is None else repr(version)
+        is_newer = type(version) is int and version > VERSION
         raise UnreadableJob(
             f"The message has the version {what}; this worker reads up to {VERSION}. It was sent "
-            "by another system, or by a newer version of this one."
+            "by another system, or by a newer version of this one.",
+            Unreadable.NEWER if is_newer else Unreadable.NOT_OURS,
         )
     fields: dict[str, Any] = {name: data.get(key) for name, key in _NAMES.items()}
     missing = [_NAMES[name] for name in _REQUIRED if not isinstance(fields[name], str)]
@@ -208,7 +230,8 @@ def read_job(text: str, serializer: Serializer) -> Job:
             fields["event"] = _sent(read_event(serializer.loads(plain(event, "It"))))
         return Job(**fields)
     except (SerializationError, CodecError, TypeError) as error:
-        raise UnreadableJob(f"The message's event cannot be read: {error}") from error
+        kind = Unreadable.ENCODED if isinstance(error, CodecError) else Unreadable.DAMAGED
+        raise UnreadableJob(f"The message's event cannot be read: {error}", kind) from error
 
 
 def _sent(event: ev.Event) -> ev.Event:

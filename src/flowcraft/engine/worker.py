@@ -17,7 +17,7 @@ from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.duties import Duties
 from flowcraft.engine.hands import Hands
 from flowcraft.engine.heartbeat import Beat, Heartbeat
-from flowcraft.engine.jobs import Job, Leave, PutOff, UnreadableJob, read_job
+from flowcraft.engine.jobs import Job, Leave, PutOff, Unreadable, UnreadableJob, read_job
 from flowcraft.engine.ledger import Gap
 from flowcraft.engine.measuring import JobOutcome
 from flowcraft.engine.options import RuntimeOptions
@@ -409,7 +409,7 @@ class Worker:
         try:
             return read_job(await self.station.queue.whole(body), self._options.serializer)
         except CodecError as error:
-            raise UnreadableJob(str(error)) from error
+            raise UnreadableJob(str(error), Unreadable.ENCODED) from error
 
     async def handle(self, delivery: Delivery) -> None:
         """Carry on with what a message stands for; it is deleted last, or left."""

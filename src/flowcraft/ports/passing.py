@@ -18,6 +18,11 @@ class PassingQueue:
         self._queue = queue
 
     @property
+    def behind(self) -> Queue:
+        """The queue behind it."""
+        return self._queue
+
+    @property
     def max_delay_seconds(self) -> float:
         """The longest delay that a message may be sent with."""
         return self._queue.max_delay_seconds

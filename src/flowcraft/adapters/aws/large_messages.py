@@ -151,6 +151,19 @@ class LargeMessages(PassingQueue):
             raise StorageCorrupt(f"What it refers to, '{key}', is not in the table.")
         return text
 
+    async def renew(self, body: str) -> None:
+        """Keep what a body refers to for as long as if it was sent now.
+
+        It is for messages that are sent again as they are. What is in a bucket goes with its run.
+
+        Raises:
+            StorageError: It cannot be read or written, or is not there.
+        """
+        text = await self.whole(body)
+        key = "" if text is body else str(json.loads(body)[ADDRESS])
+        if key and not key.startswith(IN_BUCKET):
+            await self._blobs.put(key, text)
+
     async def _body_of(self, key: str, address: Mapping[str, Any]) -> str:
         if self._objects is None:
             raise StorageUnavailable(

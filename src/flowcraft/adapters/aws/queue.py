@@ -69,6 +69,10 @@ class SqsQueue:
         queue_url: The queue.
         clock: The time; it counts how long to wait.
         linger_seconds: How long a delete waits for others, to share a request; 0 for not at all.
+
+    Attributes:
+        queue_url: The queue.
+        transport: Carries requests out.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class SqsQueue:
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         self.queue_url = queue_url
+        self.transport = transport
         self._clock = clock
         self._service = Service(transport, Resource("queue", queue_url))
         self._batches = Batches(self._service, queue_url, clock)

@@ -32,6 +32,9 @@ _RECEIVE = """
 """
 _EXTEND = "UPDATE messages SET visible_at = ? WHERE id = ? AND receives = ?"
 _DELETE = "DELETE FROM messages WHERE id = ? AND receives = ?"
+# Texts and blobs come after all numbers, so that the index finds them.
+_ALTERED = "SELECT 1 FROM messages WHERE visible_at >= '' LIMIT 1"
+_MEND = "UPDATE messages SET visible_at = ? WHERE visible_at >= ''"
 
 
 class SqliteQueue:
@@ -49,6 +52,12 @@ class SqliteQueue:
         self._clock = database.clock
         self._visibility_seconds = visibility_seconds
         self._served_last = False
+        self._is_mended = False
+
+    @property
+    def database(self) -> Database:
+        """Where the messages are."""
+        return self._database
 
     @property
     def max_delay_seconds(self) -> float:
@@ -85,6 +94,8 @@ class SqliteQueue:
         if limit < 1:
             return ()
         self._database.check_file()
+        if not self._is_mended:
+            self._mend()
         deadline = self._clock.now() + wait_seconds
         waiting = self._database.waiting
         pause, longest = POLL_SECONDS
@@ -135,8 +146,21 @@ class SqliteQueue:
         """
         with self._database.snapshot as execute:
             row = execute(_NEXT).fetchone()
-        # What was altered into no time comes after all times, and is due at none.
-        return row[0] if row is not None and isinstance(row[0], int | float) else math.inf
+        if row is None:
+            return math.inf
+        # What was altered into no time comes after all times, and is due at once.
+        return row[0] if isinstance(row[0], int | float) else self._mend()
+
+    def _mend(self) -> float:
+        """Let messages come whose time was altered into something else; gives when they do."""
+        self._is_mended = True
+        now = self._clock.now()
+        with self._database.snapshot as execute:
+            is_altered = execute(_ALTERED).fetchone() is not None
+        if is_altered:
+            with self._database.transaction as execute:
+                execute(_MEND, (now,))
+        return now
 
     def _take(self, limit: int, now: float) -> list[Delivery]:
         with self._database.transaction as execute:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from flowcraft.adapters.aws.transport import Answer, AwsError, Request
 from flowcraft.adapters.waiting import Waiting
 from flowcraft.ports.clock import Clock
+from flowcraft.testing.aws.sqs_moves import Moves
 from flowcraft.testing.aws.sqs_queue import (
     IN_FLIGHT_LIMIT,
     KIND,
@@ -63,9 +64,9 @@ class FakeSqs:
     """SQS for tests: a transport (see ``flowcraft.adapters.aws.transport``) with queues in memory.
 
     Standard queues behave as AWS documents them: delays, visibility and the 12 hours from the
-    receive that end it, receipt handles, redrive to a dead-letter queue, retention, limits of
-    sizes and batches. What is given wrong is refused as boto3 or AWS would. FIFO queues can be
-    made and looked at, but take no messages.
+    receive that end it, receipt handles, redrive to a dead-letter queue and back, retention,
+    limits of sizes and batches. What is given wrong is refused as boto3 or AWS would. FIFO queues
+    can be made and looked at, but take no messages.
 
     With ``choices`` it is as unkind as a standard queue may be (:class:`Unkindness`); without,
     it is kind: messages come in order, each once, and every receive brings what is there.
@@ -100,6 +101,7 @@ class FakeSqs:
         self._deleted_at: dict[str, float] = {}
         self._ids = itertools.count(1)
         self._requests = itertools.count(1)
+        self._moves = Moves(self._queues, clock)
         self._handlers: dict[str, Callable[[Request], Answer]] = {
             "CreateQueue": self._create_queue,
             "GetQueueUrl": self._get_queue_url,
@@ -113,6 +115,7 @@ class FakeSqs:
             "DeleteMessageBatch": self._delete_batch,
             "ChangeMessageVisibility": self._change,
             "ChangeMessageVisibilityBatch": self._change_batch,
+            **self._moves.handlers,
         }
 
     # -- for tests --------------------------------------------------------------------------
@@ -444,6 +447,7 @@ def _message(entry: Entry, handle: str, request: Request) -> Answer:
         "ApproximateFirstReceiveTimestamp": _milliseconds(entry.first_received_at or 0.0),
         "SenderId": "AIDAEXAMPLE",
         "MessageGroupId": entry.group,
+        "AWSTraceHeader": entry.trace,
         "DeadLetterQueueSourceArn": entry.source,
     }
     attributes = {

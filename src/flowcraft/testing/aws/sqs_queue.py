@@ -89,6 +89,7 @@ class Entry:
     visible_at: float
     attributes: Mapping[str, Any] = field(default_factory=dict)
     group: str | None = None
+    trace: str | None = None
     source: str | None = None
     receives: int = 0
     received_at: float = 0.0
@@ -201,16 +202,26 @@ class FakeQueue:
             now + delay,
             message.get("MessageAttributes", {}),
             message.get("MessageGroupId"),
+            message.get("MessageSystemAttributes", {}).get("AWSTraceHeader", {}).get("StringValue"),
         )
         # Polls that nobody waits for get what comes before their end, and nothing else.
         self._serve_abandoned(now)
         self._add(entry, now)
         self._serve_abandoned(now)
 
-    def adopt(self, entry: Entry, source: str, now: float) -> None:
-        """Take up a message that was received too often from another queue."""
+    def adopt(self, entry: Entry, source: str | None, now: float) -> None:
+        """Take up a message from another queue, where it was received too often."""
         moved = replace(entry, number=next(self._numbers), source=source, visible_at=now)
         self._add(moved, now)
+
+    def release(self, limit: int, now: float) -> list[Entry]:
+        """Give up messages that can be received, at most so many: a task moves them elsewhere."""
+        self._uncover(now)
+        given: list[Entry] = []
+        while len(given) < limit and (entry := self._pick(now)) is not None:
+            self._remove(entry)
+            given.append(entry)
+        return given
 
     def _add(self, entry: Entry, now: float) -> None:
         self._entries[entry.number] = entry

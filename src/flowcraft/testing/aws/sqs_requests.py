@@ -75,6 +75,14 @@ _PARAMETERS: Final = _known(
             "VisibilityTimeout!": int,
         },
         "ChangeMessageVisibilityBatch": {"QueueUrl!": str, "Entries!": _MANY},
+        "ListDeadLetterSourceQueues": {"QueueUrl!": str, "NextToken": str, "MaxResults": int},
+        "StartMessageMoveTask": {
+            "SourceArn!": str,
+            "DestinationArn": str,
+            "MaxNumberOfMessagesPerSecond": int,
+        },
+        "ListMessageMoveTasks": {"SourceArn!": str, "MaxResults": int},
+        "CancelMessageMoveTask": {"TaskHandle!": str},
     }
 )
 _ENTRIES: Final = _known(

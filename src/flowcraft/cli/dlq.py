@@ -1,0 +1,418 @@
+"""``flowcraft dlq``: dead letters seen, sent back, deleted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
+
+import click
+
+from flowcraft.cli.failures import DONE, FAILED, NOT_FOUND, REFUSED, CommandError
+from flowcraft.cli.invocation import Invocation, pass_invocation
+from flowcraft.cli.output import Output
+from flowcraft.dead_letters import (
+    DEFAULT_LIMIT,
+    MEANINGS,
+    MOST,
+    BoxFacts,
+    Cause,
+    DeadLetters,
+    Letter,
+    LetterNotFound,
+    Listing,
+    Outcome,
+    Selection,
+    open_dead_letters,
+)
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+Verb = Callable[[DeadLetters], Awaitable[T]]
+
+SHORT: Final = 8
+"""So many characters of an id of SQS are shown, and taken for it where they are unique."""
+
+SHOWN_REFUSALS: Final = 10
+
+_LIMIT: Final = click.IntRange(1, MOST)
+
+
+@click.group(
+    name="dlq",
+    help="Dead letters: jobs that were delivered in vain, why, and what to do about them.",
+)
+def group() -> None:
+    """Hold the subcommands together."""
+
+
+def _do(invocation: Invocation, verb: Verb[T]) -> T:
+    """Do something with the dead letters of the queue."""
+
+    async def work() -> T:
+        async with invocation.client(with_app=True) as client, open_dead_letters(client) as letters:
+            return await verb(letters)
+
+    return invocation.run(work())
+
+
+def _selects(function: F) -> F:
+    """Add the flags that say which letters are meant."""
+    cause = click.option(
+        "--cause",
+        "causes",
+        multiple=True,
+        type=click.Choice([str(each) for each in Cause]),
+        help="Those of a cause; may be given more than once.",
+    )
+    run = click.option("--run", "run_id", metavar="RUN_ID", help="Those of a run.")
+    return cause(run(function))
+
+
+_ids = click.argument("ids", nargs=-1, metavar="[LETTER]...")
+_all = click.option("--all", "is_all", is_flag=True, help="All letters of this queue.")
+_yes = click.option("--yes", is_flag=True, help="Do not ask.")
+_limit = click.option("--limit", type=_LIMIT, metavar="N", help="So many at most.")
+
+
+def _foreign(what: str) -> Callable[[F], F]:
+    return click.option("--foreign", is_flag=True, help=f"{what} letters of other queues, too.")
+
+
+@group.command(name="list", help="List dead letters by cause, with what became of their runs.")
+@_selects
+@click.option(
+    "--limit",
+    type=_LIMIT,
+    default=DEFAULT_LIMIT,
+    show_default=True,
+    metavar="N",
+    help="How many letters to look at.",
+)
+@click.option("--no-runs", is_flag=True, help="Do not look at their runs: faster, and says less.")
+@pass_invocation
+def list_(invocation: Invocation, /, **given: Any) -> None:
+    """List letters."""
+    selection = Selection.of((), given["causes"], given["run_id"])
+    reads_runs = not given["no_runs"]
+
+    async def verb(letters: DeadLetters) -> Listing:
+        return await letters.look(selection, limit=given["limit"], reads_runs=reads_runs)
+
+    listing = _do(invocation, verb)
+    if invocation.as_json:
+        invocation.out.json(_listing_data(listing))
+    else:
+        _show_listing(invocation.out, listing)
+
+
+@group.command(name="show", help="Show all of one letter.")
+@click.argument("letter_id", metavar="LETTER")
+@pass_invocation
+def show(invocation: Invocation, /, letter_id: str) -> None:
+    """Show a letter."""
+
+    try:
+        letter = _do(invocation, lambda letters: letters.get(letter_id))
+    except LetterNotFound as error:
+        raise CommandError(str(error), NOT_FOUND) from error
+    if invocation.as_json:
+        invocation.out.json(letter.to_dict())
+    else:
+        _show_letter(invocation.out, letter)
+
+
+@group.command(
+    name="redrive",
+    help="Send letters back to the queue that they came from: some, those of a cause, or all.",
+    epilog="\b\nflowcraft dlq redrive --cause implementation-missing\n"
+    "flowcraft dlq redrive --all --yes",
+)
+@_ids
+@_selects
+@_all
+@_foreign("Send back")
+@_limit
+@_yes
+@pass_invocation
+def redrive(invocation: Invocation, /, **given: Any) -> int:
+    """Send letters back."""
+    selection = _selection(given)
+
+    async def verb(letters: DeadLetters) -> Outcome:
+        facts = await letters.facts()
+        if given["is_all"]:
+            _ask(given, f"Send about {facts.waiting} letters of '{facts.name}' back?")
+        return await letters.redrive(selection, foreign=given["foreign"], limit=given["limit"])
+
+    return _settle(invocation, given, verb, "sent back")
+
+
+@group.command(name="delete", help="Delete letters for good: some, those of a cause, or all.")
+@_ids
+@_selects
+@_all
+@_foreign("Delete")
+@_limit
+@_yes
+@pass_invocation
+def delete(invocation: Invocation, /, **given: Any) -> int:
+    """Delete letters."""
+    selection = _selection(given)
+
+    async def verb(letters: DeadLetters) -> Outcome:
+        _ask(given, f"Delete {_said(given)} for good?")
+        return await letters.delete(selection, foreign=given["foreign"], limit=given["limit"])
+
+    return _settle(invocation, given, verb, "deleted")
+
+
+@group.command(name="purge", help="Delete all letters for good.")
+@_foreign("Delete")
+@_yes
+@pass_invocation
+def purge(invocation: Invocation, /, **given: Any) -> int:
+    """Delete all letters."""
+
+    async def verb(letters: DeadLetters) -> Outcome:
+        facts = await letters.facts()
+        if facts.waiting + facts.hidden == 0:
+            return Outcome()
+        _ask(given, _purge_question(facts, given["foreign"]))
+        return await letters.purge(foreign=given["foreign"])
+
+    return _settle(invocation, given, verb, "deleted")
+
+
+# --- asking --------------------------------------------------------------------------------
+
+
+def _selection(given: dict[str, Any]) -> Selection:
+    """The letters that arguments and flags mean.
+
+    Raises:
+        CommandError: They mean none, or all and some.
+    """
+    selection = Selection.of(given["ids"], given["causes"], given["run_id"])
+    if selection.is_all and not given["is_all"]:
+        raise CommandError("Say which letters: by their ids, by --cause or --run, or --all.")
+    if given["is_all"] and not selection.is_all:
+        raise CommandError("Give either --all or which letters, not both.")
+    return selection
+
+
+def _ask(given: dict[str, Any], question: str) -> None:
+    """Ask a person, unless that was said to be needless.
+
+    Raises:
+        CommandError: There is nobody to be asked.
+    """
+    if given["yes"]:
+        return
+    if not sys.stdin.isatty():
+        raise CommandError(f"{question} Nobody can be asked here: --yes says so.")
+    click.confirm(question, abort=True, err=True)
+
+
+def _said(given: dict[str, Any]) -> str:
+    """The letters that arguments and flags mean, in words."""
+    if given["ids"]:
+        return ", ".join(given["ids"])
+    parts = [*(f"of cause {cause}" for cause in given["causes"])]
+    if given["run_id"]:
+        parts.append(f"of run '{given['run_id']}'")
+    return f"all letters {' '.join(parts)}".rstrip()
+
+
+def _purge_question(facts: BoxFacts, foreign: bool) -> str:
+    count = facts.waiting + facts.hidden
+    if not facts.is_shared:
+        return f"Delete all of about {count} letters of '{facts.name}' for good?"
+    shared = _shared(facts)
+    if foreign:
+        return f"Delete all of about {count} letters of '{facts.name}' for good? {shared}"
+    return (
+        f"Delete the letters that came from '{_short_name(facts.source)}' for good? {shared} "
+        "Theirs are left; --foreign deletes all."
+    )
+
+
+def _shared(facts: BoxFacts) -> str:
+    """Whose letters there may be, too."""
+    if facts.sources is None:
+        return "Whether other queues have their letters here cannot be told."
+    others = [_short_name(each) for each in facts.sources if each != facts.source]
+    names = ", ".join(f"'{each}'" for each in others)
+    return f"Letters of {names} come here, too."
+
+
+def _short_name(arn: str) -> str:
+    return arn.rpartition(":")[2]
+
+
+# --- telling what was done -----------------------------------------------------------------
+
+
+def _settle(invocation: Invocation, given: dict[str, Any], verb: Verb[Outcome], done: str) -> int:
+    """Carry out a verb, and tell what came of it; gives the exit code."""
+
+    outcome = _do(invocation, verb)
+    if invocation.as_json:
+        invocation.out.json(_outcome_data(outcome))
+    else:
+        _show_outcome(invocation.out, outcome, done)
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.refused:
+        return FAILED
+    if outcome.missing:
+        return NOT_FOUND
+    return REFUSED if given.get("ids") and (outcome.foreign or outcome.unknown) else DONE
+
+
+def _outcome_data(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "done": outcome.done,
+        "by": outcome.by,
+        "refused": [
+            {"id": each.id, "wasSent": each.was_sent, "reason": each.reason}
+            for each in outcome.refused
+        ],
+        "foreign": outcome.foreign,
+        "unknownSource": outcome.unknown,
+        "missing": list(outcome.missing),
+        "isCut": outcome.is_cut,
+        "trouble": outcome.trouble,
+    }
+
+
+def _show_outcome(out: Output, outcome: Outcome, done: str) -> None:
+    how = {"letters": "", "task": ", by a task of SQS", "purge": ", all at once"}[outcome.by]
+    about = "About " if outcome.by != "letters" else ""
+    out.print(f"{about}{_count(outcome.done)} {done}{how}.")
+    for refusal in outcome.refused[:SHOWN_REFUSALS]:
+        twice = " It was sent back, and is there twice, which does no harm."
+        extra = twice if refusal.was_sent else ""
+        out.remark(f"Letter {refusal.id} is still there: {refusal.reason}.{extra}", "error")
+    if len(outcome.refused) > SHOWN_REFUSALS:
+        out.remark(f"… and {len(outcome.refused) - SHOWN_REFUSALS} more are still there.", "error")
+    if outcome.foreign:
+        out.remark(f"{_count(outcome.foreign)} of other queues left; see --foreign.", "warning")
+    if outcome.unknown:
+        text = "left, since nobody knows which queue it is of"
+        out.remark(f"{_count(outcome.unknown)} {text}.", "warning")
+    for missing in outcome.missing:
+        out.remark(f"There is no letter '{missing}'.", "error")
+    if outcome.trouble:
+        out.remark(f"Runs could not be looked at: {outcome.trouble}", "warning")
+
+
+def _count(number: int) -> str:
+    return f"{number} letter{'' if number == 1 else 's'}"
+
+
+# --- showing letters -----------------------------------------------------------------------
+
+
+def _listing_data(listing: Listing) -> dict[str, Any]:
+    box = listing.box
+    return {
+        "box": {
+            "name": box.name,
+            "source": box.source,
+            "waiting": box.waiting,
+            "hidden": box.hidden,
+            "sources": None if box.sources is None else list(box.sources),
+            "forwardsAfter": box.forwards_after,
+        },
+        "causes": {str(cause): len(letters) for cause, letters in listing.groups.items()},
+        "letters": [letter.to_dict() for letter in listing.letters],
+        "seen": listing.seen,
+        "isCut": listing.is_cut,
+        "trouble": listing.trouble,
+    }
+
+
+def _show_listing(out: Output, listing: Listing) -> None:
+    box = listing.box
+    if not listing.letters:
+        what = "no dead letters" if not listing.seen else "no such letters"
+        out.print(f"There are {what} in '{box.name}'.")
+    for number, (cause, letters) in enumerate(listing.groups.items()):
+        if number:
+            out.print()
+        out.print(f"{cause}: {_count(len(letters))}", "bold")
+        out.print(MEANINGS[cause])
+        columns = ("letter", "run", "node", "the run is", "sent")
+        out.table(columns, map(_row, letters))
+    for remark in _remarks(listing):
+        out.remark(remark, "warning")
+
+
+def _row(letter: Letter) -> tuple[str, ...]:
+    run = letter.run
+    sent = "" if letter.sent_at is None else f"{letter.sent_at:%Y-%m-%d %H:%M}"
+    if letter.is_ours is False:
+        return (_short_id(letter.id), f"(of the queue '{letter.source}')", "", "", sent)
+    if run is None:
+        return (_short_id(letter.id), "", "", "", sent)
+    return (_short_id(letter.id), run.run_id, run.node_id or "", str(run.standing), sent)
+
+
+def _short_id(id_: str) -> str:
+    return id_[:SHORT] if "-" in id_ else id_
+
+
+def _remarks(listing: Listing) -> Iterable[str]:
+    box = listing.box
+    if listing.is_cut:
+        yield f"These are of the first {listing.seen}; --limit looks at more."
+    if box.hidden and not listing.is_cut:
+        yield (
+            f"About {_count(box.hidden)} were hidden: somebody received them a moment ago. Look "
+            "again in a minute."
+        )
+    if box.sources is not None and box.is_shared:
+        yield _shared(box)
+    if box.forwards_after is not None:
+        yield (
+            f"'{box.name}' has a redrive policy of its own: a letter goes on to another queue "
+            f"after {box.forwards_after} receives, and each look at it is one."
+        )
+    if listing.trouble:
+        yield f"Runs could not be looked at: {listing.trouble}"
+
+
+def _show_letter(out: Output, letter: Letter) -> None:
+    run = letter.run
+    rows: list[tuple[str, object]] = [
+        ("letter", letter.id),
+        ("cause", f"{letter.cause}: {MEANINGS[letter.cause]}"),
+        ("found", letter.reason),
+        ("from", letter.source or "nobody knows"),
+        ("sent", letter.sent_at or "nobody knows"),
+        ("first received", letter.first_received_at or "nobody knows"),
+        ("received", f"{letter.receives} times, looks at it included"),
+    ]
+    if run is not None:
+        status = f"{run.status}, " if run.status else ""
+        rows += [("run", run.run_id), ("it is", f"{status}{run.standing}")]
+        rows += [("blueprint", run.blueprint_id)] if run.blueprint_id else []
+        rows += [("node", f"{run.node_id}, attempt {run.attempt or 1}")] if run.node_id else []
+        rows += [("brings", run.brings)] if run.brings else []
+    rows += [("redriving", letter.redriving), ("deleting", letter.deleting)]
+    rows += sorted((name, value) for name, value in letter.attributes.items())
+    attached = letter.to_dict()["messageAttributes"]
+    rows += [(f"attribute {name}", value) for name, value in sorted(attached.items())]
+    out.table(("", ""), rows)
+    out.print()
+    out.print(_pretty(letter.body))
+
+
+def _pretty(body: str) -> str:
+    """A body as it is best read: JSON with a line for each field, else as it is."""
+    try:
+        return json.dumps(json.loads(body), ensure_ascii=False, indent=2)
+    except (ValueError, RecursionError):
+        return body
