@@ -1,0 +1,1 @@
+"""The resources of a fleet on AWS, and who may do what with them."""
