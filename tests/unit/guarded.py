@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from flowcraft.adapters.aws.transport import Answer, AwsError, Request, Transport
@@ -18,14 +17,14 @@ class Book:
         policy: What is allowed.
         used: What was needed, and allowed.
         refused: What was needed, and denied.
-        requests: Service and operation of each request.
+        asked: Each request, with a resource that it was about.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.used: set[Access] = set()
         self.refused: set[Access] = set()
-        self.requests: Counter[tuple[str, str]] = Counter()
+        self.asked: set[tuple[str, str]] = set()
 
     def decide(self, access: Access) -> bool:
         """Whether something is allowed."""
@@ -50,15 +49,17 @@ class Guarded:
 
     async def call(self, operation: str, request: Request) -> Answer:
         """Carry out a request, if it is allowed."""
-        self._book.requests[self._service, operation] += 1
         for access in accesses(self._service, operation, request):
+            self._book.asked.add((operation, access.resource))
             if not self._book.decide(access):
                 raise self._denied(operation, access)
         try:
             return await self._transport.call(operation, request)
         except AwsError as error:
             if error.code in ("NoSuchKey", "404"):
+                # Only who may list what is there is told that something is not.
                 access = listing(request["Bucket"], request["Key"])
+                self._book.asked.add(("ListObjectsV2", access.resource))
                 if not self._book.decide(access):
                     raise self._denied(operation, access) from error
             raise

@@ -83,7 +83,9 @@ class Policy:
 def is_like(pattern: str, text: str) -> bool:
     """Whether a text is what a pattern of IAM says: ``*`` is any text, ``?`` a character."""
     parts = {"*": ".*", "?": "."}
-    return re.fullmatch("".join(parts.get(c, re.escape(c)) for c in pattern), text, re.S) is not None
+    return (
+        re.fullmatch("".join(parts.get(c, re.escape(c)) for c in pattern), text, re.S) is not None
+    )
 
 
 def _holds(conditions: Mapping[str, Any], context: Mapping[str, str]) -> bool:

@@ -85,11 +85,10 @@ class RoleFleet:
         runtime = FlowRuntime(flows=flows, limits=limits)
         return SqsAdapter(runtime.options, **self.resources(role), **more)
 
-    def client(self, role: str, *flows: Any, **more: Any) -> FlowClient:
+    def client(self, role: str, *flows: Any, limits: Any = None, **more: Any) -> FlowClient:
         """A client; one that knows flows may start their runs."""
-        return SqsAdapter.client_of(
-            runtime_options=FlowRuntime(flows=flows).options, **self.resources(role), **more
-        )
+        runtime = FlowRuntime(flows=flows, limits=limits)
+        return SqsAdapter.client_of(runtime_options=runtime.options, **self.resources(role), **more)
 
     def context(self, role: str, run_id: str) -> DynamoDbContext:
         """The context of a run."""

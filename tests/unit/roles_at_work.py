@@ -9,15 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flowcraft import Limit, NodeContext, RetryPolicy, create_flow
-from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.adapters.system import SystemClock
 from flowcraft.aws import create_sqs_reconciler
-from flowcraft.errors import RunNotFound, StorageError
+from flowcraft.core.limits import Visitor
+from flowcraft.engine.schedule_options import DeclaredSchedule
+from flowcraft.errors import NobodyWaits, RunNotFound
 from flowcraft.ports.objects import PART_BYTES
 from flowcraft.testing import VirtualClock
 from tests.unit.aws_tables import incompressible
 from tests.unit.guarded import Book
-from tests.unit.role_fleet import CONTEXTS, STATUSES, RoleFleet
+from tests.unit.role_fleet import CONTEXTS, QUEUE, STATUSES, RoleFleet
 
 Ctx = NodeContext[Any]
 DAY = 86_400.0
@@ -74,7 +75,7 @@ def everyday() -> list[Any]:
     flow.subflow("sub", child).edge("slow", "sub").node("large", large).edge("sub", "large")
     flow.node("broken", breaks_off).edge("large", "broken")
     flow.wait("approve").edge("broken", "approve")
-    flow.wait("paid", event="payment", correlation_key="context.order").edge("approve", "paid")
+    flow.wait("paid", event="payment", correlation_key="order").edge("approve", "paid")
     bad = create_flow("bad").node("n", fails_once).node("m", passed).edge("n", "m")
     return [flow, bad, create_flow("ask").wait("w", timeout="300d")]
 
@@ -93,7 +94,7 @@ def family() -> Any:
 
 
 async def heavy(ctx: Ctx) -> str:
-    return incompressible(3_000, seed=ctx.attempt)
+    return incompressible(40_000 if ctx.node_id == "x" else 3_000, seed=ctx.attempt)
 
 
 async def light(ctx: Ctx) -> str:
@@ -138,7 +139,7 @@ async def a_day_at_work(books: dict[str, Book]) -> None:
 
 async def _waits(starter: Any, order: int) -> bool:
     """Whether an event has found the run that waits for it."""
-    with suppress(Exception):
+    with suppress(NobodyWaits):
         await starter.send_event(event="payment", correlation_key=order)
         return True
     return False
@@ -172,20 +173,21 @@ async def _steer(operator: Any, is_in: Callable[[str, str], Awaitable[None]]) ->
     await is_in("bad", "failed")
     again = await operator.retry_failed("bad")
     await is_in(str(again), "failed")
-    fresh = await operator.rerun_from("bad", "m", inputs={"m": LARGE})
-    await is_in(str(fresh), "completed")
+    fresh = await operator.rerun_from("all", "broken", inputs={"broken": LARGE})
+    await is_in(str(fresh), "awaiting")
     for name in ("ask1", "bad"):
         await operator.delete_run(name)
 
 
 @asynccontextmanager
 async def in_virtual_time(
-    books: dict[str, Book], *flows: Any, indexed: bool = False
+    books: dict[str, Book], *flows: Any, indexed: bool = False, limits: Any = None
 ) -> AsyncIterator[tuple[RoleFleet, Any, VirtualClock]]:
     """A fleet, and a worker that is handed its messages."""
     clock = VirtualClock()
     fleet = await RoleFleet(clock, books, indexed=indexed).open()
-    worker = fleet.adapter(*flows, heartbeat=False, retention_seconds=KEPT, shard_items=2)
+    options: Any = {"heartbeat": False, "retention_seconds": KEPT, "shard_items": 2}
+    worker = fleet.adapter(*flows, limits=limits, **options)
     yield fleet, worker, clock
     await worker.stop()
 
@@ -218,26 +220,48 @@ async def runs_that_expire(books: dict[str, Book]) -> None:
             await client.aclose()
 
 
-async def timers_that_take_days(books: dict[str, Book]) -> None:
-    """Starts, sleeps and time limits of days are kept, dropped, and sent by whoever sweeps."""
-    sleeping = create_flow("sleeping").sleep("s", "3d").node("n", passed).edge("s", "n")
+async def timers_that_take_hours(books: dict[str, Book]) -> None:
+    """Starts, sleeps and time limits of hours are kept, dropped, and sent by whoever sweeps."""
+    sleeping = create_flow("sleeping").sleep("s", "2h").node("n", passed).edge("s", "n")
     flows = [sleeping, create_flow("ask").wait("w", timeout="300d")]
     async with in_virtual_time(books, *flows) as (fleet, worker, clock):
         for role in ("starter", "operator", "worker", "reconciler"):
             client = worker if role == "worker" else fleet.client(role, *flows)
-            tomorrow = datetime.fromtimestamp(clock.now(), UTC) + timedelta(days=1)
+            sweeps = worker if role == "starter" else client
+            later = datetime.fromtimestamp(clock.now(), UTC) + timedelta(hours=2)
             names = [f"{role} {flow}" for flow in ("sleeping", "ask")]
             for name in names:
-                await client.start_run(name.split()[1], run_id=name, start_at=tomorrow)
-            for _ in range(5 * 24 * 6):
+                await client.start_run(name.split()[1], run_id=name, start_at=later)
+            for _ in range(5 * 6):
                 clock.advance(600)
-                await client.reconcile() if role != "starter" else await worker.reconcile()
+                await sweeps.reconcile()
                 await fleet.work(worker)
             assert (await client.get_run(names[0])).status == "completed"
             if role in ("starter", "operator"):
                 await client.resume_with_action(names[1], output=1)
             await fleet.work(worker)
             await worker.delete_run(names[1], force=True)
+            if role != "worker":
+                await client.aclose()
+
+
+async def removals_that_broke_off(books: dict[str, Book]) -> None:
+    """A run with a timer, in line for a place, was hidden; whoever starts it again removes it."""
+    waiting = create_flow("waiting").wait("w", timeout="300d")
+    waiting.node("n", passed, concurrency_key="db").node("text", large)
+    limits = {"db": Limit(rate=1, per_seconds=3600)}
+    async with in_virtual_time(books, waiting, limits=limits) as (fleet, worker, clock):
+        for role in ("starter", "operator", "worker", "reconciler"):
+            client = fleet.client(role, waiting, limits=limits)
+            station = await worker._opened()
+            visitor = Visitor(f"held by {role}", DAY)
+            await station.limits.enter("db", limits["db"], visitor, clock.now())
+            await worker.start_run("waiting", run_id=role)
+            await fleet.work(worker)
+            epoch = (await worker._read(role)).epoch
+            await station.runs.remove(role, epoch, only_hide=True)
+            await client.start_run("waiting", run_id=role)
+            await worker.delete_run(role, force=True)
             if role != "worker":
                 await client.aclose()
 
@@ -306,32 +330,62 @@ async def _lose(fleet: RoleFleet, table: str, run_id: str) -> None:
     await fleet.dynamodb.call("DeleteItem", request)
 
 
+def bulky(number: int) -> Any:
+    """A version of a flow whose blueprint is an object."""
+    params = {"text": incompressible(60_000, seed=number)}
+    return create_flow("bulky").node("n", passed, params=params)
+
+
+async def blueprints_that_are_large(books: dict[str, Book]) -> None:
+    """Blueprints are objects, too; a later one takes the place of the latest of its name."""
+    fleet = await RoleFleet(VirtualClock(), books).open()
+    for number in (1, 2):
+        async with fleet.adapter(bulky(number), heartbeat=False, poll_seconds=1e9):
+            pass
+        starter = fleet.client("starter", bulky(number))
+        # The second of two who bring the same one along takes its own away.
+        starts = (starter.start_run(bulky(10 + number)) for _ in "ab")
+        for run in await asyncio.gather(*starts):
+            assert (await starter.get_run(run)).blueprint_id == "bulky"
+        declared = DeclaredSchedule(id="s", flow=bulky(20 + number), every="5m")
+        adapter = fleet.adapter(bulky(20 + number), role="reconciler", schedules=[declared])
+        reconciler = create_sqs_reconciler(adapter=adapter)
+        await reconciler.run()
+        for each in (starter, reconciler):
+            await each.aclose()
+
+
 async def answers_that_are_lost(books: dict[str, Book]) -> None:
-    """An upload whose end was not heard of is looked for; a queue is found by its name."""
+    """An upload whose end was not heard of is looked for; one that fails is given up."""
     fleet = await RoleFleet(VirtualClock(), books).open()
     for role in ("worker", "starter", "operator", "reconciler"):
         objects = fleet.objects(role)
-        key = f"runs/{role}/e/f/0"
-        upload = await objects.begin(key)
-        part = await objects.add(key, upload, 1, b"all of it")
-        assert await objects.finish(key, upload, [part])
-        assert not await objects.finish(key, upload, [part])
-        await objects.give_up(key, await objects.begin(key))
-        await objects.delete_all(f"runs/{role}/e/")
+        for place in ("runs", "texts"):
+            key = f"{place}/{role}/0"
+            uploads = [await objects.begin(key) for _ in "ab"]
+            parts = [await objects.add(key, upload, 1, b"all of it") for upload in uploads]
+            assert await objects.finish(key, uploads[0], parts[:1])
+            await objects.give_up(key, uploads[1])
+            assert not await objects.finish(key, uploads[1], parts[1:])
+            await objects.delete_all(key)
+
+
+async def names_that_are_looked_up(books: dict[str, Book]) -> None:
+    """Each command finds the queue by its name, where the settings say no more."""
+    fleet = await RoleFleet(VirtualClock(), books).open()
     for role in books:
-        found = await fleet.transports(role)["sqs"].call(
-            "GetQueueUrl", {"QueueName": "flowcraft-jobs"}
-        )
-        assert found["QueueUrl"] == fleet.url
+        sqs = fleet.transports(role)["sqs"]
+        assert (await sqs.call("GetQueueUrl", {"QueueName": QUEUE}))["QueueUrl"] == fleet.url
 
 
 SCENARIOS = (
     a_day_at_work,
     runs_that_expire,
-    timers_that_take_days,
+    timers_that_take_hours,
+    removals_that_broke_off,
+    blueprints_that_are_large,
     schedules,
     runs_that_stand_still,
     answers_that_are_lost,
+    names_that_are_looked_up,
 )
-
-__all__ = ["SCENARIOS", "AwsError", "StorageError"]

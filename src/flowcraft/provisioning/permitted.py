@@ -213,6 +213,23 @@ TASKS_OF: Final[Mapping[Role, tuple[str, ...]]] = {
 """What each role does: a starter starts runs, waits for their results and answers their waits."""
 
 
+class Asked(NamedTuple):
+    """A request that a role makes.
+
+    Attributes:
+        name: Such as ``UpdateItem``.
+        kind: What it is about.
+    """
+
+    name: str
+    kind: Kind
+
+    @property
+    def service(self) -> str:
+        """Whom it is made of: ``sqs``, ``dynamodb`` or ``s3``."""
+        return SERVICES[self.kind]
+
+
 class Permission(NamedTuple):
     """An action on a resource that a role needs.
 
@@ -229,20 +246,27 @@ class Permission(NamedTuple):
     requests: tuple[str, ...]
 
 
+def requests_of(role: Role) -> set[Asked]:
+    """The requests that a role makes.
+
+    Raises:
+        ValueError: There is no such role.
+    """
+    return {asked for name in _tasks_of(role) for asked in _requests(TASKS[name])}
+
+
 def permissions(role: Role) -> list[Permission]:
     """What a role needs, resource by resource; the actions of each in the order of the alphabet.
 
     Raises:
         ValueError: There is no such role.
     """
-    if role not in TASKS_OF:
-        raise ValueError(f"There is no role {role!r}: it is one of {', '.join(ROLES)}.")
     reasons: dict[tuple[Kind, str], tuple[list[str], list[str]]] = {}
-    for name in TASKS_OF[role]:
-        for kind, request in _requests(TASKS[name]):
+    for task in _tasks_of(role):
+        for request, kind in _requests(TASKS[task]):
             for action in actions_of(request):
                 tasks, requests = reasons.setdefault((kind, action), ([], []))
-                tasks += [name] if name not in tasks else []
+                tasks += [task] if task not in tasks else []
                 requests += [request] if request not in requests else []
     ordered = sorted(reasons.items(), key=lambda each: (KINDS.index(each[0][0]), each[0][1]))
     return [
@@ -256,7 +280,13 @@ def actions_of(request: str) -> tuple[str, ...]:
     return ACTIONS.get(request, (request,))
 
 
-def _requests(task: Task) -> Iterator[tuple[Kind, str]]:
+def _tasks_of(role: Role) -> tuple[str, ...]:
+    if role not in TASKS_OF:
+        raise ValueError(f"There is no role {role!r}: it is one of {', '.join(ROLES)}.")
+    return TASKS_OF[role]
+
+
+def _requests(task: Task) -> Iterator[Asked]:
     for kind, requests in task.requests.items():
         for request in requests.split():
-            yield kind, request
+            yield Asked(request, kind)

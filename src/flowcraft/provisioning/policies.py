@@ -41,7 +41,9 @@ _SIDS: Final[dict[Kind, str]] = {
     "objects": "Objects",
 }
 
-_READS: Final = frozenset({"ReceiveMessage", "GetItem", "BatchGetItem", "Query", "Scan", "GetObject"})
+_READS: Final = frozenset(
+    {"ReceiveMessage", "GetItem", "BatchGetItem", "Query", "Scan", "GetObject"}
+)
 _WRITES: Final = frozenset(
     {"SendMessage", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PutObject"}
 )
@@ -72,7 +74,8 @@ Sources: *Amazon SQS key management*, *DynamoDB encryption at rest*, *Protecting
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}")
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]+")
-_PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,62}")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _KEY_ID: Final = re.compile(r"(mrk-)?[0-9a-fA-F-]{8,128}")
 _PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
@@ -145,7 +148,16 @@ class Resources:
         """
         _check("region", region, _REGION, "the name of a region, such as eu-central-1")
         _check("account", account, _ACCOUNT, "the twelve digits of an account")
-        _check("prefix", prefix, _PREFIX, "up to 60 letters, digits, hyphens and underscores")
+        _check("prefix", prefix, _PREFIX, "up to 62 letters, digits, hyphens and underscores")
+        given = {
+            "queue": queue,
+            "context_table": context_table,
+            "status_table": status_table,
+            "coordination_table": coordination_table,
+        }
+        for argument, text in given.items():
+            if text is not None:
+                _check(argument, text, _NAME, f"the name of a {argument.rpartition('_')[2]}")
         partition = partition or _partition_of(region)
         place = f"{region}:{account}"
         queue = queue or f"{prefix}-jobs"
@@ -153,6 +165,8 @@ class Resources:
         name, _, objects = (bucket or "").partition("/")
         if bucket is not None:
             _check("bucket", name, _BUCKET, "the name of a bucket, or bucket/prefix")
+            if set(objects) & set("*?$"):
+                raise ValueError(f"bucket's prefix may not hold '*', '?' and '$': {objects!r}.")
         return cls(
             region=region,
             queue=f"arn:{partition}:sqs:{place}:{queue}",
