@@ -80,6 +80,12 @@ def is_refused_condition(error: AwsError) -> bool:
     return _reasons(error) == {"ConditionalCheckFailed"}
 
 
+def is_denied(error: StorageError) -> bool:
+    """Whether whoever asked has no permission: that a viewer may not write is no trouble."""
+    cause = error.__cause__
+    return isinstance(cause, AwsError) and _EXPLANATIONS.get(cause.code) is _no_access
+
+
 def translated(error: AwsError, resource: Resource) -> StorageError:
     """The error to raise for one of AWS: what is wrong with which resource, and what helps.
 

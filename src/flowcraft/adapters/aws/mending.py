@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from flowcraft.adapters.aws.failures import is_denied
 from flowcraft.adapters.aws.item import RunItem
 from flowcraft.adapters.aws.packing import pack_text, unpack_text
 from flowcraft.adapters.aws.pages import Row
@@ -49,7 +50,8 @@ class Mender:
                 return row is not None and await self._clear_away(row)
             is_mended = await self._follow(row, item)
         except StorageError as error:
-            logger.warning("The row of run '%s' was not mended: %s", run_id, error)
+            level = logging.INFO if is_denied(error) else logging.WARNING
+            logger.log(level, "The row of run '%s' was not mended: %s", run_id, error)
             return False
         known = self._records.known(run_id, item.head.epoch)
         if known is not None:

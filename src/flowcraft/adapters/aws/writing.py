@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from flowcraft.adapters.aws.failures import is_denied
 from flowcraft.adapters.aws.folding import Fold, fold
 from flowcraft.adapters.aws.item import RunItem
 from flowcraft.adapters.aws.packing import Packed, pack_fact, size_of_all
@@ -280,7 +281,8 @@ class Writer:
                     await self._rows.write(item.head, item.revision)
                 known.shown = max(known.shown, item.revision)
         except StorageError as error:
-            logger.warning("The row of run '%s' was not seen to: %s", item.head.run_id, error)
+            level = logging.INFO if is_denied(error) else logging.WARNING
+            logger.log(level, "The row of run '%s' was not seen to: %s", item.head.run_id, error)
 
 
 def _as_found(change: Change, item: RunItem) -> Ruling:
