@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from flowcraft.engine.draining import Drain, DrainReport
+from flowcraft.engine.presence import workers_seen
+from flowcraft.engine.pretending import pretended
+from flowcraft.engine.reconcile import stalled_seconds
+from flowcraft.engine.standing import Standing, StandingRuns
 from flowcraft.engine.station import Station
+from flowcraft.engine.worker_kinds import Seen
+from flowcraft.ports.together import OpenPorts, Ports
 
 
 class Reports:
     """The reports of a :class:`FlowClient`."""
 
+    _open_ports: OpenPorts
+
     async def _opened(self) -> Station:
+        raise NotImplementedError
+
+    def _station_on(self, ports: Ports) -> Station:
         raise NotImplementedError
 
     async def drain_report(self, *, look_inside: bool = True) -> DrainReport:
@@ -26,3 +37,33 @@ class Reports:
             StorageError: The runs cannot be read.
         """
         return await Drain(await self._opened(), look_inside=look_inside).report()
+
+    async def workers_seen(self) -> list[Seen]:
+        """The kinds of workers that were there in the last week, those seen last first.
+
+        Workers of one version, with the same implementations and blueprints, are one kind.
+
+        Raises:
+            StorageError: The coordination store cannot be read.
+        """
+        station = await self._opened()
+        return await workers_seen(station.coordination, station.clock.now())
+
+    async def standing_runs(
+        self, *, stalled_threshold_seconds: float | None = None
+    ) -> StandingRuns:
+        """Which runs have something to do that nobody does; nothing is sent, and nothing written.
+
+        It is what :meth:`reconcile` would find, those included that it has sent again lately.
+
+        Args:
+            stalled_threshold_seconds: As for :meth:`reconcile`.
+
+        Raises:
+            StorageError: The runs cannot be read.
+            ValueError: The threshold is too short.
+        """
+        async with self._open_ports() as ports:
+            visibility = ports.queue.visibility_seconds
+            seconds = stalled_seconds(stalled_threshold_seconds, visibility)
+            return await Standing(self._station_on(pretended(ports)), seconds).look()
