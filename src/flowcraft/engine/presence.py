@@ -12,12 +12,12 @@ Whoever dies in between has counted; the kind is then noted a quarter of an hour
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import logging
 import sys
 from dataclasses import replace
 from typing import Final
 
+from flowcraft._installation import version
 from flowcraft.engine.station import Station
 from flowcraft.engine.worker_kinds import KEPT_SECONDS, Seen, WorkerKind, read_kinds, write_kinds
 from flowcraft.ports.coordination import CoordinationStore
@@ -35,8 +35,6 @@ KINDS: Final = "workers/kinds/1"
 
 TRIES: Final = 3
 """How often the text is written anew against others who do the same; there is a next time."""
-
-DISTRIBUTION: Final = "flowcraft-sqs"
 
 
 class Presence:
@@ -118,14 +116,10 @@ class Presence:
 
 def kind_of(station: Station) -> WorkerKind:
     """The kind of worker that has these implementations and blueprints."""
-    try:
-        package = importlib.metadata.version(DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError:
-        package = "unknown"
     options = station.options
     python = ".".join(map(str, sys.version_info[:3]))
     return WorkerKind.of(
-        package, python, tuple(options.registry), tuple(options.blueprints.values())
+        version(), python, tuple(options.registry), tuple(options.blueprints.values())
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowcraft.engine.arguments import check_positive, check_spans
 from flowcraft.engine.draining import Drain, DrainReport
 from flowcraft.engine.presence import workers_seen
 from flowcraft.engine.pretending import pretended
@@ -10,6 +11,9 @@ from flowcraft.engine.standing import Standing, StandingRuns
 from flowcraft.engine.station import Station
 from flowcraft.engine.worker_kinds import Seen
 from flowcraft.ports.together import OpenPorts, Ports
+
+STANDING_RUNS = 200
+"""So many runs that stand still tell enough."""
 
 
 class Reports:
@@ -50,20 +54,27 @@ class Reports:
         return await workers_seen(station.coordination, station.clock.now())
 
     async def standing_runs(
-        self, *, stalled_threshold_seconds: float | None = None
+        self, *, for_seconds: float | None = None, limit: int = STANDING_RUNS
     ) -> StandingRuns:
         """Which runs have something to do that nobody does; nothing is sent, and nothing written.
 
-        It is what :meth:`reconcile` would find, those included that it has sent again lately.
+        It is what :meth:`reconcile` would find, those included that it has sent again lately. After
+        a shorter time than it waits, their messages may well be on the queue: then they are runs
+        that wait for a worker.
 
         Args:
-            stalled_threshold_seconds: As for :meth:`reconcile`.
+            for_seconds: How long nothing has happened in such a run; by default as long as for
+                :meth:`reconcile`.
+            limit: How many, at most.
 
         Raises:
             StorageError: The runs cannot be read.
-            ValueError: The threshold is too short.
+            ValueError: An argument is less than nothing.
         """
+        if for_seconds is not None:
+            check_spans(for_seconds=for_seconds)
+        check_positive(limit=limit)
         async with self._open_ports() as ports:
-            visibility = ports.queue.visibility_seconds
-            seconds = stalled_seconds(stalled_threshold_seconds, visibility)
-            return await Standing(self._station_on(pretended(ports)), seconds).look()
+            if for_seconds is None:
+                for_seconds = stalled_seconds(None, ports.queue.visibility_seconds)
+            return await Standing(self._station_on(pretended(ports)), for_seconds).look(limit)

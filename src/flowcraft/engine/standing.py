@@ -40,12 +40,14 @@ class StandingRuns:
         looked_at: How many runs may have stood still.
         runs: Those that do, the longest first.
         unread: How many could not be looked at; the log says why.
+        is_whole: Whether all were looked at, and not only as many as were asked for.
     """
 
     at: datetime
     looked_at: int
     runs: tuple[StandingRun, ...]
     unread: int = 0
+    is_whole: bool = True
 
 
 class Standing(Reconciler):
@@ -62,15 +64,19 @@ class Standing(Reconciler):
         self._backoff = Backoff(PretendedCoordination(None), stalled_seconds)
         self._found: list[StandingRun] = []
 
-    async def look(self) -> StandingRuns:
-        """Look at all runs once."""
+    async def look(self, limit: int) -> StandingRuns:
+        """Look at all runs once, until so many are found that stand still."""
         began = self._station.clock.now()
         self._found = []
-        stats = await self.run(depth=Depth.SUSPECTS)
+
+        async def may_go_on() -> bool:
+            return len(self._found) < limit
+
+        stats = await self.run(may_go_on, Depth.SUSPECTS)
         runs = tuple(sorted(self._found, key=lambda run: (run.since, run.run_id)))
-        return StandingRuns(
-            datetime.fromtimestamp(began, UTC), stats.scanned_items, runs, stats.failed_runs
-        )
+        at = datetime.fromtimestamp(began, UTC)
+        is_whole = await may_go_on()
+        return StandingRuns(at, stats.scanned_items, runs, stats.failed_runs, is_whole)
 
     def _tell(self, ledger: Ledger, record: Record, sent: int) -> None:
         since = max((fact.at for fact in record.facts), default=ledger.head.updated_at)

@@ -71,22 +71,15 @@ class StatusIndex:
                 f"whether it has an index for that cannot be seen: {error}",
             )
             return None
-        types = {
-            each["AttributeName"]: each["AttributeType"]
-            for each in table.get("AttributeDefinitions", ())
-        }
-        fitting = [
-            index for index in table.get("GlobalSecondaryIndexes", ()) if _is_fitting(index, types)
-        ]
-        return self._chosen(fitting)
+        return self._chosen(fitting_indexes(table))
 
     def _chosen(self, fitting: list[Mapping[str, Any]]) -> str | None:
         reason = ""
         for index in fitting:
             name = str(index["IndexName"])
-            if missing := _missing(index):
+            if missing := missing_attributes(index):
                 reason = f"it does not have {', '.join(missing)}: project ALL attributes"
-            elif not _is_ready(index):
+            elif not is_ready(index):
                 reason = "it is being built or deleted"
             else:
                 self._tell(
@@ -110,6 +103,16 @@ class StatusIndex:
             logger.log(level, text)
 
 
+def fitting_indexes(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The indexes on ``status`` and ``lastUpdated`` of a table, as ``DescribeTable`` tells it."""
+    types = {
+        each["AttributeName"]: each["AttributeType"]
+        for each in table.get("AttributeDefinitions", ())
+    }
+    indexes = table.get("GlobalSecondaryIndexes", ())
+    return [index for index in indexes if _is_fitting(index, types)]
+
+
 def _is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
     keys = {
         each["KeyType"]: (each["AttributeName"], types.get(each["AttributeName"], ""))
@@ -118,7 +121,8 @@ def _is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
     return keys == _KEYS
 
 
-def _missing(index: Mapping[str, Any]) -> list[str]:
+def missing_attributes(index: Mapping[str, Any]) -> list[str]:
+    """What an index would have to have, and has not."""
     projection = index.get("Projection", {})
     if projection.get("ProjectionType") == "ALL":
         return []
@@ -126,6 +130,7 @@ def _missing(index: Mapping[str, Any]) -> list[str]:
     return [name for name in NEEDED if name not in there]
 
 
-def _is_ready(index: Mapping[str, Any]) -> bool:
+def is_ready(index: Mapping[str, Any]) -> bool:
+    """Whether an index can be asked."""
     # Some stand-ins for DynamoDB do not say how an index is.
     return index.get("IndexStatus", "ACTIVE") in _USABLE and not index.get("Backfilling", False)
