@@ -368,7 +368,7 @@ def open_client(settings: Settings, options: RuntimeOptions | None = None) -> Fl
     """
     common = {
         "retention_seconds": settings["retention_seconds"],
-        "codec": _codec(settings),
+        "codec": load_codec(settings),
     }
     if settings["backend"] == "sqlite":
         return SqliteAdapter.client_of(
@@ -401,7 +401,7 @@ def open_adapter(
     """
     common = {
         "retention_seconds": settings["retention_seconds"],
-        "codec": _codec(settings),
+        "codec": load_codec(settings),
         "telemetry": telemetry,
         "concurrency": settings["worker.concurrency"],
         "lease_seconds": settings["worker.lease_seconds"],
@@ -418,7 +418,12 @@ def open_adapter(
     return SqsAdapter(options, **fleet, **common)
 
 
-def _codec(settings: Settings) -> Any:
+def load_codec(settings: Settings) -> Any:
+    """The codec that the settings name; ``None`` without one.
+
+    Raises:
+        SettingsError: It cannot be imported.
+    """
     target = settings["codec"]
     if target is None:
         return None

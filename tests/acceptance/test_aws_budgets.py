@@ -160,6 +160,7 @@ class IdleService:
         self._clock = clock
         self._has_index = has_index
         self.asked: dict[str, list[float]] = {}
+        self._counted = 0
 
     async def call(self, operation: str, request: Request) -> Answer:
         """Carry out a request."""
@@ -171,6 +172,9 @@ class IdleService:
             return {"Attributes": {"VisibilityTimeout": "30"}}
         if operation == "DescribeTable" and self._has_index:
             return {"Table": DESCRIBED}
+        if request.get("ReturnValues") == "UPDATED_NEW":
+            self._counted += 1
+            return {"Attributes": {"value": {"N": str(self._counted)}}}
         assert operation in RECONCILING, f"an idle worker asks for {operation}"
         return {}
 
@@ -216,12 +220,28 @@ def test_an_idle_worker_polls_every_twenty_seconds() -> None:
     clock = VirtualClock()
     service = IdleService(clock)
     nothing = {"reconcile_every_seconds": None, "schedules_every_seconds": None}
-    asyncio.run(_idle(service, clock, **nothing, sweeping=False))
+    asyncio.run(_idle(service, clock, **nothing, sweeping=False, presence=False))
     polls = service.asked["ReceiveMessage"]
     assert set(service.asked) == {"GetQueueAttributes", "GetItem", "ReceiveMessage"}
     assert len(service.asked["GetQueueAttributes"]) == len(service.asked["GetItem"]) == 1
     assert IDLE_SECONDS / 20 <= len(polls) <= IDLE_SECONDS / 20 + 1
     assert all(later - earlier >= 20 for earlier, later in pairwise(polls))
+
+
+def test_the_trace_of_a_worker_costs_four_requests_an_hour() -> None:
+    """An idle worker counts itself every quarter of an hour, and notes once what it is.
+
+    To note that, the one text of all workers is read and written; none of it goes by what it does.
+    """
+    clock = VirtualClock()
+    service = IdleService(clock)
+    nothing = {"reconcile_every_seconds": None, "schedules_every_seconds": None}
+    asyncio.run(_idle(service, clock, **nothing, sweeping=False))
+    _, *reads = service.asked["GetItem"]  # the first one sees that the table is there
+    marks = service.asked["UpdateItem"]
+    assert len(marks) <= IDLE_SECONDS / 900 + 1
+    assert all(later - earlier >= 900 for earlier, later in pairwise(marks))
+    assert len(reads) == len(service.asked["PutItem"]) == 1
 
 
 def test_asking_for_schedules_costs_one_read_a_minute() -> None:
@@ -231,7 +251,8 @@ def test_asking_for_schedules_costs_one_read_a_minute() -> None:
     """
     clock = VirtualClock()
     service = IdleService(clock)
-    asyncio.run(_idle(service, clock, reconcile_every_seconds=None, sweeping=False))
+    alone = {"reconcile_every_seconds": None, "presence": False}
+    asyncio.run(_idle(service, clock, **alone, sweeping=False))
     _, *reads = service.asked["GetItem"]  # the first one sees that the table is there
     assert set(service.asked) == {"GetQueueAttributes", "ReceiveMessage", "GetItem"}
     assert IDLE_SECONDS / 60 <= len(reads) <= IDLE_SECONDS / 60 + 1
@@ -248,7 +269,7 @@ def test_looking_for_stuck_runs_costs_two_requests_a_minute(
     """
     clock = VirtualClock()
     service = IdleService(clock, has_index=has_index)
-    asyncio.run(_idle(service, clock, schedules_every_seconds=None, sweeping=False))
+    asyncio.run(_idle(service, clock, schedules_every_seconds=None, sweeping=False, presence=False))
     asked = {name: len(service.asked.get(name, ())) for name in RECONCILING}
     rounds = IDLE_SECONDS / 60
     # To take the lock, to give it up, twice to see that it is time for a thorough look, to see

@@ -127,6 +127,7 @@ class Process:
             "lease_seconds": LEASE_SECONDS,
             "reconcile_every_seconds": None,
             "sweeping": False,
+            "presence": False,
             "schedules_every_seconds": None,
             "codec": world.codec,
             **worker,

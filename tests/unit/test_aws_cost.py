@@ -56,7 +56,11 @@ def counted(shape: Shape, *, workers: int = 1, **start: Any) -> Counted:
         await place.open()
         empty = _count_empty_polls(place)
         # What workers ask for beside their messages is no run's.
-        alone: dict[str, Any] = {"sweeping": False, "schedules_every_seconds": None}
+        alone: dict[str, Any] = {
+            "sweeping": False,
+            "schedules_every_seconds": None,
+            "presence": False,
+        }
         processes = [place.adapter(f"w{n}", runtime.options, **alone) for n in range(workers)]
         client = place.adapter("client", runtime.options)
         for process in processes:

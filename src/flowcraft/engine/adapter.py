@@ -28,6 +28,9 @@ from flowcraft.ports.together import OpenPorts
 
 logger = logging.getLogger("flowcraft.worker")
 
+TRACE_SHARE: Final = 6
+"""Of the time to hand back, a part of so many is left for the trace of the worker, if it is due."""
+
 _FOR_TESTS: Final = ("clock", "heartbeat", "identifiers", "longest_look_seconds")
 
 
@@ -157,12 +160,16 @@ class Adapter(FlowClient):
                 return await (worker.send_back(job) if is_over else worker.handle_job(job))
 
         tasks = [asyncio.ensure_future(work(job)) for job in jobs]
+        seen = asyncio.ensure_future(worker.duties.be_seen(worker.station))
         try:
             if tasks and not is_over:
                 await asyncio.wait(tasks, timeout=seconds)
         finally:
             is_over = True
             await worker.rest(drain_seconds, hand_back_seconds, tasks)
+            await asyncio.wait([seen], timeout=hand_back_seconds / TRACE_SHARE)
+            seen.cancel()  # nothing is left going
+            await asyncio.gather(seen, return_exceptions=True)
             rest()
         outcomes = await asyncio.gather(
             *(task for task in tasks if task.done()), return_exceptions=True

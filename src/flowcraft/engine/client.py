@@ -54,7 +54,7 @@ from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.runs import Head, Query
 from flowcraft.ports.telemetry import Telemetry
-from flowcraft.ports.together import OpenPorts
+from flowcraft.ports.together import OpenPorts, Ports
 
 FIRST_LOOK_SECONDS = 0.01
 LONGEST_LOOK_SECONDS = 1.0
@@ -145,15 +145,18 @@ class FlowClient(WithBlobs, Reports, Restarts):
     async def _opened(self) -> Station:
         if self._station is None:
             ports = await self._stack.enter_async_context(self._open_ports())
-            self._station = Station(
-                ports,
-                self._options,
-                self._clock,
-                self._identifiers,
-                codec=self._codec,
-                telemetry=self._telemetry,
-            )
+            self._station = self._station_on(ports)
         return self._station
+
+    def _station_on(self, ports: Ports) -> Station:
+        return Station(
+            ports,
+            self._options,
+            self._clock,
+            self._identifiers,
+            codec=self._codec,
+            telemetry=self._telemetry,
+        )
 
     # -- starting ---------------------------------------------------------------------------
 

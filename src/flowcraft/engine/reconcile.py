@@ -237,7 +237,9 @@ class Reconciler:
         """Send again what nobody works on; ``None`` for a run that is not stuck."""
         # The last fact and the leases tell whether it is worth reading all of it.
         record = await self._station.runs.read(head.run_id, max(0, head.facts - 1))
-        found = None if record is None or record.head.epoch != head.epoch else self._find(record)
+        if record is None or record.head.epoch != head.epoch:
+            return None
+        found = self._find(record)
         if found is None:
             return None
         if await is_orphan(self._station, head):
@@ -254,9 +256,13 @@ class Reconciler:
         if not sent:
             await self._backoff.sent_nothing(found.state)
             return 1 if is_mended else None
-        self._station.measures.resent(ledger, sent)
-        logger.warning("Run '%s' was stuck: %d messages were sent again", head.run_id, sent)
+        self._tell(ledger, record, sent)
         return sent
+
+    def _tell(self, ledger: Ledger, _record: Record, sent: int) -> None:
+        """A run stood still, and has been got going."""
+        self._station.measures.resent(ledger, sent)
+        logger.warning("Run '%s' was stuck: %d messages were sent again", ledger.run_id, sent)
 
     def _find(self, record: Record) -> _Finding | None:
         head, now = record.head, self._station.clock.now()

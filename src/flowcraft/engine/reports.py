@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from flowcraft.engine.arguments import checked_text
+from flowcraft.engine.arguments import check_positive, check_spans, checked_text
 from flowcraft.engine.draining import Drain, DrainReport
 from flowcraft.engine.following import Follower
 from flowcraft.engine.inspecting import RunDetails
+from flowcraft.engine.presence import workers_seen
+from flowcraft.engine.pretending import pretended
+from flowcraft.engine.reconcile import stalled_seconds
+from flowcraft.engine.standing import Standing, StandingRuns
 from flowcraft.engine.station import Station
+from flowcraft.engine.worker_kinds import Seen
+from flowcraft.ports.together import OpenPorts, Ports
+
+STANDING_RUNS = 200
+"""So many runs that stand still tell enough."""
 
 
 class Reports:
     """The reports of a :class:`FlowClient`."""
 
+    _open_ports: OpenPorts
+
     async def _opened(self) -> Station:
+        raise NotImplementedError
+
+    def _station_on(self, ports: Ports) -> Station:
         raise NotImplementedError
 
     async def drain_report(self, *, look_inside: bool = True) -> DrainReport:
@@ -50,3 +64,40 @@ class Reports:
         """
         station = await self._opened()
         return Follower(station, checked_text("run_id", run_id), with_values=with_values)
+
+    async def workers_seen(self) -> list[Seen]:
+        """The kinds of workers that were there in the last week, those seen last first.
+
+        Workers of one version, with the same implementations and blueprints, are one kind.
+
+        Raises:
+            StorageError: The coordination store cannot be read.
+        """
+        station = await self._opened()
+        return await workers_seen(station.coordination, station.clock.now())
+
+    async def standing_runs(
+        self, *, for_seconds: float | None = None, limit: int = STANDING_RUNS
+    ) -> StandingRuns:
+        """Which runs have something to do that nobody does; nothing is sent, and nothing written.
+
+        It is what :meth:`reconcile` would find, those included that it has sent again lately. After
+        a shorter time than it waits, their messages may well be on the queue: then they are runs
+        that wait for a worker.
+
+        Args:
+            for_seconds: How long nothing has happened in such a run; by default as long as for
+                :meth:`reconcile`.
+            limit: How many, at most.
+
+        Raises:
+            StorageError: The runs cannot be read.
+            ValueError: An argument is less than nothing.
+        """
+        if for_seconds is not None:
+            check_spans(for_seconds=for_seconds)
+        check_positive(limit=limit)
+        async with self._open_ports() as ports:
+            if for_seconds is None:
+                for_seconds = stalled_seconds(None, ports.queue.visibility_seconds)
+            return await Standing(self._station_on(pretended(ports)), for_seconds).look(limit)

@@ -103,6 +103,7 @@ class Worker:
             do without.
         sweeping: Whether this worker sees to timers that are due in more than an hour, of all
             runs, when no other does.
+        presence: Whether this worker leaves a trace of its version, and of what it can run.
 
     Raises:
         TypeError: ``concurrency`` is no whole number.
@@ -128,6 +129,7 @@ class Worker:
         telemetry: Telemetry | None = None,
         heartbeat: bool = True,
         sweeping: bool = True,
+        presence: bool = True,
     ) -> None:
         if isinstance(concurrency, bool) or not isinstance(concurrency, int):
             raise TypeError(f"concurrency is a whole number of messages, not {concurrency!r}.")
@@ -158,6 +160,7 @@ class Worker:
             stalled_seconds(stalled_threshold_seconds, lease_seconds),
             schedules_every_seconds,
             sweeping=sweeping,
+            presence=presence,
         )
         self._codec = codec
         self._telemetry = telemetry

@@ -48,6 +48,7 @@ async def durable(env: TestEnvironment, **worker_options: Any) -> AsyncIterator[
             "poll_seconds": POLL_SECONDS,
             "reconcile_every_seconds": None,
             "schedules_every_seconds": LOOK_SECONDS,
+            "presence": False,
             **worker_options,
         },
     )

@@ -71,14 +71,7 @@ class StatusIndex:
                 f"whether it has an index for that cannot be seen: {error}",
             )
             return None
-        types = {
-            each["AttributeName"]: each["AttributeType"]
-            for each in table.get("AttributeDefinitions", ())
-        }
-        fitting = [
-            index for index in table.get("GlobalSecondaryIndexes", ()) if is_fitting(index, types)
-        ]
-        return self._chosen(fitting)
+        return self._chosen(fitting_indexes(table))
 
     def _chosen(self, fitting: list[Mapping[str, Any]]) -> str | None:
         reason = ""
@@ -110,13 +103,17 @@ class StatusIndex:
             logger.log(level, text)
 
 
-def is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
-    """Whether an index is on ``status`` and ``lastUpdated``.
+def fitting_indexes(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The indexes on ``status`` and ``lastUpdated`` of a table, as ``DescribeTable`` tells it."""
+    types = {
+        each["AttributeName"]: each["AttributeType"]
+        for each in table.get("AttributeDefinitions", ())
+    }
+    indexes = table.get("GlobalSecondaryIndexes", ())
+    return [index for index in indexes if is_fitting(index, types)]
 
-    Args:
-        index: As DescribeTable tells it.
-        types: The types of the attributes of its table.
-    """
+
+def is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
     keys = {
         each["KeyType"]: (each["AttributeName"], types.get(each["AttributeName"], ""))
         for each in index.get("KeySchema", ())

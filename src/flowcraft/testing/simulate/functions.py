@@ -90,6 +90,7 @@ class FunctionProcess:
             lease_seconds=LEASE_SECONDS,
             reconcile_every_seconds=None,
             heartbeat=False,
+            presence=False,
         )
         self._handler = LambdaHandler(self._adapter, QUEUE_NAME, MARGIN_SECONDS)
         life.on_stop = life.die  # nobody asks an instance to end

@@ -75,6 +75,7 @@ class WorkerProcess:
             stalled_threshold_seconds=STALLED_SECONDS,
             codec=world.told.story.codec_of(life.name),
             heartbeat=False,
+            presence=False,
         )
         life.on_stop = self.stop
 
