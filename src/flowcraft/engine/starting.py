@@ -94,13 +94,16 @@ async def begin_run(
         row = replace(row, due_at=due_at)
     head = replace(head, facts=ledger.number, row=row)
     stored, is_new = await _created(station, head, entries, thread)
+    trace = None
     if is_new:
         _tell(ledger)
+        _count(station, ledger, is_anew=taken_over is not None)
+        trace = station.measures.trace(ledger)
     else:
         due_at = await _start_of(station, stored)
     thread = f"start/{stored.epoch}"
     address = (stored.run_id, stored.epoch, stored.blueprint_id, thread)
-    job = Job(*address, due_at=due_at, group=started.fairness_key)
+    job = Job(*address, due_at=due_at, group=started.fairness_key, trace=trace)
     return Begun(job, stored)
 
 
@@ -126,6 +129,12 @@ async def _start_of(station: Station, stored: Head) -> float | None:
     # What is due may be something else, such as a sleep that it began with.
     starts_at = record.facts[0].at if record is not None else stored.created_at
     return starts_at if starts_at > stored.created_at else None
+
+
+def _count(station: Station, ledger: Ledger, *, is_anew: bool) -> None:
+    """Count what happened with the start; what was taken over was counted in the earlier run."""
+    if not is_anew or RunStatus(ledger.row_now().status).is_final:
+        station.measures.told(ledger, ledger.number - 1)
 
 
 def _tell(ledger: Ledger) -> None:
