@@ -11,7 +11,7 @@ from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan
-from flowcraft.core.state import DELETED, FAILED, RunState, Usage
+from flowcraft.core.state import DELETED, FAILED, RunState, Usage, has_run
 from flowcraft.core.step import Decision, Step
 from flowcraft.engine.awaited import Awaited
 from flowcraft.engine.facts import read_fact, write_fact
@@ -86,6 +86,7 @@ class Ledger(RunView):
         timers: Those that are, or were, kept apart from the messages.
         caller: The span that it was started in, as a ``traceparent``.
         sampled: Whether its trace is kept, once that is known here.
+        settled_first: Instances that the run began with as settled.
         rounds: How often instances were reopened that had failed; only those are in it.
     """
 
@@ -104,6 +105,7 @@ class Ledger(RunView):
         self.caller: str | None = None
         self.sampled: bool | None = None
         self.rounds: Counter[Key] = Counter()
+        self.settled_first: list[Key] = []
         self._looked = (0, 0)
         self._recent: dict[int, tuple[ev.Event, Decision]] = {}
         self._foreseen: tuple[Foreseen, str] | None = None
@@ -248,6 +250,8 @@ class Ledger(RunView):
         elif isinstance(event, ev.RetryRequested | ev.SkipRequested):
             self._note_rounds(decision)
         self.write(decision)
+        if fact.number == 0 or fact.at < self.head.created_at:
+            self.settled_first += [k for k, r in decision.changes.records.items() if has_run(r)]
         self.number = fact.number + 1
         self.characters += len(fact.data)
         self._note_outstanding(decision, fact)

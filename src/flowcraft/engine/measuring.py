@@ -39,14 +39,15 @@ from typing import Any, Final, Literal, cast
 
 from flowcraft.core import events as ev
 from flowcraft.core.plan import index_of_key
-from flowcraft.core.state import Note
+from flowcraft.core.state import Note, began_at, has_run
 from flowcraft.core.step import Decision
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.places import AttemptCommand
-from flowcraft.engine.tracing import OpenAttempt, Tracer, began_at, ends_run, has_run
+from flowcraft.engine.tracing import OpenAttempt, Tracer, ends_run
 from flowcraft.ports.clock import Clock
+from flowcraft.ports.queue import Delivery, Queue
 from flowcraft.ports.telemetry import Attributes, Span, SpanAddress, Telemetry, Tracing
 
 logger = logging.getLogger("flowcraft.worker")
@@ -85,9 +86,10 @@ class Measures:
         if self._telemetry is not None:
             self._count("flowcraft.jobs.handled", 1, blueprint=blueprint_id, outcome=outcome)
 
-    def exhausted(self) -> None:
-        """A message came for the last time, and was not dealt with: a dead letter."""
-        if self._telemetry is not None:
+    def left(self, delivery: Delivery, queue: Queue) -> None:
+        """A message was not dealt with; if that was its last time, it becomes a dead letter."""
+        most = None if self._telemetry is None else getattr(queue, "max_receives", None)
+        if most is not None and delivery.receives >= most:
             self._count("flowcraft.jobs.exhausted", 1)
 
     def began(self, job: Job) -> None:
@@ -297,6 +299,17 @@ class Measures:
             finally:
                 span.set_attribute("outcome", outcome)
                 self._record(name, self._clock.now() - began, **about, outcome=outcome)
+
+    def flush(self) -> None:
+        """Have the telemetry hand on what it keeps; it blocks as long as that takes."""
+        flush = getattr(self._telemetry, "flush", None)
+        if flush is not None:
+            self.safely("flush", flush)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the telemetry keeps things that it is to hand on."""
+        return hasattr(self._telemetry, "flush")
 
     def safely(self, name: str, tell: Callable[[], object]) -> None:
         """Tell the telemetry something, whatever it makes of it."""

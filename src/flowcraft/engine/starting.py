@@ -97,7 +97,8 @@ async def begin_run(
     trace = None
     if is_new:
         _tell(ledger)
-        _count(station, ledger, is_anew=taken_over is not None)
+        if taken_over is None or RunStatus(row.status).is_final:
+            station.measures.told(ledger, ledger.number - 1)  # the rest the earlier run has counted
         trace = station.measures.trace(ledger)
     else:
         due_at = await _start_of(station, stored)
@@ -129,12 +130,6 @@ async def _start_of(station: Station, stored: Head) -> float | None:
     # What is due may be something else, such as a sleep that it began with.
     starts_at = record.facts[0].at if record is not None else stored.created_at
     return starts_at if starts_at > stored.created_at else None
-
-
-def _count(station: Station, ledger: Ledger, *, is_anew: bool) -> None:
-    """Count what happened with the start; what was taken over was counted in the earlier run."""
-    if not is_anew or RunStatus(ledger.row_now().status).is_final:
-        station.measures.told(ledger, ledger.number - 1)
 
 
 def _tell(ledger: Ledger) -> None:

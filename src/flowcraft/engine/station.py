@@ -188,6 +188,11 @@ class Station:
         finally:
             timer.cancel()
 
+    async def flush(self) -> None:
+        """Have the telemetry hand on what it keeps, in a thread."""
+        if self.measures.keeps:
+            await self.threads.call(self.measures.flush)
+
     # -- runs -------------------------------------------------------------------------------
 
     async def open(self, run_id: str, epoch: str | None = None) -> Ledger | None:

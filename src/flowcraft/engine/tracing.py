@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.plan import Key, index_of_key, iteration_of_key
-from flowcraft.core.state import FAILED, RESCUED, SETTLED, ErrorInfo, Record, RunStatus
+from flowcraft.core.state import FAILED, RESCUED, ErrorInfo, Record, RunStatus, began_at
 from flowcraft.core.step import Decision
 from flowcraft.engine.parent import Parent
 from flowcraft.engine.places import AttemptCommand, key_text, node_index_of, place_of
@@ -208,7 +208,15 @@ class Tracer:
     # -- nodes and runs ---------------------------------------------------------------------
 
     def settled(self, ledger: Ledger, key: Key, record: Record) -> None:
-        """An instance was settled that had begun."""
+        """An instance was settled that had begun.
+
+        What is settled with the start of a run is told at its end: the start was written by
+        whoever started the run, who may not trace.
+        """
+        if key not in ledger.settled_first or key in ledger.rounds:
+            self._tell_node(ledger, key, record)
+
+    def _tell_node(self, ledger: Ledger, key: Key, record: Record) -> None:
         node = ledger.plan.nodes[index_of_key(key)]
         start = SpanStart(
             _name("node", node.id),
@@ -228,10 +236,13 @@ class Tracer:
             "flowcraft.status": str(record.status),
             "flowcraft.attempts": record.attempt,
         }
-        self._tell(NODE_SPAN, start, outcome, self._told(ledger, error))
+        self._tell(NODE_SPAN, start, outcome, self._told(ledger, error), record.ended_at)
 
     def finished(self, ledger: Ledger) -> None:
         """A run is over."""
+        for key in ledger.settled_first:
+            if key not in ledger.rounds:
+                self._tell_node(ledger, key, ledger.state.records[key])
         parent = Parent.read(ledger.head)
         above: SpanAddress | None = None
         links: list[Link] = []
@@ -267,10 +278,17 @@ class Tracer:
     # -- telling ----------------------------------------------------------------------------
 
     def _tell(
-        self, name: str, start: SpanStart, attributes: Attributes, error: tuple[str, str] | None
+        self,
+        name: str,
+        start: SpanStart,
+        attributes: Attributes,
+        error: tuple[str, str] | None,
+        ended_at: float | None = None,
     ) -> None:
-        now = self._clock.now()
-        self._safely(name, lambda: self._telemetry.open_span(start).end(attributes, error, now))
+        if not start.address.sampled:
+            return
+        when = self._clock.now() if ended_at is None else ended_at
+        self._safely(name, lambda: self._telemetry.open_span(start).end(attributes, error, when))
 
     def _told(self, ledger: Ledger, error: ErrorInfo | None) -> tuple[str, str] | None:
         """An error as it may be told: with a codec, what it says is payload."""
@@ -287,17 +305,6 @@ class Tracer:
 def command_key(command: cmd.RunNode | cmd.RunItem | cmd.RunUndo) -> Key:
     """The instance that an attempt is about; of a compensation the one that is undone."""
     return command.target if isinstance(command, cmd.RunUndo) else command.key
-
-
-def has_run(record: Record) -> bool:
-    """Whether an instance that is settled had begun before."""
-    return record.status in SETTLED and began_at(record) is not None
-
-
-def began_at(record: Record) -> float | None:
-    """When the first of its attempts began that is still known."""
-    times = [each.started_at for each in record.earlier] + [record.started_at]
-    return min((each for each in times if each is not None), default=None)
 
 
 def _name(kind: str, about: str) -> str:

@@ -266,6 +266,7 @@ class Worker:
         await ended
         if self._station is not None:
             await self._station.tails.drain()
+            await self._station.flush()
         await self._stack.aclose()
 
     async def rest(
@@ -286,6 +287,7 @@ class Worker:
         await self._come_to_rest(drain_timeout_seconds, pause)
         if calls:
             await asyncio.wait(calls, timeout=pause)
+        await self.station.flush()
         self._hands = Hands(self.concurrency, self._clock)
         self.draining = False
 
@@ -419,7 +421,7 @@ class Worker:
         except UnreadableJob as error:
             self._report(delivery.id, f"Message {delivery.id} is left on the queue: {error}")
             self.station.measures.handled("unreadable")
-            self._mind_last(delivery)
+            self.station.measures.left(delivery, self.station.queue)
             return
         task = asyncio.current_task()
         hand = None if task is None else self._strands.get(task)
@@ -428,15 +430,9 @@ class Worker:
         outcome = await self._in_turn(job)
         self.station.measures.handled(outcome, job.blueprint_id)
         if outcome not in ("done", "put_off"):
-            self._mind_last(delivery)
+            self.station.measures.left(delivery, self.station.queue)
         elif hand is None or hand.handle:
             self._delete_soon(delivery.handle)
-
-    def _mind_last(self, delivery: Delivery) -> None:
-        """Count a message that is left, if it was received for the last time."""
-        most = getattr(self.station.queue, "max_receives", None)
-        if most is not None and delivery.receives >= most:
-            self.station.measures.exhausted()
 
     async def _in_turn(self, job: Job) -> JobOutcome:
         """Carry on with a message once there is a hand for it; put it back if that takes long.
