@@ -89,7 +89,8 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: in
     room = width - GAP * (len(columns) - 1)
     while sum(wanted) > room:
         slack = [
-            (want - bound, -place) for place, (want, bound) in enumerate(zip(wanted, least, strict=True))
+            (want - bound, -place)
+            for place, (want, bound) in enumerate(zip(wanted, least, strict=True))
             if not columns[place].is_whole
         ]
         most, place = max(slack, default=(0, 0))

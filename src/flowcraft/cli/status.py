@@ -113,9 +113,7 @@ def show(out: Output, run: RunDetails, now: float, most: int | None) -> None:
         say(out, "next", step, "dim")
 
 
-def _some(
-    out: Output, label: str, texts: list[str], most: int | None, style: str = ""
-) -> None:
+def _some(out: Output, label: str, texts: list[str], most: int | None, style: str = "") -> None:
     """Write the first of several texts, and how many there are beside them."""
     shown = texts[:most]
     for place, text in enumerate(shown):

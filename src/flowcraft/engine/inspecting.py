@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flowcraft.core.correlation import correlation_of
 from flowcraft.core.plan import Key, Kind, Plan, PlanNode, index_of_key, iteration_of_key
 from flowcraft.core.state import (
     CHILD,
