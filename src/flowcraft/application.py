@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.builder import FlowBuilder
+from flowcraft.emf import EmfTelemetry
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.runtime import FlowRuntime
+from flowcraft.logs import JsonFormatter
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.settings import Settings, SettingsError
 from flowcraft.sqlite import SqliteAdapter
@@ -33,15 +35,19 @@ __all__ = [
     "load_app",
     "load_object",
     "load_runtime",
+    "log_handler",
     "names_of",
     "open_adapter",
     "open_client",
     "options_of",
     "queue_url",
     "runtime_of",
+    "telemetry_of",
 ]
 
 logger = logging.getLogger("flowcraft")
+
+LINE: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 NO_APP: Final = (
     "No app is configured. Name the module with your workflows, as module:attribute, by --app, by "
@@ -228,6 +234,38 @@ def _told(error: BaseException) -> str:
         if "importlib" not in frame.filename and frame.filename != __file__
     ]
     return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
+
+
+# --- log and telemetry -----------------------------------------------------------------------
+
+
+def telemetry_of(settings: Settings) -> Telemetry | None:
+    """Where metrics and traces go by the settings; ``None`` for nowhere.
+
+    Raises:
+        SettingsError: OpenTelemetry is wanted, and is not installed.
+    """
+    exporter = settings["telemetry.exporter"]
+    if exporter == "emf":
+        return EmfTelemetry()
+    if exporter == "none":
+        return None
+    try:
+        from flowcraft.otel import OpenTelemetryTelemetry  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(str(error)) from error
+    return OpenTelemetryTelemetry()
+
+
+def log_handler(settings: Settings) -> logging.Handler:
+    """Shows the log on standard error, as the settings say; for the logger ``flowcraft``."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(settings["log.level"].upper())
+    if settings["log.format"] == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter(LINE))
+    return handler
 
 
 # --- AWS -----------------------------------------------------------------------------------

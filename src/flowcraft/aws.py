@@ -19,6 +19,7 @@ from flowcraft.adapters.aws.arguments import (
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.client import BotoTransport
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
+from flowcraft.adapters.aws.counted import Counted
 from flowcraft.adapters.aws.estimating import CostAssumptions, CostEstimate, estimate_cost
 from flowcraft.adapters.aws.lambda_ import (
     DEFAULT_MARGIN_SECONDS,
@@ -39,6 +40,7 @@ from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.arguments import check_outside, check_positive, checked_codec, checked_run_id
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.measuring import Measures
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import ReconciliationStats
 from flowcraft.engine.schedule_options import DeclaredSchedule
@@ -106,6 +108,7 @@ class _Fleet:
     retention_seconds: float | None = None
     prices: Prices = field(default_factory=partial(prices_of, None))
     meter: Meter = field(default_factory=Meter)
+    telemetry: Telemetry | None = None
 
     def __post_init__(self) -> None:
         check_client("sqs_client", self.sqs_client, "sqs")
@@ -121,10 +124,12 @@ class _Fleet:
         @asynccontextmanager
         async def open_ports() -> AsyncIterator[Ports]:
             async with AsyncExitStack() as stack:
-                sqs = await self._transport(stack, self.sqs_client, self.requests)
-                polls = await self._transport(stack, self.sqs_client, 2)
-                dynamodb = await self._transport(stack, self.dynamodb_client, self.requests)
-                dynamodb = MeteredTables(dynamodb, self.context_table_name, self.meter)
+                sqs = await self._transport(stack, "sqs", self.sqs_client, self.requests)
+                polls = await self._transport(stack, "sqs", self.sqs_client, 2)
+                tables = await self._transport(
+                    stack, "dynamodb", self.dynamodb_client, self.requests
+                )
+                dynamodb = MeteredTables(tables, self.context_table_name, self.meter)
                 jobs = MeteredQueue(_Routed(polls, sqs), self.meter)
                 queue = SqsQueue(jobs, self.queue_url, self.clock)
                 await queue.open()
@@ -157,14 +162,19 @@ class _Fleet:
     async def _objects(self, stack: AsyncExitStack) -> S3Objects | None:
         if self.payload_bucket is None:
             return None
-        transport = await self._transport(stack, self.s3_client, self.requests)
+        transport = await self._transport(stack, "s3", self.s3_client, self.requests)
         return S3Objects(transport, self.payload_bucket)
 
-    async def _transport(self, stack: AsyncExitStack, client: Any, threads: int) -> Transport:
+    async def _transport(
+        self, stack: AsyncExitStack, service: str, client: Any, threads: int
+    ) -> Transport:
         """A transport for a boto3 client; or the client, if it is one."""
         transport = _transport(client, threads)
         if isinstance(transport, BotoTransport):
             stack.push_async_callback(transport.aclose)
+        if self.telemetry is not None:
+            requested = Measures(self.telemetry, self.clock).requested
+            transport = Counted(transport, service, requested)
         return Timed(transport, self.clock)
 
 
@@ -273,6 +283,7 @@ class SqsAdapter(Adapter):
             payload_bucket=payload_bucket,
             retention_seconds=retention_seconds,
             prices=_charged(prices, dynamodb_client),
+            telemetry=telemetry,
         )
         super().__init__(
             self._fleet.opener(),
@@ -313,6 +324,7 @@ class SqsAdapter(Adapter):
         payload_bucket: str | None = None,
         prices: Prices | str | None = None,
         codec: AnyCodec | None = None,
+        telemetry: Telemetry | None = None,
         clock: Clock | None = None,
     ) -> FlowClient:
         """A client of a fleet's runs, which runs no node: ``FlowClient.aws`` gives it."""
@@ -329,6 +341,7 @@ class SqsAdapter(Adapter):
             payload_bucket=payload_bucket,
             retention_seconds=retention_seconds,
             prices=_charged(prices, dynamodb_client),
+            telemetry=telemetry,
         )
         options = RuntimeOptions.checked(runtime_options).kept_for(retention_seconds)
         return _client(fleet, options, shard_items, codec)
@@ -362,6 +375,7 @@ def _client(
         longest_look_seconds=LOOK_SECONDS,
         shard_items=shard_items,
         codec=codec,
+        telemetry=fleet.telemetry,
     )
 
 

@@ -10,6 +10,7 @@ from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.coordination import CoordinationStore
+from flowcraft.ports.telemetry import Telemetry
 from flowcraft.sqlite import Durability, SqliteAdapter
 
 __all__ = ["FlowClient"]
@@ -32,6 +33,7 @@ class FlowClient(engine.FlowClient):
         retention_seconds: float | None = None,
         shard_items: int = SHARD_ITEMS,
         codec: AnyCodec | None = None,
+        telemetry: Telemetry | None = None,
     ) -> engine.FlowClient:
         """A client of the runs in an SQLite file.
 
@@ -44,6 +46,7 @@ class FlowClient(engine.FlowClient):
             shard_items: Batches of more items than this, in runs that are started here, are cut
                 into records of so many each.
             codec: The one that the workers have.
+            telemetry: Is told what the client counts, and in which spans runs are started.
         """
         return SqliteAdapter.client_of(
             path,
@@ -52,6 +55,7 @@ class FlowClient(engine.FlowClient):
             retention_seconds=retention_seconds,
             shard_items=shard_items,
             codec=codec,
+            telemetry=telemetry,
         )
 
     @classmethod
@@ -71,6 +75,7 @@ class FlowClient(engine.FlowClient):
         payload_bucket: str | None = None,
         prices: Any = None,
         codec: AnyCodec | None = None,
+        telemetry: Telemetry | None = None,
     ) -> engine.FlowClient:
         """A client of the runs of a fleet.
 
@@ -90,6 +95,7 @@ class FlowClient(engine.FlowClient):
             payload_bucket: Their bucket for large values and files.
             prices: What AWS charges: ``flowcraft.aws.Prices``, or the name of a region.
             codec: The one that the workers have.
+            telemetry: Is told what the client counts, and in which spans runs are started.
 
         Raises:
             ImportError: boto3 is not installed.
@@ -111,4 +117,5 @@ class FlowClient(engine.FlowClient):
             payload_bucket=payload_bucket,
             prices=prices,
             codec=codec,
+            telemetry=telemetry,
         )

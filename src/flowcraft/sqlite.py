@@ -97,6 +97,7 @@ class SqliteAdapter(Adapter):
         retention_seconds: float | None = None,
         shard_items: int = SHARD_ITEMS,
         codec: AnyCodec | None = None,
+        telemetry: Telemetry | None = None,
     ) -> FlowClient:
         """A client of the runs in a file, which runs no node: ``FlowClient.sqlite`` gives it."""
         clock = SystemClock()
@@ -108,6 +109,7 @@ class SqliteAdapter(Adapter):
             longest_look_seconds=LOOK_SECONDS,
             shard_items=shard_items,
             codec=codec,
+            telemetry=telemetry,
         )
 
 

@@ -164,6 +164,7 @@ class _Message:
     number: int
     body: str
     visible_at: float
+    trace: str | None = None
     receives: int = 0
 
     @property
@@ -217,7 +218,7 @@ class MemoryQueue:
         with self._lock:
             now = self._clock.now()
             for message in messages:
-                sent = _Message(next(self._numbers), message.body, 0.0)
+                sent = _Message(next(self._numbers), message.body, 0.0, message.trace)
                 self._messages[sent.number] = sent
                 self._show_at(sent, now + message.delay_seconds)
         self._waiting.wake()
@@ -277,7 +278,8 @@ class MemoryQueue:
             message.receives += 1
             self._show_at(message, now + self._visibility_seconds)
             id_, handle = str(message.number), message.handle
-            taken.append(Delivery(id_, handle, message.body, message.receives))
+            delivery = Delivery(id_, handle, message.body, message.receives, trace=message.trace)
+            taken.append(delivery)
         return taken
 
     def _delivered(self, handle: str) -> _Message | None:

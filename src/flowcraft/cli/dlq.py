@@ -112,7 +112,6 @@ def list_(invocation: Invocation, /, **given: Any) -> None:
 @pass_invocation
 def show(invocation: Invocation, /, letter_id: str) -> None:
     """Show a letter."""
-
     try:
         letter = _do(invocation, lambda letters: letters.get(letter_id))
     except LetterNotFound as error:
@@ -256,7 +255,6 @@ def _short_name(arn: str) -> str:
 
 def _settle(invocation: Invocation, given: dict[str, Any], verb: Verb[Outcome], done: str) -> int:
     """Carry out a verb, and tell what came of it; gives the exit code."""
-
     outcome = _do(invocation, verb)
     if invocation.as_json:
         invocation.out.json(_outcome_data(outcome))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
-from typing import Final
 
 import click
 
@@ -16,26 +14,20 @@ from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.engine.adapter import Adapter
 from flowcraft.settings import Settings
 
-LEVELS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
-
 
 def begin_logging(settings: Settings) -> None:
     """Show the log on standard error, as the settings say."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler = application.log_handler(settings)
     root = logging.getLogger("flowcraft")
     root.addHandler(handler)
-    root.setLevel(LEVELS[settings["log.level"]])
+    root.setLevel(handler.level)
 
 
 def adapter_of(invocation: Invocation) -> Adapter:
     """The worker that the settings describe."""
-    return application.open_adapter(invocation.settings, invocation.options)
+    settings = invocation.settings
+    telemetry = application.telemetry_of(settings)
+    return application.open_adapter(settings, invocation.options, telemetry=telemetry)
 
 
 @click.command(

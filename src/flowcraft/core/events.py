@@ -36,6 +36,7 @@ class RunStarted(NamedTuple):
         budget_requests: How many requests to services it may take; ``None`` for no bound.
         fairness_key: Whose run it is, for queues that are fair among those.
         result_only: Of a child run whether its parent takes nothing of it but its result.
+        caller: The span that it was started in, as a ``traceparent``, if there was one.
     """
 
     run_id: str
@@ -50,6 +51,7 @@ class RunStarted(NamedTuple):
     budget_requests: float | None = None
     fairness_key: str | None = None
     result_only: bool = False
+    caller: str | None = None
 
 
 class NodeSucceeded(NamedTuple):

@@ -180,6 +180,17 @@ class Record(NamedTuple):
     lost: int = 0
 
 
+def has_run(record: Record) -> bool:
+    """Whether an instance that is settled had begun before."""
+    return record.status in SETTLED and began_at(record) is not None
+
+
+def began_at(record: Record) -> float | None:
+    """When the first of its attempts began that is still known."""
+    times = [each.started_at for each in record.earlier] + [record.started_at]
+    return min((each for each in times if each is not None), default=None)
+
+
 class Join(NamedTuple):
     """Deliveries to an instance that has not started yet.
 

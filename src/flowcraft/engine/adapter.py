@@ -128,6 +128,7 @@ class Adapter(FlowClient):
         seconds: float,
         drain_seconds: float = 0.0,
         hand_back_seconds: float = 5.0,
+        traces: Sequence[str | None] | None = None,
     ) -> list[bool]:
         """Work on messages that were received elsewhere, for a time, and leave nothing going.
 
@@ -140,6 +141,8 @@ class Adapter(FlowClient):
             seconds: How long they may be worked on.
             drain_seconds: How long nodes may take to end after that.
             hand_back_seconds: How long those may take to stop that have not ended then.
+            traces: Of each message the span that it was sent from (its attribute
+                ``traceparent``), if it says so.
 
         Returns:
             Of each message whether nothing depends on it any more, as :meth:`handle_job` says. One
@@ -155,12 +158,13 @@ class Adapter(FlowClient):
         await worker.open()
         hands, is_over = asyncio.Semaphore(worker.concurrency), seconds <= 0
 
-        async def work(job: str) -> bool:
+        async def work(job: str, trace: str | None) -> bool:
             async with hands:
-                return await (worker.send_back(job) if is_over else worker.handle_job(job))
+                return await (worker.send_back(job) if is_over else worker.handle_job(job, trace))
 
-        tasks = [asyncio.ensure_future(work(job)) for job in jobs]
         seen = asyncio.ensure_future(worker.duties.be_seen(worker.station))
+        said = traces or [None] * len(jobs)
+        tasks = [asyncio.ensure_future(work(*each)) for each in zip(jobs, said, strict=True)]
         try:
             if tasks and not is_over:
                 await asyncio.wait(tasks, timeout=seconds)

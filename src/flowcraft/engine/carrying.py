@@ -44,6 +44,7 @@ class Carrier:
     Attributes:
         to_stop: Whether the run asked for its work to be stopped.
         shards_to_tell: Messages to shards that are to do as their run at once.
+        trace: The span that messages are sent from, as a ``traceparent``.
     """
 
     def __init__(self, station: Station, ledger: Ledger) -> None:
@@ -52,10 +53,13 @@ class Carrier:
         self._jobs: list[Job] = []
         self.to_stop = False
         self.shards_to_tell: list[Job] = []
+        self.trace: str | None = None
 
     async def flush(self) -> int:
         """Send what is to be sent; gives the number of messages."""
         jobs, self._jobs = self._jobs, []
+        if self.trace is not None:
+            jobs = [replace(each, trace=each.trace or self.trace) for each in jobs]
         try:
             await self._station.send(jobs)
         except StorageError as error:

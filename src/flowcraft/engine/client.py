@@ -215,6 +215,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
             shard_size=self._shard_items,
             **budget_fields(station, blueprint, budget_usd, budget_requests),
             fairness_key=checked_fairness_key(fairness_key),
+            caller=station.measures.caller(),
         )
         job, _ = await begin_run(
             station,

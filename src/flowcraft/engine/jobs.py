@@ -92,6 +92,8 @@ class Job:
         limit_key: The key whose limit the attempt waits for.
         ticket: Its place in the line of that key.
         waits: How often it was put off for that.
+        ready_at: When it was to be worked on, where somebody measures how late that happens.
+        trace: The span that it was sent from, as a ``traceparent``; not part of its text.
     """
 
     run_id: str
@@ -111,6 +113,8 @@ class Job:
     limit_key: str | None = None
     ticket: int | None = None
     waits: int = 0
+    ready_at: float | None = None
+    trace: str | None = None
 
     @property
     def put_back_seconds(self) -> float:
@@ -154,6 +158,7 @@ _NAMES: Final = {
     "limit_key": "limitKey",
     "ticket": "ticket",
     "waits": "waits",
+    "ready_at": "readyAt",
 }
 _REQUIRED: Final = ("run_id", "epoch", "blueprint_id", "thread")
 _SOUGHT: Final = ("run_id", "epoch", "thread", "place", "event_id")
@@ -244,7 +249,7 @@ def _sent(event: ev.Event) -> ev.Event:
 def _fits(name: str, value: Any) -> bool:
     if value is None:
         return True
-    if name in ("due_at", "first_at"):
+    if name in ("due_at", "first_at", "ready_at"):
         return type(value) in (int, float) and 0 <= value < LATEST
     if name in ("attempt", "put_back", "since", "ticket", "waits"):
         return type(value) is int and 0 <= value < LARGEST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +11,7 @@ from flowcraft.core import commands as cmd
 from flowcraft.core import events as ev
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan
-from flowcraft.core.state import DELETED, RunState, Usage
+from flowcraft.core.state import DELETED, FAILED, RunState, Usage, has_run
 from flowcraft.core.step import Decision, Step
 from flowcraft.engine.awaited import Awaited
 from flowcraft.engine.facts import read_fact, write_fact
@@ -83,6 +84,10 @@ class Ledger(RunView):
         usage: What it has cost itself, as of its latest read or write; ``None`` if not counted.
         tape: The evaluator of the plan.
         timers: Those that are, or were, kept apart from the messages.
+        caller: The span that it was started in, as a ``traceparent``.
+        sampled: Whether its trace is kept, once that is known here.
+        settled_first: Instances that the run began with as settled.
+        rounds: How often instances were reopened that had failed; only those are in it.
     """
 
     def __init__(self, host: Host, head: Head, plan: Plan, tape: Tape) -> None:
@@ -97,6 +102,10 @@ class Ledger(RunView):
         self.row: Row | None = None
         self.usage: Usage | None = None
         self.tape = tape
+        self.caller: str | None = None
+        self.sampled: bool | None = None
+        self.rounds: Counter[Key] = Counter()
+        self.settled_first: list[Key] = []
         self._looked = (0, 0)
         self._recent: dict[int, tuple[ev.Event, Decision]] = {}
         self._foreseen: tuple[Foreseen, str] | None = None
@@ -236,7 +245,13 @@ class Ledger(RunView):
     def _fold(self, fact: Fact) -> None:
         event, decision = self._decided(fact)
         self._foreseen = None
+        if isinstance(event, ev.RunStarted):
+            self.caller = event.caller
+        elif isinstance(event, ev.RetryRequested | ev.SkipRequested):
+            self._note_rounds(decision)
         self.write(decision)
+        if fact.number == 0 or fact.at < self.head.created_at:
+            self.settled_first += [k for k, r in decision.changes.records.items() if has_run(r)]
         self.number = fact.number + 1
         self.characters += len(fact.data)
         self._note_outstanding(decision, fact)
@@ -244,6 +259,13 @@ class Ledger(RunView):
         self._recent[fact.number] = (event, decision)
         if len(self._recent) > KEPT_DECISIONS:
             del self._recent[next(iter(self._recent))]
+
+    def _note_rounds(self, decision: Decision) -> None:
+        """Note which instances had failed for good, and get another chance."""
+        for key in decision.changes.records:
+            record = self.state.records.get(key)
+            if record is not None and record.status is FAILED:
+                self.rounds[key] += 1
 
     def _decided(self, fact: Fact) -> tuple[ev.Event, Decision]:
         if self._foreseen is not None:

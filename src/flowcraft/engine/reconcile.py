@@ -183,16 +183,22 @@ class Reconciler:
         if depth is None:
             depth = Depth.RECORDS if self._force else await Depths(self._station).of_this_look()
         self._tally = _Tally()
+        try:
+            await self._look(depth, may_go_on)
+        finally:
+            self._station.measures.stalled(self._tally.stalled)
+        return self._tally.stats
+
+    async def _look(self, depth: Depth, may_go_on: Callable[[], Awaitable[bool]]) -> None:
         if depth is not Depth.RECORDS:
             await self._pass(depth, may_go_on)
-            return self._tally.stats
+            return
         await self._pass(Depth.SUSPECTS, may_go_on)
         try:
             await self._pass(depth, may_go_on)
         except StorageError as error:
             # What there is to do seldom must not keep anybody from what there is to do often.
             logger.error("Missing rows could not be looked for: %s", error)
-        return self._tally.stats
 
     # -- finding ----------------------------------------------------------------------------
 

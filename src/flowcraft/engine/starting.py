@@ -94,13 +94,17 @@ async def begin_run(
         row = replace(row, due_at=due_at)
     head = replace(head, facts=ledger.number, row=row)
     stored, is_new = await _created(station, head, entries, thread)
+    trace = None
     if is_new:
         _tell(ledger)
+        if taken_over is None or RunStatus(row.status).is_final:
+            station.measures.told(ledger, ledger.number - 1)  # the rest the earlier run has counted
+        trace = station.measures.trace(ledger)
     else:
         due_at = await _start_of(station, stored)
     thread = f"start/{stored.epoch}"
     address = (stored.run_id, stored.epoch, stored.blueprint_id, thread)
-    job = Job(*address, due_at=due_at, group=started.fairness_key)
+    job = Job(*address, due_at=due_at, group=started.fairness_key, trace=trace)
     return Begun(job, stored)
 
 

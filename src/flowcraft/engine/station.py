@@ -188,6 +188,11 @@ class Station:
         finally:
             timer.cancel()
 
+    async def flush(self) -> None:
+        """Have the telemetry hand on what it keeps, in a thread."""
+        if self.measures.keeps:
+            await self.threads.call(self.measures.flush)
+
     # -- runs -------------------------------------------------------------------------------
 
     async def open(self, run_id: str, epoch: str | None = None) -> Ledger | None:
@@ -403,18 +408,19 @@ class Station:
 
     async def send_later(self, job: Job, seconds: float) -> None:
         """Send a message after a delay."""
-        message = self._outgoing(job, self.clock.now())
+        message = self._outgoing(job, self.clock.now(), seconds)
         await self.queue.send([replace(message, delay_seconds=seconds)])
 
-    def _outgoing(self, job: Job, now: float) -> Outgoing:
-        text = write_job(job, self.options.serializer)
-        if job.due_at is None:
-            return Outgoing(text, group=job.group)
-        delay = max(0.0, job.due_at - now)
-        if delay <= self.options.timers.hour_seconds:
-            return Outgoing(text, delay, group=job.group)
+    def _outgoing(self, job: Job, now: float, least_seconds: float = 0.0) -> Outgoing:
+        delay = max(0.0, (now if job.due_at is None else job.due_at) - now, least_seconds)
+        due = replace(job, ready_at=self.measures.ready_at(delay))
+        message = Outgoing(
+            write_job(due, self.options.serializer), delay, group=job.group, trace=job.trace
+        )
+        if job.due_at is None or delay <= self.options.timers.hour_seconds:
+            return message
         name = timer_name(job.run_id, job.epoch, job.event, job.place)
-        return Outgoing(text, delay, name, job.due_at, job.group)
+        return replace(message, name=name, due_at=job.due_at)
 
 
 def _damaged(run_id: str, how: str) -> StorageCorrupt:

@@ -17,10 +17,9 @@ from flowcraft.core import events as ev
 from flowcraft.core.control import is_called_off, is_held_back
 from flowcraft.core.state import RunStatus
 from flowcraft.core.step import Decision
-from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.carrying import Carrier
+from flowcraft.engine.executing import Executing
 from flowcraft.engine.failures import instead_of
-from flowcraft.engine.gate import Gate, at_place
 from flowcraft.engine.jobs import Job, Leave, PutOff
 from flowcraft.engine.ledger import Foreseen
 from flowcraft.engine.limited import Limited
@@ -34,15 +33,11 @@ from flowcraft.engine.places import (
     lost,
     place_of,
     stopped,
-    was_stopped,
 )
 from flowcraft.engine.shards import ShardLedger, has_to_stop, in_the_way, obey, tell_at_once
 from flowcraft.engine.spending import mind_budget
-from flowcraft.engine.storing import Storing
-from flowcraft.engine.telling import tell_facts, tell_start
-from flowcraft.engine.trouble import log_trouble
+from flowcraft.engine.telling import tell_facts
 from flowcraft.errors import InvalidRunState, StorageError
-from flowcraft.ports.limits import Place
 from flowcraft.ports.runs import Claim, Holding, Lease, Verdict, Written
 
 if TYPE_CHECKING:
@@ -57,26 +52,14 @@ MOST_STEPS = 100
 """Attempts that one message may lead on to: a run without an end lets others have a turn."""
 
 
-class Strand(Storing):
-    """The work of one delivery.
-
-    Attributes:
-        job: The message.
-        holding: The lease in hand.
-        attempt: The attempt under way.
-    """
+class Strand(Executing):
+    """The work of one delivery."""
 
     def __init__(self, worker: Worker, job: Job) -> None:
-        super().__init__(worker.station, job.thread)
-        self.worker = worker
-        self.job = job
-        self.holding: Holding | None = None
-        self.attempt: Attempt | None = None
-        self.gate = Gate(self.station, worker.lease_seconds)
+        super().__init__(worker, job)
         self._claimed: Holding | None = None
         self._in_the_way: Lease | None = None
         self._status_before = RunStatus.RUNNING
-        self._looking: set[asyncio.Future[None]] = set()
         self._steps = 0
         self._turn_ends_at = self.station.clock.now() + worker.lease_seconds
 
@@ -221,12 +204,6 @@ class Strand(Storing):
         token = self.station.identifiers.new_token()
         return Claim(place_of(command), token, self.thread, self.worker.lease_seconds)
 
-    async def _give_back(self) -> None:
-        await self.gate.leave()
-        holding, self.holding = self.holding, None
-        if holding is not None:
-            await self._write(self._change(holding=replace(holding, give_back=True)))
-
     async def _resume(self, *, is_start: bool = False) -> AttemptCommand | None:
         """Carry on with the thread, wherever it was left.
 
@@ -294,92 +271,13 @@ class Strand(Storing):
             await self._give_back()
             return await self._resume()
         self.station.measures.taken_over(self.ledger)
+        self.span = self.station.measures.lost_span(self.ledger, command)
         logger.warning(
             "Run '%s': the worker of attempt %s is gone; another takes over",
             self.ledger.run_id,
             lease.place,
         )
         return await self._commit(lost(command))
-
-    # -- executing --------------------------------------------------------------------------
-
-    async def _execute(self, command: AttemptCommand) -> ev.Event:
-        task = asyncio.current_task()
-        assert task is not None
-        ledger = self.ledger
-        in_hand = self.gate.inside is not None
-        limited = None if in_hand else self.gate.limited(ledger, command)
-        if not await self.gate.is_in_time(limited):
-            await self._give_back()
-            raise PutOff(0.0, at_place(self.job, ledger, command))
-        attempt = self.attempt = Attempt(ledger, command, task)
-        try:
-            if self.station.bus.active and attempt.can_begin:
-                tell_start(ledger, attempt)
-            ledger.enter(attempt)
-            try:
-                event = await self.station.measures.perform(ledger, attempt)
-            finally:
-                ledger.leave(attempt)
-                attempt.ctx = None
-        finally:
-            self.attempt = None
-        if attempt.stop_reason == "lost":
-            self.gate.abandon()
-            self.station.measures.lost(ledger)
-            self.holding = None
-            raise Leave
-        if attempt.stop_reason == "handed back" and was_stopped(event):
-            await self._hand_over(attempt)
-        return event
-
-    async def _hand_over(self, attempt: Attempt) -> NoReturn:
-        implementation = attempt.implementation
-        if implementation is not None and implementation.kind != "async":
-            # Its thread may go on: nobody else may begin before the lease has expired.
-            self.gate.abandon()
-            self.holding = None
-            raise Leave
-        await self._give_back()
-        raise PutOff(0.0, replace(self.job, place=place_of(attempt.command), event=None))
-
-    def lose(self, token: str) -> None:
-        """Another worker holds the lease: what is under way can no longer be committed."""
-        # By the time that this is heard of, the lease may be given up and another one in hand.
-        if self.attempt is not None and self.holding is not None and self.holding.token == token:
-            self.attempt.stop("lost")
-
-    def displace(self, place: Place) -> None:
-        """The place under a limit is somebody else's: what is under way begins anew, later.
-
-        A thread cannot be stopped, and goes on: two of it would be worse.
-        """
-        inside, attempt = self.gate.inside, self.attempt
-        if inside is None or inside.place.token != place.token or attempt is None:
-            return
-        logger.warning("Run '%s': its place of '%s' was lost", self.job.run_id, place.key)
-        if attempt.implementation is None or attempt.implementation.kind == "async":
-            attempt.stop("handed back")
-
-    def look(self) -> None:
-        """See whether the run wants what is under way to stop."""
-        task = asyncio.ensure_future(self._look())
-        self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
-
-    async def _look(self) -> None:
-        try:
-            await self.station.refresh(self.ledger)
-        except Exception as error:
-            log_trouble(logger, error, "Run '%s' could not be looked at", self.job.run_id)
-            return
-        if self.ledger.state.stopping is not None and self.attempt is not None:
-            self.attempt.stop_unless_undoing()
-
-    def hand_back(self) -> None:
-        """Stop the attempt, and let another worker have it; a thread cannot be stopped."""
-        if self.attempt:
-            self.attempt.stop("handed back")
 
     # -- committing -------------------------------------------------------------------------
 
@@ -496,12 +394,14 @@ class Strand(Storing):
 
     async def _follow(self, written: Written) -> AttemptCommand | None:
         """Carry out what follows from the fact that was written."""
-        ledger = self.ledger
+        ledger, span = self.ledger, self.span
+        self.span = None
+        measures = self.station.measures
+        measures.told(ledger, written.first, span)
+        self._cause = self._carrier.trace = measures.trace(ledger, span)
         commands = tell_facts(ledger, [written.first])
         if commands is None:
             return await self._resume()
-        if any(type(each) is cmd.FinishRun for each in commands):
-            self.station.measures.finished(ledger)
         await self._bring_row_up_to_date()
         if ledger.state.status is not self._status_before:
             self._carrier.tell_parent_of_rest()

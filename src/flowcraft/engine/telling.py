@@ -115,6 +115,7 @@ def _tell_note(run: RunView, note: Note, event: ev.Event) -> None:
     details = dict(note.details)
     if isinstance(event, ev.RunStarted) and note.type == "workflow:start":
         details |= event._asdict() | {"context": dict(event.context)}
+        del details["caller"]  # where it is told, and no part of the run
     if isinstance(event, ev.ItemSucceeded) and "item" in details:
         details |= _finish_details(event) | {"attempt": event.attempt}
     attempt = details.pop("attempt", None)

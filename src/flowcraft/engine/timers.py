@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("flowcraft.timers")
 
 NAME_DIGITS: Final = 24
-_NOT_KEPT: Final = ("delay_seconds", "name", "due_at")
-"""Fields of a message that an entry has by itself; all others are kept in it."""
+_NOT_KEPT: Final = ("delay_seconds", "name", "due_at", "trace")
+"""Fields of a message that an entry has by itself, or does without; all others are kept in it."""
 
 
 def timer_name(run_id: str, epoch: str, event: ev.Event | None, place: str | None = None) -> str:

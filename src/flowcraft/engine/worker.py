@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -269,6 +269,7 @@ class Worker:
         await ended
         if self._station is not None:
             await self._station.tails.drain()
+            await self._station.flush()
         await self._stack.aclose()
 
     async def rest(
@@ -289,6 +290,7 @@ class Worker:
         await self._come_to_rest(drain_timeout_seconds, pause)
         if calls:
             await asyncio.wait(calls, timeout=pause)
+        await self.station.flush()
         self._hands = Hands(self.concurrency, self._clock)
         self.draining = False
 
@@ -375,11 +377,12 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             logger.error("Working on a message broke off", exc_info=task.exception())
 
-    async def handle_job(self, body: str) -> bool:
+    async def handle_job(self, body: str, trace: str | None = None) -> bool:
         """Carry on with what one message stands for, wherever it was received.
 
         Args:
             body: The message.
+            trace: The span that it was sent from, if it says so.
 
         Returns:
             Whether nothing depends on it any more, so that it is to be deleted. Otherwise it has
@@ -389,7 +392,7 @@ class Worker:
             UnreadableJob: It is no message of this package, or of a newer version.
             StorageError: Queue or stores cannot be used.
         """
-        job = await self._read_body(body)
+        job = replace(await self._read_body(body), trace=trace)
         task = asyncio.ensure_future(self._carry_on(job))
         hand = InHand("", self._clock.now(), job, caller=asyncio.current_task())
         self._strands[task] = hand
@@ -421,6 +424,7 @@ class Worker:
         except UnreadableJob as error:
             self._report(delivery.id, f"Message {delivery.id} is left on the queue: {error}")
             self.station.measures.handled("unreadable")
+            self.station.measures.left(delivery, self.station.queue)
             return
         task = asyncio.current_task()
         hand = None if task is None else self._strands.get(task)
@@ -428,7 +432,9 @@ class Worker:
             hand.job = job
         outcome = await self._in_turn(job)
         self.station.measures.handled(outcome, job.blueprint_id)
-        if outcome in ("done", "put_off") and (hand is None or hand.handle):
+        if outcome not in ("done", "put_off"):
+            self.station.measures.left(delivery, self.station.queue)
+        elif hand is None or hand.handle:
             self._delete_soon(delivery.handle)
 
     async def _in_turn(self, job: Job) -> JobOutcome:
@@ -455,7 +461,11 @@ class Worker:
         strand = Strand(self, job)
         if hand is not None:
             hand.strand = strand
-        return await self._work(strand)
+        self.station.measures.began(job)
+        try:
+            return await self._work(strand)
+        finally:
+            self.station.measures.ended()
 
     async def _replace(self, hand: InHand, handle: str) -> None:
         """Have a fresh message for what is in hand: no queue hides the same one for ever.
@@ -478,7 +488,8 @@ class Worker:
     def _read(self, delivery: Delivery) -> Job:
         if delivery.problem is not None:
             raise UnreadableJob(delivery.problem)
-        return read_job(delivery.body, self._options.serializer)
+        job = read_job(delivery.body, self._options.serializer)
+        return job if delivery.trace is None else replace(job, trace=delivery.trace)
 
     def _report(self, about: str, text: str) -> None:
         """Log an error that comes back with a message, once."""

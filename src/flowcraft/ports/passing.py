@@ -42,6 +42,12 @@ class PassingQueue:
         """How many messages a request brings for the price of one."""
         return self._queue.batch
 
+    @property
+    def max_receives(self) -> int | None:
+        """After how many receives a message is a dead letter; ``None`` for never."""
+        most: int | None = getattr(self._queue, "max_receives", None)
+        return most
+
     async def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages."""
         await self._queue.send(messages)

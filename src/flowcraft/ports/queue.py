@@ -16,6 +16,8 @@ class Outgoing:
         delay_seconds: How long it is hidden.
         name: Of one that is to come late: tells it from others. Two of one name are one too many.
         due_at: When that one is to come, in seconds since the epoch.
+        trace: The span that it is sent from, as a ``traceparent`` (W3C Trace Context): 55
+            characters. A queue that cannot carry it along leaves it out.
         group: Whose it is. A queue may be fair among groups: one with very many messages does not
             keep those of the others waiting. What has none is nobody's, and in nobody's way.
     """
@@ -25,6 +27,7 @@ class Outgoing:
     name: str | None = None
     due_at: float | None = None
     group: str | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Delivery:
         receives: How often it was received, this time included.
         problem: Why the body cannot be read, where somebody on the way has found out; a queue
             itself leaves it alone.
+        trace: The span that it was sent from, if that came along.
     """
 
     id: str
@@ -45,6 +49,7 @@ class Delivery:
     body: str
     receives: int
     problem: str | None = None
+    trace: str | None = None
 
 
 class Queue(Protocol):

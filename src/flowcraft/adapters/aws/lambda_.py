@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+from flowcraft.adapters.aws.queue import TRACE
 from flowcraft.adapters.aws.threads import rest
 from flowcraft.errors import FlowcraftError
 
@@ -40,10 +41,11 @@ class Context(Protocol):
 
 
 class Record(NamedTuple):
-    """A message of an event."""
+    """A message of an event, and the span that it was sent from."""
 
     id: str
     body: str
+    trace: str | None = None
 
 
 class Jobs(Protocol):
@@ -56,6 +58,7 @@ class Jobs(Protocol):
         seconds: float,
         drain_seconds: float,
         hand_back_seconds: float,
+        traces: Sequence[str | None],
     ) -> list[bool]:
         """Work on messages; tells which of them may be deleted."""
         ...
@@ -140,6 +143,7 @@ class LambdaHandler:
             seconds=left - margin,
             drain_seconds=margin * DRAIN_SHARE,
             hand_back_seconds=margin * HAND_BACK_SHARE,
+            traces=[record.trace for record in records],
         )
         failed = [each.id for each, done in zip(records, is_done, strict=True) if not done]
         return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in failed]}
@@ -210,7 +214,14 @@ def _record(place: int, data: Any, queue_name: str) -> Record:
             f"'{queue_name}': what follows would be sent there. Give the adapter the URL of the "
             "queue that the event source mapping reads."
         )
-    return Record(str(data["messageId"]), str(data["body"]))
+    return Record(str(data["messageId"]), str(data["body"]), _trace(data.get("messageAttributes")))
+
+
+def _trace(attributes: Any) -> str | None:
+    """What the attributes of a message say of the span that it was sent from."""
+    said = attributes.get(TRACE) if isinstance(attributes, Mapping) else None
+    text = said.get("stringValue") if isinstance(said, Mapping) else None
+    return text if isinstance(text, str) else None
 
 
 class ReconcilerHandler:

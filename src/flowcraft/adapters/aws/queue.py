@@ -38,6 +38,10 @@ LINGER_SECONDS: Final = 0.25
 KEPT_SHARE: Final = 0.5
 """How much of its visibility a delivery may have spent here before it is handed out."""
 
+TRACE: Final = "traceparent"
+"""The attribute of a message that says which span it was sent from (W3C Trace Context). It counts
+into the size of a message, and is no request of its own."""
+
 # SQS takes what XML 1.0 can hold. Of text without control characters that leaves out these; JSON
 # has an escape for them, so that text of ours can be sent as it means.
 _UNSENDABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -190,7 +194,7 @@ class SqsQueue:
         if not messages:
             return
         entries = [self._entry(message) for message in messages]
-        sizes = [len(entry["MessageBody"].encode()) for entry in entries]
+        sizes = [_size(entry) for entry in entries]
         self._require_size(max(sizes))
         rejected = await self._batches.carry_out(
             "SendMessageBatch", entries, sizes, self._max_bytes
@@ -213,6 +217,9 @@ class SqsQueue:
         entry = {"MessageBody": self._sendable(message.body), "DelaySeconds": delay}
         if message.group is not None:
             entry["MessageGroupId"] = group_id(message.group)
+        if message.trace is not None:
+            text = {"DataType": "String", "StringValue": message.trace}
+            entry["MessageAttributes"] = {TRACE: text}
         return entry
 
     def _sendable(self, body: str) -> str:
@@ -318,6 +325,7 @@ class SqsQueue:
                 "WaitTimeSeconds": wait_seconds,
                 # Its newer name is not known to all versions of boto3 that will do.
                 "AttributeNames": ["ApproximateReceiveCount"],
+                "MessageAttributeNames": [TRACE],
             },
         )
         return [_delivery(message) for message in answer.get("Messages", ())]
@@ -376,10 +384,22 @@ class SqsQueue:
             )
 
 
+def _size(entry: Mapping[str, Any]) -> int:
+    """The bytes of a message: of its body, and of the names, types and values of attributes."""
+    attributes = entry.get("MessageAttributes", {}).items()
+    return len(entry["MessageBody"].encode()) + sum(
+        len(name) + len(each["DataType"]) + len(each["StringValue"]) for name, each in attributes
+    )
+
+
 def _delivery(message: Mapping[str, Any]) -> Delivery:
     receives = message.get("Attributes", {}).get("ApproximateReceiveCount", "1")
     return Delivery(
-        message["MessageId"], message["ReceiptHandle"], message.get("Body", ""), int(receives)
+        message["MessageId"],
+        message["ReceiptHandle"],
+        message.get("Body", ""),
+        int(receives),
+        trace=message.get("MessageAttributes", {}).get(TRACE, {}).get("StringValue"),
     )
 
 

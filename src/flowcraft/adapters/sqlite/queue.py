@@ -23,12 +23,12 @@ Otherwise a worker that put a message back because it cannot handle it may be th
 again, time after time.
 """
 
-_SEND = "INSERT INTO messages (body, visible_at, receives) VALUES (?, ?, 0)"
+_SEND = "INSERT INTO messages (body, visible_at, receives, trace) VALUES (?, ?, 0, ?)"
 _NEXT = "SELECT visible_at FROM messages ORDER BY visible_at LIMIT 1"
 _RECEIVE = """
     UPDATE messages SET visible_at = ?, receives = receives + 1
     WHERE id IN (SELECT id FROM messages WHERE visible_at <= ? ORDER BY visible_at, id LIMIT ?)
-    RETURNING id, receives, body
+    RETURNING id, receives, body, trace
 """
 _EXTEND = "UPDATE messages SET visible_at = ? WHERE id = ? AND receives = ?"
 _DELETE = "DELETE FROM messages WHERE id = ? AND receives = ?"
@@ -86,7 +86,7 @@ class SqliteQueue:
         now = self._clock.now()
         with self._database.transaction as execute:
             for message in messages:
-                execute(_SEND, (message.body, now + message.delay_seconds))
+                execute(_SEND, (message.body, now + message.delay_seconds, message.trace))
         self._database.waiting.wake()
 
     async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
@@ -166,14 +166,19 @@ class SqliteQueue:
         with self._database.transaction as execute:
             rows = execute(_RECEIVE, (now + self._visibility_seconds, now, limit)).fetchall()
         # RETURNING promises no order; the oldest are taken, and handed out by age.
-        rows.sort()
+        rows.sort(key=_number)
         return [_received(*row) for row in rows]
 
 
-def _received(id_: int, receives: int, body: object) -> Delivery:
+def _number(row: Sequence[int]) -> int:
+    return row[0]
+
+
+def _received(id_: int, receives: int, body: object, trace: object) -> Delivery:
     problem = None if isinstance(body, str) else f"Its body is no text: {body!r:.80}"
     text = body if isinstance(body, str) else ""
-    return Delivery(str(id_), f"{id_}/{receives}", text, receives, problem)
+    said = trace if isinstance(trace, str) else None
+    return Delivery(str(id_), f"{id_}/{receives}", text, receives, problem, said)
 
 
 def _delivery(handle: str) -> tuple[int, int]:

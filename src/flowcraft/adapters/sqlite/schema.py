@@ -115,7 +115,10 @@ _VERSION_5 = (
     "CREATE INDEX runs_by_expiry ON runs (expires_at) WHERE expires_at IS NOT NULL",
 )
 
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+# The span that a message was sent from, where somebody traces.
+_VERSION_6 = ("ALTER TABLE messages ADD COLUMN trace TEXT",)
+
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 """The statements that lead from each version to the next; version 0 is an empty file.
 
 What has been released is never edited: a change is another entry.
