@@ -102,14 +102,12 @@ def apply(invocation: Invocation, /, yes: bool, **given: Any) -> int:
         if not out.as_json:
             _show_plan(invocation, found)
         _ask(invocation, yes, "Make these changes?")
-    done = _with_provisioner(
-        invocation, given, lambda made: made.apply(found), tell=lambda line: out.remark(line)
-    )
+    done = _with_provisioner(invocation, given, lambda made: made.apply(found), tell=out.remark)
     if out.as_json:
         out.json({"changes": [_described(each) for each in done.changes], **_places(found, done)})
     else:
-        count = len(done.changes)
-        out.print("Nothing to do: all is as it should be." if not count else f"{count} changes.")
+        changes = _counted(len(done.changes))
+        out.print(f"Done: {changes}." if done.changes else "Nothing to do: all is as it should be.")
         out.print(f"The queue is {done.queue_url}")
     return 0
 
@@ -134,7 +132,7 @@ def destroy(invocation: Invocation, /, empty_bucket: bool, yes: bool, **given: A
             invocation,
             given,
             lambda made: made.destroy(doomed),
-            tell=lambda line: out.remark(line),
+            tell=out.remark,
         )
     kept = [each for each in doomed.removals if each.fate == "keep"]
     if out.as_json:
@@ -233,13 +231,13 @@ def _check_names(settings: Any) -> None:
     """See that no resource has a name of its own, which would not be the one that is made."""
     names = ("aws.queue_url", "aws.context_table", "aws.status_table", "aws.coordination_table")
     fleet = Fleet(settings["aws.prefix"])
-    made = dict(zip(names, (fleet.jobs, *fleet.tables), strict=True))
-    for name, resource in made.items():
+    made = [fleet.jobs.name, *(table.name for table in fleet.tables)]
+    for name, resource in zip(names, made, strict=True):
         value = settings[name]
-        if value is not None and value.rstrip("/").rpartition("/")[2] != resource.name:
+        if value is not None and value.rstrip("/").rpartition("/")[2] != resource:
             raise CommandError(
                 f"{name} is '{value}' ({settings.origin(name)}), and these commands make resources "
-                f"by their prefix, '{resource.name}'. Leave {name} out, or choose another prefix."
+                f"by their prefix, '{resource}'. Leave {name} out, or choose another prefix."
             )
 
 
@@ -313,8 +311,12 @@ def _show_plan(invocation: Invocation, plan: Plan) -> None:
     if plan.refusals:
         out.print(f"{len(plan.refusals)} of these cannot be changed: nothing is done.", "error")
     else:
-        count = len(plan.changes)
-        out.print(f"{count} changes." if count else "No changes: all is as it should be.")
+        changes = _counted(len(plan.changes))
+        out.print(f"{changes}." if plan.changes else "No changes: all is as it should be.")
+
+
+def _counted(changes: int) -> str:
+    return f"{changes} change{'' if changes == 1 else 's'}"
 
 
 def _thing(difference: Difference) -> str:
