@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -137,12 +138,12 @@ def destroy(invocation: Invocation, /, empty_bucket: bool, yes: bool, **given: A
     kept = [each for each in doomed.removals if each.fate == "keep"]
     if out.as_json:
         out.json({"prefix": doomed.prefix, "removals": [*done, *kept]})
-        return 0
-    for each in done:
-        out.print(f"{each.fate}: {each.kind} {each.name}{_because(each.reason)}")
-    if not done:
-        out.print("Nothing to delete.")
-    return 0
+    else:
+        for each in done:
+            out.print(f"{each.fate}: {each.kind} {each.name}{_because(each.reason)}")
+        if not done:
+            out.print("Nothing to delete.")
+    return REFUSED if kept and not done else 0
 
 
 @group.command("template", help="Write it all as a template of CloudFormation.")
@@ -156,6 +157,7 @@ def destroy(invocation: Invocation, /, empty_bucket: bool, yes: bool, **given: A
 @click.option("--architecture", type=click.Choice(["arm64", "x86_64"]), help="Theirs (arm64).")
 @click.option("--alarms", is_flag=True, help="With alarms of CloudWatch.")
 @click.option("--dashboard", is_flag=True, help="With a dashboard of CloudWatch.")
+@click.option("--policies", is_flag=True, help="With a policy of IAM for each role.")
 @click.option("-o", "--output", "file", metavar="FILE", help="Write it there.")
 @pass_invocation
 def template_(
@@ -164,6 +166,7 @@ def template_(
     functions: bool,
     alarms: bool,
     dashboard: bool,
+    policies: bool,
     file: str | None,
     **given: Any,
 ) -> int:
@@ -185,6 +188,7 @@ def template_(
             functions=Functions(**said) if functions else None,
             alarms=alarms,
             dashboard=dashboard,
+            policies=policies,
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
@@ -280,7 +284,14 @@ def _ask(invocation: Invocation, yes: bool, question: str) -> None:
         return
     if invocation.out.as_json:
         raise CommandError("With --json nobody is asked: give --yes, if it is to be done.")
-    click.confirm(question, abort=True, err=True)
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise CommandError("Nobody can be asked here: give --yes, if it is to be done.") from None
+    if not agreed:
+        raise CommandError("Nothing was done.", REFUSED)
 
 
 def _described(difference: Difference) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from flowcraft.provisioning.grants import granted
 from flowcraft.provisioning.model import Fleet
+from flowcraft.provisioning.policies import Role
 
 Data = dict[str, Any]
 
@@ -87,7 +88,8 @@ def function_resources(fleet: Fleet, functions: Functions, tags: Sequence[Data])
         tags: Of all of it.
     """
     made: Data = {}
-    for name, role in (("Worker", "worker"), ("Reconciler", "reconciler")):
+    roles: dict[str, Role] = {"Worker": "worker", "Reconciler": "reconciler"}
+    for name, role in roles.items():
         made[f"{name}Logs"] = _logs(role, tags)
         made[f"{name}Role"] = _role(name, role, fleet, tags)
         made[f"{name}Function"] = _function(name, role, fleet, functions, tags)
@@ -111,7 +113,7 @@ def _logs(role: str, tags: Sequence[Data]) -> Data:
     }
 
 
-def _role(name: str, role: str, fleet: Fleet, tags: Sequence[Data]) -> Data:
+def _role(name: str, role: Role, fleet: Fleet, tags: Sequence[Data]) -> Data:
     logging = {
         "Version": "2012-10-17",
         "Statement": [

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from flowcraft.adapters.aws.arguments import check_client
-from flowcraft.adapters.aws.client import BotoTransport
 from flowcraft.adapters.aws.failures import Resource, translated
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.adapters.system import SystemClock
@@ -105,7 +104,7 @@ class Provisioner:
         self._wait_seconds = wait_seconds
         self._tell = tell or (lambda _: None)
         self._clock = clock or SystemClock()
-        self._transports: list[BotoTransport] = []
+        self._transports: list[Any] = []
         sqs, dynamodb = self._transport(sqs_client), self._transport(dynamodb_client)
         self._queues = [QueueKeeper(sqs, each, fleet) for each in fleet.queues]
         self._tables = [TableKeeper(dynamodb, each, fleet) for each in fleet.tables]
@@ -218,6 +217,9 @@ class Provisioner:
         if hasattr(client, "call"):
             transport: Transport = client
             return transport
+        # Templates and policies are made without boto3, too.
+        from flowcraft.adapters.aws.client import BotoTransport  # noqa: PLC0415
+
         made = BotoTransport(client, threads=1)
         self._transports.append(made)
         return made

@@ -94,7 +94,7 @@ class TableKeeper:
             return None
         obstacle = ""
         if found.get("DeletionProtectionEnabled"):
-            obstacle = "it is protected against deletion: switch that off first"
+            obstacle = "it is protected against deletion: apply without that protection first"
         # Keys that are not ours are those of somebody who happens to use the same name.
         if _key_problem(found, self._table.key):
             obstacle = "its keys are others than those of this table in a fleet"

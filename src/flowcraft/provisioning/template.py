@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from flowcraft.provisioning.alarms import OLDEST_MESSAGE_SECONDS, alarms_of
-from flowcraft.provisioning.buckets import PRIVATE
+from flowcraft.provisioning.buckets import PRIVATE, RULE_ID
 from flowcraft.provisioning.dashboard import dashboard_of
 from flowcraft.provisioning.functions import (
     VISIBILITY_FACTOR,
@@ -19,6 +19,7 @@ from flowcraft.provisioning.functions import (
     function_parameters,
     function_resources,
 )
+from flowcraft.provisioning.grants import granted
 from flowcraft.provisioning.model import (
     ABORT_UPLOADS_DAYS,
     CREATED_TAG,
@@ -29,6 +30,7 @@ from flowcraft.provisioning.model import (
     Queue,
     Table,
 )
+from flowcraft.provisioning.policies import ROLES, Role
 
 Data = dict[str, Any]
 
@@ -46,6 +48,7 @@ def template(
     functions: Functions | None = None,
     alarms: bool = False,
     dashboard: bool = False,
+    policies: bool = False,
     oldest_message_seconds: int = OLDEST_MESSAGE_SECONDS,
 ) -> Data:
     """A template of CloudFormation, as JSON data.
@@ -56,6 +59,8 @@ def template(
             visibility timeout of the queue is six times theirs then.
         alarms: Whether there are alarms of CloudWatch.
         dashboard: Whether there is a dashboard of CloudWatch.
+        policies: Whether there is a policy of IAM for each role of people and programs, to be
+            attached to what they sign in as; the outputs name them.
         oldest_message_seconds: How old the oldest message may get before there is an alarm.
 
     Raises:
@@ -89,7 +94,11 @@ def template(
         resources |= {name: {**each, **_told(each)} for name, each in found.items()}
     if dashboard:
         resources["Dashboard"] = dashboard_of(fleet, functions)
-    return {**made, "Resources": resources, "Outputs": _outputs(fleet)}
+    outputs = _outputs(fleet)
+    if policies:
+        resources |= {f"{role.title()}Policy": _policy(role, fleet) for role in ROLES}
+        outputs |= {f"{role.title()}PolicyArn": _policy_output(role) for role in ROLES}
+    return {**made, "Resources": resources, "Outputs": outputs}
 
 
 def named(name: str, fleet: Fleet) -> Data:
@@ -185,7 +194,7 @@ def _bucket(fleet: Fleet, name: str) -> Data:
     if fleet.kms_key is not None:
         algorithm = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": fleet.kms_key}
     rule = {
-        "Id": "flowcraft-abort-unfinished-uploads",
+        "Id": RULE_ID,
         "Status": "Enabled",
         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_UPLOADS_DAYS},
     }
@@ -200,6 +209,18 @@ def _bucket(fleet: Fleet, name: str) -> Data:
         "Tags": [*_tags(fleet), {"Key": CREATED_TAG, "Value": PREFIX}],
     }
     return {"Type": "AWS::S3::Bucket", **_KEPT, "Properties": properties}
+
+
+def _policy(role: Role, fleet: Fleet) -> Data:
+    properties = {
+        "Description": f"What a {role} of a fleet of Flowcraft needs, and no more.",
+        "PolicyDocument": granted(role, fleet),
+    }
+    return {"Type": "AWS::IAM::ManagedPolicy", "Properties": properties}
+
+
+def _policy_output(role: Role) -> Data:
+    return {"Description": f"The policy of a {role}.", "Value": {"Ref": f"{role.title()}Policy"}}
 
 
 def _outputs(fleet: Fleet) -> Data:
