@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 
+from flowcraft.adapters.aws.failures import Resource, translated
 from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.errors import StorageBusy, StorageError, StorageUnavailable
 from flowcraft.provisioning import Applied, Fleet, Plan, Provisioner
 from flowcraft.provisioning.model import CREATED_TAG, OWNER_TAG
+from tests.docs.pages import blocks_of
+from tests.house.source import ROOT
 from tests.unit.standin_aws import Aws, Killed, in_loop, refusal
 
 FLEET = Fleet(
@@ -490,3 +495,45 @@ def test_clients_of_other_services_are_refused() -> None:
         Provisioner(PLAIN, **{**clients, "sqs_client": object()})
     with pytest.raises(ValueError, match="s3_client is needed"):
         Provisioner(FLEET, **{**clients, "s3_client": None})
+
+
+class Recording:
+    """A transport that keeps the permissions which its requests need."""
+
+    def __init__(self, transport: Any, service: str, needed: set[str]) -> None:
+        self._transport, self._service, self._needed = transport, service, needed
+
+    async def call(self, operation: str, request: Any) -> Any:
+        kind: Any = {"sqs": "queue", "dynamodb": "table", "s3": "bucket"}[self._service]
+        denied = AwsError("AccessDenied", operation=operation)
+        found = re.search(r"[a-z0-9]+:[A-Za-z]+", str(translated(denied, Resource(kind, "x"))))
+        assert found is not None
+        self._needed.add(found[0])
+        return await self._transport.call(operation, request)
+
+
+@in_loop
+async def test_the_page_names_the_permissions() -> None:
+    """The policy on the page allows what plan, apply and destroy ask for, and nothing else."""
+    aws, needed = Aws(), set[str]()
+    clients = aws.clients()
+    for service in ("sqs", "dynamodb", "s3"):
+        name = f"{service}_client"
+        clients[name] = Recording(clients[name], service, needed)
+
+    async def apply(fleet: Fleet) -> None:
+        await Provisioner(fleet, **clients).apply()
+
+    await apply(FLEET)
+    for each in [*aws.tables.values(), *aws.queues.values()]:
+        each["tags"] = {}
+    await apply(replace(FLEET, deletion_protection=False, visibility_timeout_seconds=60))
+    aws.buckets["orders-payloads"]["objects"] = ["a"]
+    made = Provisioner(FLEET, **clients)
+    await made.destroy(await made.plan_destruction(empty_bucket=True))
+    page = (ROOT / "docs" / "provisioning.md").read_text(encoding="utf-8")
+    (block,) = (each for each in blocks_of(page) if each.language == "json")
+    statements = json.loads(block.text)["Statement"]
+    allowed = {action for statement in statements for action in statement["Action"]}
+    # Of an object that has versions, which is asked for by the same request.
+    assert allowed == needed | {"s3:DeleteObjectVersion"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowcraft.adapters.aws.failures import Resource, translated
-from flowcraft.adapters.aws.status_index import is_fitting, is_ready, missing_attributes
+from flowcraft.adapters.aws.status_index import fitting_indexes, is_ready, missing_attributes
 from flowcraft.adapters.aws.transport import Answer, AwsError, Request, Transport
 from flowcraft.provisioning.differences import (
     WHOLE,
@@ -159,10 +159,9 @@ class TableKeeper:
         wanted = self._table.index
         if wanted is None:
             return None
-        types = _types(found)
-        there = found.get("GlobalSecondaryIndexes", ())
-        if any(is_fitting(each, types) and not missing_attributes(each) for each in there):
+        if any(not missing_attributes(each) for each in fitting_indexes(found)):
             return None
+        there = found.get("GlobalSecondaryIndexes", ())
         if any(each["IndexName"] == wanted.name for each in there):
             return self._step("refuse", INDEX, _index_problem(self.name, wanted.name))
         creation = wanted.creation()

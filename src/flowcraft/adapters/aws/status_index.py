@@ -110,10 +110,10 @@ def fitting_indexes(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         for each in table.get("AttributeDefinitions", ())
     }
     indexes = table.get("GlobalSecondaryIndexes", ())
-    return [index for index in indexes if is_fitting(index, types)]
+    return [index for index in indexes if _is_fitting(index, types)]
 
 
-def is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
+def _is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
     keys = {
         each["KeyType"]: (each["AttributeName"], types.get(each["AttributeName"], ""))
         for each in index.get("KeySchema", ())
