@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.builder import FlowBuilder
-from flowcraft.emf import EmfTelemetry
+from flowcraft.emf import FLEET, EmfTelemetry
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
@@ -247,7 +247,8 @@ def telemetry_of(settings: Settings) -> Telemetry | None:
     """
     exporter = settings["telemetry.exporter"]
     if exporter == "emf":
-        return EmfTelemetry()
+        is_fleet = settings["backend"] == "aws"
+        return EmfTelemetry(dimensions={FLEET: settings["aws.prefix"]} if is_fleet else None)
     if exporter == "none":
         return None
     try:

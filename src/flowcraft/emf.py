@@ -26,6 +26,10 @@ __all__ = ["NAMESPACE", "EmfTelemetry"]
 
 NAMESPACE: Final = "Flowcraft"
 
+FLEET: Final = "Fleet"
+"""The dimension that tells the fleets of an account apart: its value is the prefix of the names of
+their resources. Settings add it; alarms and dashboards of templates look for it."""
+
 INTERVAL_SECONDS: Final = 60.0
 """CloudWatch keeps metrics by the minute, unless they are paid for by the second."""
 

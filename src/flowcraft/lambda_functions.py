@@ -9,15 +9,17 @@ code, as ``module:attribute``, and ``FLOWCRAFT_AWS_PREFIX`` the fleet; further s
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowcraft.adapters.aws.lambda_ import Context, LambdaHandler, ReconcilerHandler
-from flowcraft.application import load_app, open_adapter
+from flowcraft.application import load_app, log_handler, open_adapter, telemetry_of
 from flowcraft.aws import SqsAdapter, create_sqs_reconciler, lambda_handler, reconciler_handler
-from flowcraft.settings import SettingsError, load_settings
+from flowcraft.ports.telemetry import Telemetry
+from flowcraft.settings import Settings, SettingsError, load_settings
 
 __all__ = ["reconciler", "worker"]
 
@@ -42,30 +44,54 @@ def reconciler(event: Any, context: Context) -> dict[str, Any]:
         SettingsError: The environment does not say what is needed, or the app cannot be loaded.
         StorageError: A table cannot be used.
     """
-    return _reconciler()(event, context)
+    try:
+        return _reconciler()(event, context)
+    finally:
+        # Nothing runs between calls, threads that write metrics least of all.
+        if _made.cache_info().currsize:
+            flush = getattr(_made().telemetry, "flush", None)
+            if flush is not None:
+                flush()
 
 
 # Made by the first call and not by the import, so that an error says more than that the module
 # could not be imported; and kept, since connections are, and what is known of runs.
 @cache
 def _worker() -> LambdaHandler:
-    return lambda_handler(_adapter())
+    return lambda_handler(_made().adapter)
 
 
 @cache
 def _reconciler() -> ReconcilerHandler:
-    return reconciler_handler(create_sqs_reconciler(adapter=_adapter()))
+    return reconciler_handler(create_sqs_reconciler(adapter=_made().adapter))
+
+
+class _Made(NamedTuple):
+    """What both functions are made of."""
+
+    adapter: SqsAdapter
+    telemetry: Telemetry | None
 
 
 @cache
-def _adapter() -> SqsAdapter:
+def _made() -> _Made:
     settings = load_settings({}, Path.cwd(), os.environ)
     if not settings.is_set("backend"):
         settings = settings.replace(backend="aws")
-    adapter = open_adapter(settings, load_app(settings))
+    telemetry = telemetry_of(settings)
+    adapter = open_adapter(settings, load_app(settings), telemetry=telemetry)
     if not isinstance(adapter, SqsAdapter):
         raise SettingsError(
             f"A function of Lambda works on a queue of SQS: backend is 'aws', not "
             f"'{settings['backend']}' ({settings.origin('backend')})."
         )
-    return adapter
+    _begin_logging(settings)
+    return _Made(adapter, telemetry)
+
+
+def _begin_logging(settings: Settings) -> None:
+    """Have the log written as the settings say, and not a second time by Lambda's own handler."""
+    log = logging.getLogger("flowcraft")
+    log.handlers[:] = [log_handler(settings)]
+    log.setLevel(settings["log.level"].upper())
+    log.propagate = False

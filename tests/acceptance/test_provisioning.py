@@ -225,7 +225,7 @@ def test_the_command_writes_the_template(project: Path, capsys: pytest.CaptureFi
 
 
 # What the emulator's CloudFormation does not know; AWS does.
-UNKNOWN = ("ThrottledAlarm", "StalledRunsAlarm")
+UNKNOWN = ("ThrottledAlarm",)
 
 
 def deployed(cloudformation: Any, document: dict[str, Any], values: dict[str, str]) -> Any:

@@ -26,7 +26,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
     caches: list[Any] = [
         lambda_functions._worker,
         lambda_functions._reconciler,
-        lambda_functions._adapter,
+        lambda_functions._made,
     ]
     with forgotten("app"):
         yield monkeypatch

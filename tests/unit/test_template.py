@@ -152,9 +152,9 @@ def test_alarms_are_about_what_is_in_the_template() -> None:
     throttled = everything["ThrottledAlarm"]["Metrics"]
     assert [each["ReturnData"] for each in throttled] == [*[False] * 7, True]
     assert len(less["ThrottledAlarm"]["Metrics"]) == 7
-    assert everything["StalledRunsAlarm"]["Metrics"][0]["Expression"] == (
-        'SELECT SUM("flowcraft.runs.stalled") FROM "Flowcraft"'
-    )
+    stalled = everything["StalledRunsAlarm"]
+    assert (stalled["Namespace"], stalled["MetricName"]) == ("Flowcraft", "StalledRuns")
+    assert stalled["Dimensions"] == [{"Name": "Fleet", "Value": {"Ref": "Prefix"}}]
 
 
 def test_the_dashboard_is_json_with_a_place_for_each_widget() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from flowcraft.emf import FLEET, METRICS, NAMESPACE
 from flowcraft.provisioning.functions import Functions
 from flowcraft.provisioning.model import Fleet
 
@@ -11,11 +12,6 @@ Data = dict[str, Any]
 
 OLDEST_MESSAGE_SECONDS: Final = 1_800
 """Messages may be delayed by 15 minutes, and a node may have one in hand for long."""
-
-NAMESPACE: Final = "Flowcraft"
-"""Of the metrics that workers write into their log with ``telemetry.exporter = "emf"``."""
-
-STALLED: Final = "flowcraft.runs.stalled"
 
 PERIOD_SECONDS: Final = 300
 
@@ -100,19 +96,16 @@ def _throttled(fleet: Fleet) -> Data:
 
 
 def _stalled() -> Data:
-    # A query, and not a metric: whatever dimensions the metric comes with are added up.
-    query = {
-        "Id": "stalled",
-        "Expression": f'SELECT SUM("{STALLED}") FROM "{NAMESPACE}"',
-        "Period": PERIOD_SECONDS,
-        "ReturnData": True,
-    }
     return _alarm(
         "Runs stood still, and were set going again: why did their messages not come? flowcraft "
         "doctor tells more. It needs the metrics that telemetry.exporter = emf writes.",
         0,
         evaluations=2,
-        Metrics=[query],
+        MetricName=METRICS["flowcraft.runs.stalled"].name,
+        Namespace=NAMESPACE,
+        Dimensions=[{"Name": FLEET, "Value": {"Ref": "Prefix"}}],
+        Statistic="Sum",
+        Period=PERIOD_SECONDS,
     )
 
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from flowcraft.provisioning.alarms import NAMESPACE, PERIOD_SECONDS, STALLED, throttle_metrics
+from flowcraft.emf import FLEET, METRICS, NAMESPACE
+from flowcraft.provisioning.alarms import PERIOD_SECONDS, throttle_metrics
 from flowcraft.provisioning.functions import Functions
 from flowcraft.provisioning.model import Fleet
 
@@ -97,19 +98,26 @@ def _capacity() -> Data:
     return _widget("Units of tables", metrics, "Sum")
 
 
+def _told(name: str, label: str) -> list[Any]:
+    """A metric that workers write into their log."""
+    return [NAMESPACE, METRICS[name].name, FLEET, "${Prefix}", {"label": label}]
+
+
 def _runs() -> list[Data]:
-    shown = {
-        "Runs that ended": ("flowcraft.runs.finished", "Sum"),
-        "Runs that stood still": (STALLED, "Sum"),
-        "Attempts, in seconds": ("flowcraft.attempt.duration", "p95"),
-    }
-    return [_widget(title, [[_searched(*each)]], each[1]) for title, each in shown.items()]
-
-
-def _searched(metric: str, stat: str) -> Data:
-    """All metrics of a name, whatever dimensions they come with."""
-    query = f'Namespace="{NAMESPACE}" MetricName="{metric}"'
-    return {"expression": f"SEARCH('{query}', '{stat}', {PERIOD_SECONDS})", "id": "found"}
+    ends = [_told("flowcraft.runs.finished", "ended"), _told("flowcraft.runs.stalled", "stalled")]
+    failures = [
+        _told("flowcraft.node.failures", "nodes"),
+        _told("flowcraft.attempt.failures", "attempts"),
+    ]
+    times = [
+        _told("flowcraft.attempt.duration", "attempts"),
+        _told("flowcraft.runs.duration", "runs"),
+    ]
+    return [
+        _widget("Runs", ends, "Sum"),
+        _widget("Failures", failures, "Sum"),
+        _widget("Durations, in seconds (p95)", times, "p95"),
+    ]
 
 
 def _function(name: str, metric: str, **options: Any) -> list[Any]:
