@@ -256,6 +256,14 @@ def code_of_the_app() -> bytes:
     return buffer.getvalue()
 
 
+def metrics(logs: Any) -> list[dict[str, Any]]:
+    """What the worker's function has written for CloudWatch to make metrics of."""
+    group = "/aws/lambda/shop-worker"
+    found = logs.filter_log_events(logGroupName=group)["events"]
+    lines = [line for each in found for line in each["message"].splitlines() if "_aws" in line]
+    return [json.loads(line) for line in lines]
+
+
 @pytest.mark.slow
 def test_functions_of_a_stack_do_the_work(
     ministack_stacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -265,7 +273,9 @@ def test_functions_of_a_stack_do_the_work(
         monkeypatch.setenv(name, value)
     # The functions' processes have neither boto3 nor this package, which a .zip on AWS would hold.
     packages = [Path(each.__file__ or "").parents[1] for each in (flowcraft, boto3)]
-    functions = Functions(environment={"PYTHONPATH": ":".join(map(str, packages))})
+    functions = Functions(
+        environment={"PYTHONPATH": ":".join(map(str, packages))}, maximum_concurrency=2
+    )
     document = template(
         Fleet(bucket="shop-payloads"),
         functions=functions,
@@ -276,8 +286,8 @@ def test_functions_of_a_stack_do_the_work(
     for name in UNKNOWN:
         del document["Resources"][name]
     with ExitStack() as stack:
-        services = ("s3", "cloudformation", "lambda")
-        s3, cloudformation, lambda_ = (
+        services = ("s3", "cloudformation", "lambda", "logs")
+        s3, cloudformation, lambda_, logs = (
             stack.enter_context(closing(client(each, ministack_stacks))) for each in services
         )
         s3.create_bucket(Bucket="code")
@@ -301,6 +311,9 @@ def test_functions_of_a_stack_do_the_work(
         answer = lambda_.invoke(FunctionName="shop-reconciler", Payload=b"{}")
         stats = json.loads(answer["Payload"].read())
         assert stats["stalled_runs"] == 0, stats
+        ended = [each for each in metrics(logs) if each.get("RunsFinished")]
+        assert ended
+        assert {each["Fleet"] for each in ended} == {"shop"}
 
 
 async def _total(settings: Any) -> Any:

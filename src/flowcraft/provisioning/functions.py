@@ -173,6 +173,7 @@ def _environment(fleet: Fleet, functions: Functions) -> Data:
         "FLOWCRAFT_AWS_QUEUE_URL": {"Ref": "Jobs"},
         "FLOWCRAFT_WORKER_CONCURRENCY": str(functions.batch_size),
         "FLOWCRAFT_TELEMETRY_EXPORTER": "emf",
+        "FLOWCRAFT_LOG_FORMAT": "json",
     }
     if fleet.bucket is not None:
         variables["FLOWCRAFT_AWS_PAYLOAD_BUCKET"] = fleet.bucket
