@@ -365,6 +365,28 @@ async def test_a_bucket_of_another_account_is_refused() -> None:
 
 
 @in_loop
+async def test_a_bucket_of_another_region_is_refused() -> None:
+    """A bucket that is elsewhere is said to be, since S3 itself says only 301."""
+    aws = Aws(answers={"HeadBucket": [refusal("301", 301)]})
+    with pytest.raises(StorageUnavailable, match="in another region than the client"):
+        await applied(aws)
+
+
+@in_loop
+async def test_a_plan_beside_an_apply_that_died_has_what_is_left() -> None:
+    """Planned while tables are being created, what they will need yet is in the plan."""
+    whole = Aws()
+    await applied(whole)
+    aws = Aws(kill_at=whole.log.index("CreateTable") + 1, after=True)
+    with pytest.raises(Killed):
+        await applied(aws)
+    aws.kill_at = None
+    plan = await provisioner(aws).plan()
+    await applied(aws, plan=plan)
+    assert (await provisioner(aws).plan()).changes == ()
+
+
+@in_loop
 async def test_rules_of_a_bucket_stay() -> None:
     """A bucket that was there keeps its tags and lifecycle rules, and gets what it lacks."""
     aws = Aws()

@@ -142,6 +142,12 @@ class BucketKeeper:
                     f"The bucket '{self._name}' may not be looked at: it is of another account, "
                     "or s3:ListBucket on it is not allowed. Choose another name, or allow it."
                 ) from error
+            if error.status in (301, 307, 400):
+                # The answer to HEAD has no body that would say more.
+                raise StorageUnavailable(
+                    f"The bucket '{self._name}' is in another region than the client "
+                    f"({error.code}): make the client with the region of the bucket."
+                ) from error
             raise translated(error, Resource("bucket", self._name)) from error
         return True
 

@@ -319,7 +319,7 @@ def _refuse(refusals: Iterable[Difference]) -> None:
     found = list(refusals)
     if found:
         lines = "".join(f"\n  - {_place(each)}{each.reason}" for each in found)
-        raise StorageUnavailable(f"Nothing can be applied before this is cleared up:{lines}")
+        raise StorageUnavailable(f"This has to be cleared up before anything is applied:{lines}")
 
 
 def _place(difference: Difference) -> str:

@@ -75,9 +75,8 @@ class TableKeeper:
             self._index(found),
             self._protection(found),
             self._encryption(found),
-            # Before a table is active these cannot be told.
-            None if _is_new(found) else await self._time_to_live(),
-            None if _is_new(found) else await self._recovery(),
+            await self._time_to_live(found),
+            await self._recovery(found),
             self._tagging(found, tags),
         ]
         found_steps = [step for step in steps if step is not None]
@@ -195,9 +194,12 @@ class TableKeeper:
         call = Call("UpdateTable", request)
         return self._step("change", ENCRYPTION, "asked for", there or "by AWS", key, call)
 
-    async def _time_to_live(self) -> Step | None:
-        answer = await self._read("DescribeTimeToLive", {"TableName": self.name}, _GONE)
-        told = (answer or {}).get("TimeToLiveDescription", {})
+    async def _time_to_live(self, found: Mapping[str, Any]) -> Step | None:
+        # A table that is being created does not tell, and has none yet.
+        told: Mapping[str, Any] = {}
+        if not _is_new(found):
+            answer = await self._read("DescribeTimeToLive", {"TableName": self.name}, _GONE)
+            told = (answer or {}).get("TimeToLiveDescription", {})
         status, attribute = told.get("TimeToLiveStatus", "DISABLED"), told.get("AttributeName", "")
         if status == "DISABLING":
             reason = "it is being switched off, which takes up to an hour: apply again after that"
@@ -215,17 +217,17 @@ class TableKeeper:
         )
         return self._step("refuse", TIME_TO_LIVE, reason, attribute, TTL_ATTRIBUTE)
 
-    async def _recovery(self) -> Step | None:
+    async def _recovery(self, found: Mapping[str, Any]) -> Step | None:
         wanted = self._fleet.point_in_time_recovery
-        if wanted is None:
-            return None
         request = {"TableName": self.name}
-        answer = await self._read("DescribeContinuousBackups", request, _GONE, _UNKNOWN)
-        if answer is None:
-            return None
-        told = answer["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
-        there = told.get("PointInTimeRecoveryStatus") == "ENABLED"
-        if there is wanted:
+        there = False
+        if wanted is not None and not _is_new(found):
+            answer = await self._read("DescribeContinuousBackups", request, _GONE, _UNKNOWN)
+            if answer is None:
+                return None
+            told = answer["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
+            there = told.get("PointInTimeRecoveryStatus") == "ENABLED"
+        if wanted is None or there is wanted:
             return None
         specification = {"PointInTimeRecoveryEnabled": wanted}
         call = Call(
@@ -235,7 +237,7 @@ class TableKeeper:
         return self._step("change", RECOVERY, "asked for", _on(there), _on(wanted), call)
 
     def _tagging(self, found: Mapping[str, Any], tags: Mapping[str, str] | None) -> Step | None:
-        if tags is None or _is_new(found):
+        if tags is None:
             return None
         changed = tag_difference("table", self.name, tags, self._fleet.all_tags)
         if changed is None:
