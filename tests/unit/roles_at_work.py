@@ -6,19 +6,26 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from flowcraft import Limit, NodeContext, RetryPolicy, create_flow
+from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.adapters.system import SystemClock
 from flowcraft.aws import create_sqs_reconciler
 from flowcraft.core.limits import Visitor
+from flowcraft.dead_letters import Selection, open_dead_letters
+from flowcraft.doctor import fleet as doctor
+from flowcraft.doctor.fleet import examine_fleet
 from flowcraft.engine.schedule_options import DeclaredSchedule
 from flowcraft.errors import NobodyWaits, RunNotFound
 from flowcraft.ports.objects import PART_BYTES
 from flowcraft.testing import VirtualClock
 from tests.unit.aws_tables import incompressible
-from tests.unit.guarded import Book
-from tests.unit.role_fleet import CONTEXTS, QUEUE, STATUSES, RoleFleet
+from tests.unit.dead_letters import passing
+from tests.unit.guarded import Book, guarded
+from tests.unit.iam import ACCOUNT
+from tests.unit.role_fleet import CONTEXTS, COORDINATION, PLACE, QUEUE, STATUSES, RoleFleet
 
 Ctx = NodeContext[Any]
 DAY = 86_400.0
@@ -370,6 +377,94 @@ async def answers_that_are_lost(books: dict[str, Book]) -> None:
             await objects.delete_all(key)
 
 
+async def letters_that_are_dead(books: dict[str, Book]) -> None:
+    """An operator looks at dead letters, sends them back, one or all, and deletes the others."""
+    clock = VirtualClock()
+    fleet = await RoleFleet(clock, books).open()
+    operator = fleet.client("operator", create_flow("ask").wait("w"))
+
+    async def bury() -> None:
+        for number in range(2):
+            await operator.start_run("ask", run_id=f"{clock.now()} {number}")
+        while fleet.sqs.messages(fleet.url):
+            request = {"QueueUrl": fleet.url, "VisibilityTimeout": 0, "MaxNumberOfMessages": 10}
+            await fleet.sqs.call("ReceiveMessage", request)
+        clock.advance(1)
+
+    async with open_dead_letters(operator) as letters:
+        await bury()
+        first, _ = (await passing(clock, letters.look())).letters
+        only = Selection.of([first.id])
+        assert (await passing(clock, letters.redrive(only))).done == 1
+        assert (await passing(clock, letters.delete(Selection.of()))).done == 1
+        await bury()
+        assert (await passing(clock, letters.redrive())).by == "task"
+        await bury()
+        moving = asyncio.ensure_future(letters.redrive(tell=lambda _: moving.cancel()))
+        await passing(clock, asyncio.gather(moving, return_exceptions=True))
+        assert moving.cancelled()
+        clock.advance(60)
+        assert (await passing(clock, letters.purge())).by == "purge"
+    await operator.aclose()
+
+
+class Answers:
+    """Services as far as the doctor asks for what the fakes do not have.
+
+    Args:
+        transport: Carries everything else out; without it everything else is denied.
+    """
+
+    def __init__(self, transport: Any = None) -> None:
+        self._transport = transport
+
+    async def call(self, operation: str, request: Any) -> Any:
+        if operation in ANSWERS:
+            return ANSWERS[operation]
+        if self._transport is None:
+            raise AwsError("AccessDenied", "denied", operation=operation, status=403)
+        return await self._transport.call(operation, request)
+
+
+ANSWERS: dict[str, Any] = {
+    "DescribeContinuousBackups": {},
+    "GetBucketPolicyStatus": {},
+    "GetCallerIdentity": {"Arn": f"arn:aws:iam::{ACCOUNT}:user/somebody", "Account": ACCOUNT},
+    "GetMetricStatistics": {"Datapoints": []},
+    "GetPublicAccessBlock": {},
+}
+
+
+async def a_look_by_the_doctor(books: dict[str, Book]) -> None:
+    """Viewers and operators have everything looked at, and are denied nothing of it."""
+    for role in ("viewer", "operator"):
+        fleet = await RoleFleet(SystemClock(), books, indexed=True).open()
+        aws = guarded(
+            books[role],
+            sqs=fleet.sqs,
+            dynamodb=Answers(fleet.dynamodb),
+            s3=Answers(fleet.s3),
+            cloudwatch=Answers(),
+        )
+        found = await examine_fleet(
+            doctor.Fleet(
+                client=partial(_service, aws),
+                queue=QUEUE,
+                context_table=CONTEXTS,
+                status_table=STATUSES,
+                coordination_table=COORDINATION,
+                payload_bucket=PLACE,
+                role=role,
+            )
+        )
+        assert not [each for each in found.findings if each.is_trouble and "allow" in each.cure]
+
+
+def _service(aws: Any, name: str) -> Any:
+    """The service; who asks is told to anybody, and IAM and Lambda are denied."""
+    return aws.get(name) or Answers()
+
+
 async def names_that_are_looked_up(books: dict[str, Book]) -> None:
     """Each command finds the queue by its name, where the settings say no more."""
     fleet = await RoleFleet(VirtualClock(), books).open()
@@ -388,4 +483,6 @@ SCENARIOS = (
     runs_that_stand_still,
     answers_that_are_lost,
     names_that_are_looked_up,
+    letters_that_are_dead,
+    a_look_by_the_doctor,
 )
