@@ -171,7 +171,7 @@ def pytest_configure() -> None:
         (FakeDynamoDb, "dynamodb"),
         (FakeS3, "s3"),
     ):
-        transport.call = _recorded(transport.call, service)  # type: ignore[attr-defined]
+        setattr(transport, "call", _recorded(transport.call, service))  # noqa: B010
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,9 @@ class Fleet:
         )
         letters = made.queue.replace(names.queue, names.dead_letters)
         resources = replace(made, dead_letter_queue=letters)
-        self.books = {role: Book(Policy(policy(role, resources))) for role in ROLES}
+        self.books: dict[str, Book] = {
+            role: Book(Policy(policy(role, resources))) for role in ROLES
+        }
         self.opened: list[Any] = list(self._admin.values())
 
     def as_(self, role: str) -> dict[str, Any]:

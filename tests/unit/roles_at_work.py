@@ -117,7 +117,7 @@ async def a_day_at_work(books: dict[str, Book]) -> None:
     flows = everyday()
     starter = fleet.client("starter", *flows, shard_items=2)
     viewer, operator = fleet.client("viewer"), fleet.client("operator", *flows)
-    options = {"lease_seconds": 0.3, "poll_seconds": 0.2, "reconcile_every_seconds": 0.5}
+    options: Any = {"lease_seconds": 0.3, "poll_seconds": 0.2, "reconcile_every_seconds": 0.5}
     limits = {"db": Limit(concurrency=1)}
     async with fleet.adapter(*flows, limits=limits, **options), starter, viewer, operator:
 
@@ -393,7 +393,11 @@ async def letters_that_are_dead(books: dict[str, Book]) -> None:
         await bury()
         assert (await passing(clock, letters.redrive())).by == "task"
         await bury()
-        moving = asyncio.ensure_future(letters.redrive(tell=lambda _: moving.cancel()))
+
+        def give_up(_: int) -> None:
+            moving.cancel()
+
+        moving = asyncio.ensure_future(letters.redrive(tell=give_up))
         await passing(clock, asyncio.gather(moving, return_exceptions=True))
         assert moving.cancelled()
         clock.advance(60)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -176,7 +176,10 @@ def test_placeholders_are_put_together() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: policy("boss", resources()), "no role 'boss': it is one of worker, starter"),
+        (
+            lambda: policy(cast("Role", "boss"), resources()),
+            "no role 'boss': it is one of worker, starter",
+        ),
         (lambda: resources(account="123"), "account is the twelve digits of an account"),
         (lambda: resources(account=123456789012), "account is the twelve digits"),
         (lambda: resources(region="Frankfurt"), "region is the name of a region"),
