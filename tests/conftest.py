@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.emulators.fixtures"]
+if os.environ.get("FLOWCRAFT_RECORD_REQUESTS"):
+    pytest_plugins.append("tests.role_recording")
 
 # What goes from the processes with the tests to the one with the results has to be text in
 # UTF-8, and some tests are about half characters, of which there are none.

@@ -12,16 +12,21 @@ from typing import Any, Final, NamedTuple
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
+DEAD_LETTERS = "flowcraft-jobs-dead-letters"
 
 SQS: Final = {
     "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
     "DeleteMessageBatch": "DeleteMessage",
     "SendMessageBatch": "SendMessage",
 }
+MOVING: Final = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+"""What whoever starts or cancels a task that moves messages needs besides, on where they are."""
+
 S3: Final = {
     "CompleteMultipartUpload": "PutObject",
     "CreateMultipartUpload": "PutObject",
     "DeleteObjects": "DeleteObject",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
     "HeadObject": "GetObject",
     "UploadPart": "PutObject",
 }
@@ -106,7 +111,9 @@ def _list(value: Any) -> list[str]:
 
 def accesses(service: str, operation: str, request: Mapping[str, Any]) -> list[Access]:
     """All that has to be allowed for a request to be carried out."""
-    find = {"sqs": _of_sqs, "dynamodb": _of_dynamodb, "s3": _of_s3}[service]
+    find = {"sqs": _of_sqs, "dynamodb": _of_dynamodb, "s3": _of_s3}.get(service)
+    if find is None:
+        return [Access(f"{service}:{operation}", "*")]
     found = list(find(operation, request))
     assert found, f"what {operation} needs is not known"
     return found
@@ -114,10 +121,16 @@ def accesses(service: str, operation: str, request: Mapping[str, Any]) -> list[A
 
 def _of_sqs(operation: str, request: Mapping[str, Any]) -> Iterator[Access]:
     names = [request[key] for key in ("QueueUrl", "QueueName", "SourceArn") if key in request]
-    # A task is named by its handle, which only the fake's holds the queue of.
-    name = re.split("[/:]", names[0])[-1] if names else request["TaskHandle"]
-    action = SQS.get(operation, operation)
-    yield Access(f"sqs:{action}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")
+    # A task is named by a handle that SQS knows the queue of: the only one that there is here.
+    name = re.split("[/:]", names[0])[-1] if names else DEAD_LETTERS
+    actions = [SQS.get(operation, operation)]
+    if operation in ("StartMessageMoveTask", "CancelMessageMoveTask"):
+        actions += MOVING
+    for action in actions:
+        yield Access(f"sqs:{action}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")
+    if operation == "StartMessageMoveTask":
+        source = name.removesuffix("-dead-letters")
+        yield Access("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{source}")
 
 
 def _of_dynamodb(operation: str, request: Mapping[str, Any]) -> Iterator[Access]:
@@ -142,8 +155,8 @@ def _of_s3(operation: str, request: Mapping[str, Any]) -> Iterator[Access]:
     bucket = f"arn:aws:s3:::{request['Bucket']}"
     if operation == "ListObjectsV2":
         yield listing(request["Bucket"], request.get("Prefix"))
-    elif operation == "HeadBucket":
-        yield listing(request["Bucket"], None)
+    elif "Bucket" in operation or operation == "GetPublicAccessBlock":
+        yield Access(f"s3:{S3.get(operation, operation)}", bucket)
     elif operation == "DeleteObjects":
         for each in request["Delete"]["Objects"]:
             yield Access("s3:DeleteObject", f"{bucket}/{each['Key']}")

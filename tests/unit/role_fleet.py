@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from flowcraft import FlowRuntime
@@ -15,10 +16,10 @@ from flowcraft.testing.aws.s3 import FakeS3
 from flowcraft.testing.aws.sqs import FakeSqs
 from tests.unit.aws_tables import create_table, status_table
 from tests.unit.guarded import Book, guarded
-from tests.unit.iam import ACCOUNT, REGION, Policy
+from tests.unit.iam import ACCOUNT, DEAD_LETTERS, REGION, Policy
 
 QUEUE = "flowcraft-jobs"
-LETTERS = "flowcraft-jobs-dead-letters"
+LETTERS = DEAD_LETTERS
 CONTEXTS = "flowcraft-contexts"
 STATUSES = "flowcraft-statuses"
 COORDINATION = "flowcraft-coordination"
@@ -48,7 +49,8 @@ class RoleFleet:
         self._indexed = indexed
         self.sqs, self.dynamodb, self.s3 = FakeSqs(clock), FakeDynamoDb(clock), FakeS3(clock)
         self.letters_url = self.sqs.create(LETTERS)
-        self.url = self.sqs.create(QUEUE, VisibilityTimeout=30)
+        redrive = {"deadLetterTargetArn": self.sqs.arn(self.letters_url), "maxReceiveCount": 100}
+        self.url = self.sqs.create(QUEUE, VisibilityTimeout=30, RedrivePolicy=json.dumps(redrive))
         self.s3.create(BUCKET)
 
     async def open(self) -> RoleFleet:

@@ -6,19 +6,27 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 from flowcraft import Limit, NodeContext, RetryPolicy, create_flow
+from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.adapters.system import SystemClock
 from flowcraft.aws import create_sqs_reconciler
 from flowcraft.core.limits import Visitor
+from flowcraft.dead_letters import Selection, open_dead_letters
+from flowcraft.doctor import fleet as doctor
+from flowcraft.doctor import mappings
 from flowcraft.engine.schedule_options import DeclaredSchedule
 from flowcraft.errors import NobodyWaits, RunNotFound
 from flowcraft.ports.objects import PART_BYTES
 from flowcraft.testing import VirtualClock
 from tests.unit.aws_tables import incompressible
-from tests.unit.guarded import Book
-from tests.unit.role_fleet import CONTEXTS, QUEUE, STATUSES, RoleFleet
+from tests.unit.dead_letters import passing
+from tests.unit.guarded import Book, guarded
+from tests.unit.iam import ACCOUNT
+from tests.unit.role_fleet import CONTEXTS, COORDINATION, PLACE, QUEUE, STATUSES, RoleFleet
 
 Ctx = NodeContext[Any]
 DAY = 86_400.0
@@ -81,24 +89,16 @@ def everyday() -> list[Any]:
 
 
 def family() -> Any:
-    """A run with values beside it, a batch in shards, a child run, more facts than a segment."""
-    child = create_flow("kin").node("x", heavy)
+    """A run with values beside it, a batch in shards, a child run."""
     flow = create_flow("family").node("list", numbers)
-    flow.batch("b", passed, uses="member").edge("list", "b").subflow("c", child).edge("b", "c")
-    before = "c"
-    for number in range(40):
-        name = f"n{number}"
-        flow.node(name, heavy if number % 20 == 0 else light, uses=f"u{number}").edge(before, name)
-        before = name
-    return flow
+    flow.batch("b", passed, uses="member").edge("list", "b")
+    flow.subflow("c", create_flow("kin").node("x", heavy)).edge("b", "c")
+    return flow.node("y", heavy).edge("c", "y")
 
 
 async def heavy(ctx: Ctx) -> str:
-    return incompressible(40_000 if ctx.node_id == "x" else 3_000, seed=ctx.attempt)
-
-
-async def light(ctx: Ctx) -> str:
-    return incompressible(300, seed=len(ctx.node_id) + ord(ctx.node_id[-1]))
+    """A value that is an object, or one that is in an item beside the run's."""
+    return incompressible(40_000 if ctx.node_id == "x" else 3_000)
 
 
 # --- scenarios -----------------------------------------------------------------------------
@@ -117,7 +117,7 @@ async def a_day_at_work(books: dict[str, Book]) -> None:
     flows = everyday()
     starter = fleet.client("starter", *flows, shard_items=2)
     viewer, operator = fleet.client("viewer"), fleet.client("operator", *flows)
-    options = {"lease_seconds": 0.3, "poll_seconds": 0.2, "reconcile_every_seconds": 0.5}
+    options: Any = {"lease_seconds": 0.3, "poll_seconds": 0.2, "reconcile_every_seconds": 0.5}
     limits = {"db": Limit(concurrency=1)}
     async with fleet.adapter(*flows, limits=limits, **options), starter, viewer, operator:
 
@@ -370,6 +370,98 @@ async def answers_that_are_lost(books: dict[str, Book]) -> None:
             await objects.delete_all(key)
 
 
+async def letters_that_are_dead(books: dict[str, Book]) -> None:
+    """An operator looks at dead letters, sends them back, one or all, and deletes the others."""
+    clock = VirtualClock()
+    fleet = await RoleFleet(clock, books).open()
+    operator = fleet.client("operator", create_flow("ask").wait("w"))
+
+    async def bury() -> None:
+        for number in range(2):
+            await operator.start_run("ask", run_id=f"{clock.now()} {number}")
+        while fleet.sqs.messages(fleet.url):
+            request = {"QueueUrl": fleet.url, "VisibilityTimeout": 0, "MaxNumberOfMessages": 10}
+            await fleet.sqs.call("ReceiveMessage", request)
+        clock.advance(1)
+
+    async with open_dead_letters(operator) as letters:
+        await bury()
+        first, _ = (await passing(clock, letters.look())).letters
+        only = Selection.of([first.id])
+        assert (await passing(clock, letters.redrive(only))).done == 1
+        assert (await passing(clock, letters.delete(Selection.of()))).done == 1
+        await bury()
+        assert (await passing(clock, letters.redrive())).by == "task"
+        await bury()
+
+        def give_up(_: int) -> None:
+            moving.cancel()
+
+        moving = asyncio.ensure_future(letters.redrive(tell=give_up))
+        await passing(clock, asyncio.gather(moving, return_exceptions=True))
+        assert moving.cancelled()
+        clock.advance(60)
+        assert (await passing(clock, letters.purge())).by == "purge"
+    await operator.aclose()
+
+
+class Answers:
+    """Services as far as the doctor asks for what the fakes do not have.
+
+    Args:
+        transport: Carries everything else out; without it everything else is denied.
+    """
+
+    def __init__(self, transport: Any = None) -> None:
+        self._transport = transport
+
+    async def call(self, operation: str, request: Any) -> Any:
+        if operation in ANSWERS:
+            return ANSWERS[operation]
+        if self._transport is None:
+            raise AwsError("AccessDenied", "denied", operation=operation, status=403)
+        return await self._transport.call(operation, request)
+
+
+ANSWERS: dict[str, Any] = {
+    "DescribeContinuousBackups": {},
+    "GetBucketPolicyStatus": {},
+    "GetCallerIdentity": {"Arn": f"arn:aws:iam::{ACCOUNT}:user/somebody", "Account": ACCOUNT},
+    "GetMetricStatistics": {"Datapoints": []},
+    "GetPublicAccessBlock": {},
+}
+
+
+async def a_look_by_the_doctor(books: dict[str, Book]) -> None:
+    """Viewers and operators have everything looked at, and are denied nothing of it."""
+    for role in ("viewer", "operator"):
+        fleet = await RoleFleet(SystemClock(), books, indexed=True).open()
+        aws = guarded(
+            books[role],
+            sqs=fleet.sqs,
+            dynamodb=Answers(fleet.dynamodb),
+            s3=Answers(fleet.s3),
+            cloudwatch=Answers(),
+        )
+        looked_at = doctor.Fleet(
+            client=partial(_service, aws),
+            queue=QUEUE,
+            context_table=CONTEXTS,
+            status_table=STATUSES,
+            coordination_table=COORDINATION,
+            payload_bucket=PLACE,
+        )
+        # It also tries what workers may do, which is no part of what these roles do.
+        with patch.object(doctor, "permission_checks", lambda *_: []):
+            found = await doctor.examine_fleet(looked_at)
+        assert {each.check for each in found.findings if "denied" in each.found} == {mappings.NAME}
+
+
+def _service(aws: Any, name: str) -> Any:
+    """The service; who asks is told to anybody, and IAM and Lambda are denied."""
+    return aws.get(name) or Answers()
+
+
 async def names_that_are_looked_up(books: dict[str, Book]) -> None:
     """Each command finds the queue by its name, where the settings say no more."""
     fleet = await RoleFleet(VirtualClock(), books).open()
@@ -388,4 +480,6 @@ SCENARIOS = (
     runs_that_stand_still,
     answers_that_are_lost,
     names_that_are_looked_up,
+    letters_that_are_dead,
+    a_look_by_the_doctor,
 )

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from flowcraft import application
+from flowcraft.cli.aws_policy import policy_command
 from flowcraft.cli.failures import REFUSED, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.provisioning import (
@@ -30,6 +31,9 @@ CHANGES_PENDING: Final = 2
 @click.group(name="aws", help="Plan, make and remove what a fleet needs on AWS.")
 def group() -> None:
     """Commands about resources."""
+
+
+group.add_command(policy_command)
 
 
 def _fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -33,7 +33,9 @@ def bucket_checks(services: Services, payload_bucket: str) -> list[Check]:
     where = str(resource)
 
     async def look_at_objects() -> Iterable[Finding]:
-        request = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "MaxKeys": 1}
+        # Only what is of runs: policies of roles allow no more.
+        begin = f"{prefix.strip('/')}/runs/".lstrip("/")
+        request = {"Bucket": bucket, "Prefix": begin, "MaxKeys": 1}
         try:
             await services.call("s3", "ListObjectsV2", request)
         except AwsError as refusal:

@@ -20,8 +20,10 @@ Kind = Literal[
     "coordination",
     "bucket",
     "objects",
+    "metrics",
 ]
-"""What a request is about. ``bucket`` is the bucket itself, ``objects`` what is in it."""
+"""What a request is about. ``bucket`` is the bucket itself, ``objects`` what is in it; ``metrics``
+are those of all that there is, since CloudWatch knows no narrower permission."""
 
 Role = Literal["worker", "starter", "operator", "reconciler", "viewer"]
 
@@ -37,6 +39,7 @@ SERVICES: Final[Mapping[Kind, str]] = {
     "coordination": "dynamodb",
     "bucket": "s3",
     "objects": "s3",
+    "metrics": "cloudwatch",
 }
 """The prefix of the actions on a kind of resource."""
 
@@ -61,6 +64,7 @@ ACTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     # The transactions here put items, and nothing else.
     "TransactWriteItems": ("PutItem",),
     "HeadObject": ("GetObject",),
+    "GetPublicAccessBlock": ("GetBucketPublicAccessBlock",),
     "ListObjectsV2": ("ListBucket",),
     "DeleteObjects": ("DeleteObject",),
     "CreateMultipartUpload": ("PutObject",),
@@ -109,6 +113,14 @@ TASKS: Final[Mapping[str, Task]] = {
     "list": Task(
         "list runs by status, blueprint, label or time, and find those that wait for an event",
         {"statuses": "Scan", "contexts": "BatchGetItem"},
+    ),
+    "follow": Task(
+        "follow runs that are not over, and tell which stand still, by the index if there is one",
+        {
+            "statuses": "Scan DescribeTable",
+            "status_index": "Query",
+            "contexts": "BatchGetItem",
+        },
     ),
     "read-schedules": Task(
         "read schedules, and who has which lock",
@@ -181,26 +193,27 @@ TASKS: Final[Mapping[str, Task]] = {
     "letters": Task(
         "list dead letters, show them, send them back and purge them",
         {
-            "dead_letters": "GetQueueUrl GetQueueAttributes ReceiveMessage "
-            "ChangeMessageVisibilityBatch DeleteMessageBatch StartMessageMoveTask "
-            "ListMessageMoveTasks CancelMessageMoveTask PurgeQueue",
+            "dead_letters": "GetQueueUrl GetQueueAttributes ListDeadLetterSourceQueues "
+            "ReceiveMessage ChangeMessageVisibilityBatch DeleteMessageBatch PurgeQueue "
+            "StartMessageMoveTask ListMessageMoveTasks CancelMessageMoveTask",
             "queue": "SendMessageBatch",
         },
     ),
     "diagnose": Task(
-        "see whether tables, queues and bucket are as they have to be",
+        "see whether tables, queues and bucket are as they have to be, and how old messages are",
         {
-            "queue": "GetQueueAttributes",
+            "queue": "GetQueueUrl GetQueueAttributes",
             "dead_letters": "GetQueueUrl GetQueueAttributes",
-            "contexts": "DescribeTable DescribeTimeToLive",
+            "contexts": "DescribeTable DescribeTimeToLive DescribeContinuousBackups",
             "statuses": "DescribeTable DescribeTimeToLive",
             "coordination": "DescribeTable DescribeTimeToLive",
-            "bucket": "ListObjectsV2",
+            "bucket": "ListObjectsV2 GetPublicAccessBlock GetBucketPolicyStatus",
+            "metrics": "GetMetricStatistics",
         },
     ),
 }
 
-_LOOKS: Final = ("open", "read", "list", "read-schedules", "diagnose")
+_LOOKS: Final = ("open", "read", "list", "follow", "read-schedules", "diagnose")
 _RECONCILES: Final = ("open", "read", "start", "remove", "time", "schedule", "reconcile")
 
 TASKS_OF: Final[Mapping[Role, tuple[str, ...]]] = {

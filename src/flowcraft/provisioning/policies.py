@@ -30,6 +30,8 @@ VERSION: Final = "2012-10-17"
 OBJECT_PREFIXES: Final = ("runs/", "texts/")
 """Where in a bucket, behind its prefix, the objects of runs and the blueprints are."""
 
+LIST_BUCKET: Final = "s3:ListBucket"
+
 _SIDS: Final[dict[Kind, str]] = {
     "queue": "Queue",
     "dead_letters": "DeadLetterQueue",
@@ -39,6 +41,7 @@ _SIDS: Final[dict[Kind, str]] = {
     "coordination": "CoordinationTable",
     "bucket": "Bucket",
     "objects": "Objects",
+    "metrics": "Metrics",
 }
 
 _READS: Final = frozenset(
@@ -201,6 +204,8 @@ class Resources:
                 return (str(self.bucket),)
             case "objects":
                 return tuple(f"{self.bucket}/{each}" for each in self.key_patterns())
+            case "metrics":
+                return ("*",)
 
     def key_patterns(self) -> tuple[str, ...]:
         """What the keys of the fleet's objects look like."""
@@ -233,13 +238,14 @@ def _statements(needed: Sequence[Permission], resources: Resources) -> Iterator[
     for kind in KINDS:
         actions = [each.action for each in needed if each.kind == kind]
         arns = resources.arns(kind)
-        if actions and arns:
-            statement = _statement(_SIDS[kind], actions, arns)
-            if kind == "bucket":
-                # S3 also asks it of the key of an object that is read and is not there.
-                keys = list(resources.key_patterns())
-                statement["Condition"] = {"StringLike": {"s3:prefix": keys}}
+        if LIST_BUCKET in actions and arns:
+            # S3 also asks it of the key of an object that is read and is not there.
+            actions.remove(LIST_BUCKET)
+            statement = _statement("BucketList", [LIST_BUCKET], arns)
+            statement["Condition"] = {"StringLike": {"s3:prefix": [*resources.key_patterns()]}}
             yield statement
+        if actions and arns:
+            yield _statement(_SIDS[kind], actions, arns)
     if resources.kms_key is not None:
         yield from _key_statements(needed, resources, resources.kms_key)
 
