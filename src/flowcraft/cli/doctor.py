@@ -110,7 +110,8 @@ def _mark(severity: Severity) -> Text:
 
 
 def _told(finding: Finding) -> Text:
-    where = f"{finding.where}: " if finding.where else ""
+    is_told = not finding.where or finding.where in finding.found
+    where = "" if is_told else f"{finding.where}: "
     text = Text(plain(f"{where}{finding.found}"))
     if finding.cure:
         text.append("\n→ ", style="bold")

@@ -106,7 +106,15 @@ async def _findings(fleet: Fleet, services: Services, clock: Clock) -> tuple[Fin
         who.append(await identify(services, fleet.region))
         return [who[0].finding]
 
-    first = await carry_out([Check(CREDENTIALS, fleet.region, look_at_credentials)])
+    async def look_at_region() -> list[Finding]:
+        # Making a client asks nobody anything; it takes a region.
+        for service in ("dynamodb", "sqs"):
+            services.transport(service)
+        return []
+
+    first = await carry_out([Check("region", fleet.region, look_at_region)])
+    if not first:
+        first = await carry_out([Check(CREDENTIALS, fleet.region, look_at_credentials)])
     if not who or not who[0].may_ask:
         return (*first, _skipped("All other checks were left out: nothing can be asked."))
     look = await look_at_queue(services, fleet.queue)
