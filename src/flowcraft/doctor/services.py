@@ -141,8 +141,9 @@ def unchecked(
             )
     elif resource is None:
         what = "had no answer" if error.code == CONNECTION_FAILED else f"failed with {error.code}"
+        reason = f" ({short(error.message)})" if error.message else ""
         return Unchecked(
-            f"It could not be looked at: {service}:{operation} {what} ({short(error.message)}).",
+            f"It could not be looked at: {service}:{operation} {what}{reason}.",
             "Look at network and endpoint, and try again.",
         )
     text = str(translated(error, resource))

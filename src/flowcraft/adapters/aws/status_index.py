@@ -114,6 +114,7 @@ def fitting_indexes(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
+    """Whether an index is on ``status`` and ``lastUpdated``, by the types of attributes."""
     keys = {
         each["KeyType"]: (each["AttributeName"], types.get(each["AttributeName"], ""))
         for each in index.get("KeySchema", ())
