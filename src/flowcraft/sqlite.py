@@ -98,9 +98,10 @@ class SqliteAdapter(Adapter):
         shard_items: int = SHARD_ITEMS,
         codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
+        clock: Clock | None = None,
     ) -> FlowClient:
         """A client of the runs in a file, which runs no node: ``FlowClient.sqlite`` gives it."""
-        clock = SystemClock()
+        clock = clock or SystemClock()
         return FlowClient(
             _opener(path, clock, durability, DEFAULT_LEASE_SECONDS, retention_seconds),
             RuntimeOptions.checked(runtime_options).kept_for(retention_seconds),

@@ -15,6 +15,7 @@ from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.cli.output import STYLES, Output, plain
 from flowcraft.doctor import Diagnosis, Finding, RunsFile, Severity, examine_file
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.provisioning.permitted import ROLES, Role
 from flowcraft.settings import SettingsError
 
 MARKS: Final = {
@@ -35,11 +36,18 @@ It changes nothing. Exit codes: 0 fine, 1 errors (with --strict warnings, too)."
 @click.command(name="doctor", help="Look for what is wrong, and say what helps.", epilog=EPILOG)
 @click.option("--strict", is_flag=True, help="Warnings count like errors.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    default="worker",
+    show_default=True,
+    help="Whose permissions these credentials are to have (AWS).",
+)
 @pass_invocation
-def command(invocation: Invocation, strict: bool, quiet: bool) -> int:
+def command(invocation: Invocation, strict: bool, quiet: bool, role: Role) -> int:
     """Look, tell, and exit by how bad it is."""
     options, trouble = _app(invocation)
-    diagnosis = asyncio.run(_examine(invocation, options))
+    diagnosis = asyncio.run(_examine(invocation, options, role))
     if trouble is not None:
         found = (*diagnosis.findings, trouble)
         diagnosis = Diagnosis(diagnosis.at, diagnosis.backend, found)
@@ -60,7 +68,7 @@ def _app(invocation: Invocation) -> tuple[RuntimeOptions | None, Finding | None]
         return None, Finding("app", Severity.ERROR, str(error), where)
 
 
-async def _examine(invocation: Invocation, options: RuntimeOptions | None) -> Diagnosis:
+async def _examine(invocation: Invocation, options: RuntimeOptions | None, role: Role) -> Diagnosis:
     settings = invocation.settings
     lease_seconds = float(settings["worker.lease_seconds"])
     codec = application.load_codec(settings)
@@ -84,6 +92,7 @@ async def _examine(invocation: Invocation, options: RuntimeOptions | None) -> Di
             lease_seconds=lease_seconds,
             options=options,
             codec=codec,
+            role=role,
         )
     )
 
@@ -110,7 +119,8 @@ def _mark(severity: Severity) -> Text:
 
 
 def _told(finding: Finding) -> Text:
-    where = f"{finding.where}: " if finding.where else ""
+    is_told = not finding.where or finding.where in finding.found
+    where = "" if is_told else f"{finding.where}: "
     text = Text(plain(f"{where}{finding.found}"))
     if finding.cure:
         text.append("\n→ ", style="bold")

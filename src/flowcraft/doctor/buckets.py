@@ -61,7 +61,11 @@ def bucket_checks(services: Services, payload_bucket: str) -> list[Check]:
 async def _access(services: Services, bucket: str, where: str) -> Finding:
     """Whether somebody else may read it: by its block of public access, else by its policy."""
     check = "bucket.private"
-    cure = f"aws s3api put-public-access-block --bucket {bucket} with all four settings on."
+    on = ",".join(f"{each}=true" for each in _BLOCKS)
+    cure = (
+        f"aws s3api put-public-access-block --bucket {bucket} "
+        f"--public-access-block-configuration {on}"
+    )
     try:
         answer = await services.call("s3", "GetPublicAccessBlock", {"Bucket": bucket})
         blocks: dict[str, Any] = answer.get("PublicAccessBlockConfiguration", {})

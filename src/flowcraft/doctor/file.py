@@ -77,7 +77,7 @@ async def _runs(file: RunsFile, clock: Clock, found: tuple[Finding, ...]) -> tup
     if not is_fit:
         text = "Runs and workers were not looked at, since the file is not fit to be read."
         return (note("runs", text, where),)
-    client = SqliteAdapter.client_of(file.path, file.options, codec=file.codec)
+    client = SqliteAdapter.client_of(file.path, file.options, codec=file.codec, clock=clock)
     registry = None if file.options is None else file.options.registry
     threshold = stalled_seconds(None, file.lease_seconds)
     async with client:

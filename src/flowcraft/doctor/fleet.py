@@ -20,11 +20,8 @@ from flowcraft.doctor.findings import Diagnosis, Finding, Severity, note
 from flowcraft.doctor.identity import CREDENTIALS, Identity, identify
 from flowcraft.doctor.mappings import mapping_checks
 from flowcraft.doctor.permissions import (
-    Target,
-    bucket_target,
+    Targets,
     permission_checks,
-    queue_target,
-    table_target,
 )
 from flowcraft.doctor.queues import QueueLook, longest_node, look_at_queue, queue_checks
 from flowcraft.doctor.running import run_checks
@@ -36,6 +33,8 @@ from flowcraft.engine.reconcile import stalled_seconds
 from flowcraft.errors import FlowcraftError
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.codec import AnyCodec
+from flowcraft.provisioning.permitted import Kind, Role
+from flowcraft.provisioning.policies import Resources
 
 RUNS: Final = "runs"
 
@@ -57,6 +56,7 @@ class Fleet:
         options: The app: its blueprints tell how long nodes may take, and its registry what the
             code here can run. ``None`` without one.
         codec: The one that the workers have.
+        role: What whoever asks is to be allowed.
     """
 
     client: Callable[[str], Any]
@@ -69,9 +69,10 @@ class Fleet:
     lease_seconds: float = 30.0
     options: RuntimeOptions | None = None
     codec: AnyCodec | None = None
+    role: Role = "worker"
 
     @property
-    def tables(self) -> tuple[tuple[str, str, str], ...]:
+    def tables(self) -> tuple[tuple[str, str, Kind], ...]:
         """Name, partition key and purpose of each table."""
         return (
             (self.context_table, "runId", "contexts"),
@@ -106,13 +107,21 @@ async def _findings(fleet: Fleet, services: Services, clock: Clock) -> tuple[Fin
         who.append(await identify(services, fleet.region))
         return [who[0].finding]
 
-    first = await carry_out([Check(CREDENTIALS, fleet.region, look_at_credentials)])
+    async def look_at_region() -> list[Finding]:
+        # Making a client asks nobody anything; it takes a region.
+        for service in ("dynamodb", "sqs"):
+            services.transport(service)
+        return []
+
+    first = await carry_out([Check("region", fleet.region, look_at_region)])
+    if not first:
+        first = await carry_out([Check(CREDENTIALS, fleet.region, look_at_credentials)])
     if not who or not who[0].may_ask:
         return (*first, _skipped("All other checks were left out: nothing can be asked."))
     look = await look_at_queue(services, fleet.queue)
     checks = _resource_checks(fleet, services, look, clock)
     targets = partial(_targets, fleet, services, look)
-    checks += permission_checks(services, who[0].arn, targets)
+    checks += permission_checks(services, who[0].arn, fleet.role, targets)
     resources = await carry_out(checks)
     runs = await _runs(fleet, services, look, resources)
     return (*first, *look_at_clock(services), *resources, *runs)
@@ -136,27 +145,50 @@ def _resource_checks(
     return checks
 
 
-async def _targets(fleet: Fleet, services: Services, look: QueueLook) -> list[Target]:
-    """What a worker has to be allowed to use, as far as it is there."""
-    targets: list[Target] = []
+async def _targets(fleet: Fleet, services: Services, look: QueueLook) -> Targets:
+    """The resources that are there, as requests and as policies call them."""
+    names: dict[Kind, str] = {}
+    keys: dict[Kind, str] = {}
+    arns: dict[Kind, str] = {}
     for name, key, purpose in fleet.tables:
-        table: dict[str, Any] = {}
         try:
             answer = await services.call("dynamodb", "DescribeTable", {"TableName": name})
             table = answer.get("Table", {})
         except AwsError as refusal:
             if refusal.code == "ResourceNotFoundException":
                 continue
-        indexes = fitting_indexes(table) if purpose == "statuses" else []
-        index = next((str(each["IndexName"]) for each in indexes if is_ready(each)), None)
-        arn = str(table.get("TableArn", ""))
-        targets.append(table_target(name, key, arn, purpose=purpose, index=index))
+            table = {}
+        names[purpose], keys[purpose], arns[purpose] = name, key, str(table.get("TableArn", ""))
+        ready = [each for each in fitting_indexes(table) if is_ready(each)]
+        if purpose == "statuses" and ready:
+            names["status_index"], keys["status_index"] = name, str(ready[0]["IndexName"])
     if look.url:
-        arn = str(look.attributes.get("QueueArn", ""))
-        targets.append(queue_target(fleet.queue, look.url, arn))
+        names["queue"], arns["queue"] = look.url, str(look.attributes.get("QueueArn", ""))
     if fleet.payload_bucket is not None:
-        targets.append(bucket_target(fleet.payload_bucket))
-    return targets
+        bucket, _, prefix = fleet.payload_bucket.partition("/")
+        names["bucket"] = names["objects"] = bucket
+        keys["bucket"] = keys["objects"] = f"{prefix.strip('/')}/runs/".lstrip("/")
+    return Targets(names, keys, _resources(fleet, arns, keys.get("status_index")))
+
+
+def _resources(fleet: Fleet, arns: dict[Kind, str], index: str | None) -> Resources | None:
+    kinds: tuple[Kind, ...] = ("queue", "contexts", "statuses", "coordination")
+    queue, contexts, statuses, coordination = (arns.get(kind, "") for kind in kinds)
+    if not all((queue, contexts, statuses, coordination)):
+        return None
+    partition = queue.split(":")[1]
+    bucket, _, prefix = (fleet.payload_bucket or "").partition("/")
+    return Resources(
+        region=fleet.region,
+        queue=queue,
+        dead_letter_queue="",
+        context_table=contexts,
+        status_table=statuses,
+        coordination_table=coordination,
+        status_index=None if index is None else f"{statuses}/index/{index}",
+        bucket=f"arn:{partition}:s3:::{bucket}" if bucket else None,
+        bucket_prefix=prefix.strip("/"),
+    )
 
 
 async def _runs(

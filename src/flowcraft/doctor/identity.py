@@ -8,6 +8,7 @@ from typing import Final
 from flowcraft.adapters.aws.transport import CONNECTION_FAILED, AwsError
 from flowcraft.doctor.findings import Finding, error, note, ok
 from flowcraft.doctor.services import DENIED, NOT_THERE, Services
+from flowcraft.doctor.texts import short
 
 CREDENTIALS: Final = "credentials"
 
@@ -65,19 +66,19 @@ def _unknown(refusal: AwsError, region: str) -> Identity:
         return Identity(
             error(
                 CREDENTIALS,
-                f"AWS does not take the credentials ({refusal.code}: {refusal.message}).",
+                f"AWS does not take the credentials ({refusal.code}: {short(refusal.message)}).",
                 region,
                 "Renew them, and see that the machine's clock is right.",
             ),
             may_ask=False,
         )
     if refusal.code == CONNECTION_FAILED:
-        text = f"STS cannot be reached, so who you are is not known ({refusal.message})."
+        text = f"STS cannot be reached, so who you are is not known ({short(refusal.message)})."
         cure = "Look at network, endpoint and proxy; a private network needs an endpoint for STS."
     elif refusal.code in DENIED | NOT_THERE or refusal.status in (404, 501):
         text = f"Who you are could not be asked for ({refusal.code}): the other checks tell more."
         cure = "Allow sts:GetCallerIdentity, or leave it: only the permissions are told by it."
     else:
-        text = f"Who you are could not be asked for ({refusal.code}: {refusal.message})."
+        text = f"Who you are could not be asked for ({refusal.code}: {short(refusal.message)})."
         cure = "Try again."
     return Identity(note(CREDENTIALS, text, region, cure))

@@ -1,9 +1,10 @@
 """What may be done with the resources: asked of IAM where that is allowed, else tried.
 
-What is tried reads something that is not there, or cannot succeed: a write whose condition never
-holds, a deletion of a delivery that there never was. It changes nothing, and costs as much as any
-request. A message cannot be received without being hidden from workers, nor an object be written
-without being there: of these rights only IAM can tell.
+What a role needs is in ``provisioning/permitted.py``, and nowhere else. What is tried reads
+something that is not there, or cannot succeed: a write whose condition never holds, a deletion of a
+delivery that there never was. It changes nothing, and costs as much as any request. A message
+cannot be received without being hidden from workers, nor an object be written without being there:
+of these rights only IAM can tell.
 """
 
 from __future__ import annotations
@@ -11,159 +12,117 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
-from flowcraft.adapters.aws.transport import AwsError, Request
+from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.doctor.checking import Check, Unchecked
 from flowcraft.doctor.findings import Finding, error, note, ok
 from flowcraft.doctor.services import DENIED, Services
 from flowcraft.doctor.texts import few
+from flowcraft.provisioning.permitted import SERVICES, Kind, Permission, Role, permissions
+from flowcraft.provisioning.policies import Resources
 
 NAME: Final = "permissions"
 NOBODY: Final = "flowcraft-doctor"
-"""A key that no item and no object has."""
+"""A key that is asked for, and which nothing is done to whether or not there is such an item."""
 
 _NEVER: Final = "attribute_exists({0}) AND attribute_not_exists({0})"
 _ROLE: Final = re.compile(r"arn:([\w-]+):sts::(\d+):assumed-role/([^/]+)/.*")
+_INDEXED: Final = {
+    "KeyConditionExpression": "#status = :status",
+    "ExpressionAttributeNames": {"#status": "status"},
+    "ExpressionAttributeValues": {":status": {"S": NOBODY}},
+    "Limit": 1,
+}
+
+Probe = Callable[[str, str], tuple[str, Mapping[str, Any]]]
+"""Gives the request, and its parameters, for the name of a resource and its key."""
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """A request that changes nothing, and tells whether an action is allowed.
+class Targets:
+    """The resources that are there.
 
     Attributes:
-        action: As permissions name it, such as ``dynamodb:PutItem``.
-        operation: The request; empty for an action that cannot be tried without harm.
-        request: Its parameters.
+        names: What requests call them: names of tables, the address of the queue, the bucket.
+        keys: The partition key of each table; what the keys of a bucket begin with; the index.
+        resources: What policies call them; ``None`` if that is not known of all.
     """
 
-    action: str
-    operation: str = ""
-    request: Request | None = None
+    names: Mapping[Kind, str]
+    keys: Mapping[Kind, str]
+    resources: Resources | None
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A resource, and what a worker has to be allowed to do with it.
-
-    Attributes:
-        where: The resource, for people.
-        service: Whose it is.
-        arn: What policies call it; empty if that is not known.
-        probes: What is to be allowed.
-    """
-
-    where: str
-    service: str
-    arn: str
-    probes: tuple[Probe, ...]
+def _read(operation: str) -> Probe:
+    return lambda name, key: (operation, {"TableName": name, "Key": {key: {"S": NOBODY}}})
 
 
-def table_target(name: str, key: str, arn: str, *, purpose: str, index: str | None) -> Target:
-    """A table.
+def _write(operation: str) -> Probe:
+    """A write whose condition never holds."""
 
-    Args:
-        name: Its name.
-        key: Its partition key.
-        arn: What policies call it.
-        purpose: ``contexts``, ``statuses`` or ``coordination``.
-        index: Its status index, if it has one.
-    """
-    item = {"TableName": name, "Key": {key: {"S": NOBODY}}}
-    never = {"TableName": name, "ConditionExpression": _NEVER.format(key)}
-    batch = {"RequestItems": {name: {"Keys": [{key: {"S": NOBODY}}]}}}
-    probes = [
-        Probe("dynamodb:GetItem", "GetItem", item),
-        Probe("dynamodb:PutItem", "PutItem", {**never, "Item": {key: {"S": NOBODY}}}),
-        Probe("dynamodb:UpdateItem", "UpdateItem", item | never),
-        Probe("dynamodb:DeleteItem", "DeleteItem", item | never),
-    ]
-    if purpose != "coordination":
-        probes += [
-            Probe("dynamodb:BatchGetItem", "BatchGetItem", batch),
-            Probe("dynamodb:Scan", "Scan", {"TableName": name, "Limit": 1}),
-        ]
-    if purpose == "contexts":
-        probes.append(Probe("dynamodb:BatchWriteItem"))
-    if purpose == "statuses":
-        probes.append(Probe("dynamodb:DescribeTable", "DescribeTable", {"TableName": name}))
-    if index is not None:
-        probes.append(Probe("dynamodb:Query", "Query", _query(name, index)))
-    return Target(f"table '{name}'", "dynamodb", arn, tuple(probes))
+    def probe(name: str, key: str) -> tuple[str, Mapping[str, Any]]:
+        what = "Item" if operation == "PutItem" else "Key"
+        never = {"TableName": name, "ConditionExpression": _NEVER.format(key)}
+        return operation, {**never, what: {key: {"S": NOBODY}}}
+
+    return probe
 
 
-def _query(name: str, index: str) -> dict[str, Any]:
-    return {
-        "TableName": name,
-        "IndexName": index,
-        "KeyConditionExpression": "#status = :status",
-        "ExpressionAttributeNames": {"#status": "status"},
-        "ExpressionAttributeValues": {":status": {"S": NOBODY}},
-        "Limit": 1,
-    }
+def _batch(name: str, key: str) -> tuple[str, Mapping[str, Any]]:
+    return "BatchGetItem", {"RequestItems": {name: {"Keys": [{key: {"S": NOBODY}}]}}}
 
 
-def queue_target(name: str, url: str, arn: str) -> Target:
-    """The queue.
-
-    Args:
-        name: How people call it.
-        url: Its address.
-        arn: What policies call it.
-    """
-    of = {"QueueUrl": url}
-    delivery = {**of, "ReceiptHandle": NOBODY}
-    probes = (
-        Probe("sqs:GetQueueAttributes", "GetQueueAttributes", of),
-        Probe("sqs:SendMessage"),
-        Probe("sqs:ReceiveMessage"),
-        Probe("sqs:DeleteMessage", "DeleteMessage", delivery),
-        Probe(
-            "sqs:ChangeMessageVisibility",
-            "ChangeMessageVisibility",
-            {**delivery, "VisibilityTimeout": 0},
-        ),
-    )
-    return Target(f"queue '{name}'", "sqs", arn, probes)
+def _delivery(operation: str, **more: Any) -> Probe:
+    return lambda url, _: (operation, {"QueueUrl": url, "ReceiptHandle": NOBODY, **more})
 
 
-def bucket_target(payload_bucket: str) -> Target:
-    """What is in the bucket.
-
-    Args:
-        payload_bucket: Its name, with the prefix if there is one.
-    """
-    bucket, _, prefix = payload_bucket.partition("/")
-    key = f"{prefix}/{NOBODY}" if prefix else NOBODY
-    probes = (
-        Probe("s3:GetObject", "GetObject", {"Bucket": bucket, "Key": key}),
-        Probe("s3:PutObject"),
-        Probe("s3:DeleteObject"),
-        Probe("s3:AbortMultipartUpload"),
-    )
-    return Target(f"bucket '{bucket}'", "s3", f"arn:aws:s3:::{bucket}/*", probes)
+_PROBES: Final[Mapping[str, Probe]] = {
+    "dynamodb:GetItem": _read("GetItem"),
+    "dynamodb:PutItem": _write("PutItem"),
+    "dynamodb:UpdateItem": _write("UpdateItem"),
+    "dynamodb:DeleteItem": _write("DeleteItem"),
+    "dynamodb:BatchGetItem": _batch,
+    "dynamodb:Scan": lambda name, _: ("Scan", {"TableName": name, "Limit": 1}),
+    "dynamodb:DescribeTable": lambda name, _: ("DescribeTable", {"TableName": name}),
+    "dynamodb:Query": lambda name, index: (
+        "Query",
+        {"TableName": name, "IndexName": index, **_INDEXED},
+    ),
+    "sqs:GetQueueUrl": lambda url, _: ("GetQueueUrl", {"QueueName": url.rpartition("/")[2]}),
+    "sqs:GetQueueAttributes": lambda url, _: ("GetQueueAttributes", {"QueueUrl": url}),
+    "sqs:DeleteMessage": _delivery("DeleteMessage"),
+    "sqs:ChangeMessageVisibility": _delivery("ChangeMessageVisibility", VisibilityTimeout=0),
+    "s3:GetObject": lambda name, key: ("GetObject", {"Bucket": name, "Key": f"{key}{NOBODY}"}),
+    "s3:ListBucket": lambda name, key: (
+        "ListObjectsV2",
+        {"Bucket": name, "Prefix": key, "MaxKeys": 1},
+    ),
+}
+"""What can be tried without harm, by the action that it needs."""
 
 
 def permission_checks(
-    services: Services, principal: str, find_targets: Callable[[], Awaitable[Sequence[Target]]]
+    services: Services,
+    principal: str,
+    role: Role,
+    find_targets: Callable[[], Awaitable[Targets]],
 ) -> list[Check]:
     """The check of what whoever asks may do.
 
     Args:
         services: Whom to ask.
         principal: Who asks, as ``GetCallerIdentity`` says it.
-        find_targets: Gives what a worker works with.
+        role: What is to be allowed.
+        find_targets: Gives the resources that are there.
     """
 
     async def look() -> Iterable[Finding]:
         targets = await find_targets()
-        simulated = await _simulated(services, principal, targets)
-        if simulated is not None:
-            return simulated
-        found: list[Finding] = []
-        for target in targets:
-            found += await _tried(services, target)
-        return found
+        needed = [each for each in permissions(role) if each.kind in targets.names]
+        simulated = await _simulated(services, principal, role, needed, targets)
+        return simulated or await _tried(services, role, needed, targets)
 
     return [Check(NAME, "", look)]
 
@@ -181,99 +140,109 @@ def policy_source(principal: str) -> str | None:
 
 
 async def _simulated(
-    services: Services, principal: str, targets: Sequence[Target]
-) -> list[Finding] | None:
-    """What IAM says; ``None`` if it may not be asked, or does not know.
+    services: Services,
+    principal: str,
+    role: Role,
+    needed: Sequence[Permission],
+    targets: Targets,
+) -> list[Finding]:
+    """What IAM says; nothing if it may not be asked, or does not know.
 
     A role is named by its ARN without the path that it may have: then IAM does not find it.
     """
     source = policy_source(principal)
-    if source is None or not all(target.arn for target in targets):
-        return None
+    if source is None or targets.resources is None:
+        return []
     found: list[Finding] = []
-    for target in targets:
+    for kind, group in groupby(needed, key=lambda each: each.kind):
+        actions = [each.action for each in group]
         request = {
             "PolicySourceArn": source,
-            "ActionNames": [probe.action for probe in target.probes],
-            "ResourceArns": _arns(target),
+            "ActionNames": actions,
+            "ResourceArns": [arn.replace("*", NOBODY) for arn in targets.resources.arns(kind)],
         }
         try:
             answer = await services.ask("iam", "SimulatePrincipalPolicy", request)
         except Unchecked:
-            return None
+            return []
         results = answer.get("EvaluationResults", ())
         if not results:
-            return None
-        found.append(_decided(target, list(_denied(results)), source))
+            return []
+        denied = list(_denied(results))
+        how = f"by the policies of {source}"
+        where = _where(kind, targets)
+        if denied:
+            found.append(_missing(role, denied, how, where))
+        else:
+            text = f"All that a {role} needs is allowed, {how}."
+            found.append(ok(NAME, text, where))
     return found
 
 
-def _arns(target: Target) -> list[str]:
-    has_query = any(probe.action == "dynamodb:Query" for probe in target.probes)
-    return [target.arn, f"{target.arn}/index/*"] if has_query else [target.arn]
-
-
 def _denied(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Actions that are allowed on none of the resources: of table and index one has most."""
     for result in results:
-        decisions = {result.get("EvalDecision", "")}
-        decisions |= {
-            each.get("EvalResourceDecision", "")
-            for each in result.get("ResourceSpecificResults", ())
-        }
-        if "allowed" not in decisions:
+        if result.get("EvalDecision") != "allowed":
             yield str(result.get("EvalActionName", "?"))
 
 
-def _decided(target: Target, denied: list[str], source: str) -> Finding:
-    if denied:
-        return _missing(target, denied, f"by the policies of {source}")
-    return ok(
-        NAME, f"All that a worker needs is allowed, by the policies of {source}.", target.where
-    )
-
-
-def _missing(target: Target, denied: list[str], how: str) -> Finding:
+def _missing(role: Role, denied: list[str], how: str, where: str) -> Finding:
     return error(
         NAME,
-        f"Not allowed, {how}: {', '.join(denied)}.",
-        target.where,
-        f"Allow {few(denied, 20)} on it, if it is for workers that these credentials are.",
+        f"A {role} needs {', '.join(denied)}, which is not allowed, {how}.",
+        where,
+        f"Allow it on this resource, as the policy of a {role} has it. If these are not the "
+        "credentials of workers, say whose they are: --role.",
     )
+
+
+def _where(kind: Kind, targets: Targets) -> str:
+    name = targets.names[kind].rpartition("/")[2] if SERVICES[kind] == "sqs" else ""
+    what = {
+        "queue": f"queue '{name}'",
+        "dead_letters": f"dead-letter queue '{name}'",
+        "bucket": f"bucket '{targets.names[kind]}'",
+        "objects": f"objects of bucket '{targets.names[kind]}'",
+        "status_index": f"index '{targets.keys.get(kind, '')}'",
+    }
+    return what.get(kind, f"table '{targets.names[kind]}'")
 
 
 # --- probes --------------------------------------------------------------------------------
 
 
-async def _tried(services: Services, target: Target) -> list[Finding]:
-    denied, unknown, reasons = [], [], []
-    for probe in target.probes:
-        if not probe.operation:
-            unknown.append(probe.action)
-            continue
-        try:
-            await services.call(target.service, probe.operation, probe.request or {})
-        except AwsError as refusal:
-            # Any other refusal comes after the permission was looked at.
-            if refusal.code in DENIED:
-                denied.append(probe.action)
-            elif refusal.may_pass:
-                unknown.append(probe.action)
-                reasons.append(refusal.code)
-    if denied:
-        return [_missing(target, denied, "as AWS said when it was tried")]
-    tried = [each.action for each in target.probes if each.action not in unknown]
-    if not tried:
-        text = f"Nothing could be tried: {few(sorted(set(reasons))) or 'no probe is harmless'}."
-        return [note(NAME, text, target.where, "Look at network and endpoint, and try again.")]
-    text = f"Allowed, as far as it was tried: {', '.join(tried)}."
-    if not unknown:
-        return [ok(NAME, text, target.where)]
-    return [
-        note(
-            NAME,
-            f"{text} Not tried, since that would not be harmless: {', '.join(unknown)}.",
-            target.where,
-            "Allow iam:SimulatePrincipalPolicy, and these are told, too.",
+async def _tried(
+    services: Services, role: Role, needed: Sequence[Permission], targets: Targets
+) -> list[Finding]:
+    found, unknown = list[Finding](), list[str]()
+    for kind, group in groupby(needed, key=lambda each: each.kind):
+        where = _where(kind, targets)
+        denied, allowed = list[str](), list[str]()
+        for each in group:
+            verdict = await _try(services, each, targets)
+            {True: allowed, False: denied, None: unknown}[verdict].append(each.action)
+        if denied:
+            found.append(_missing(role, denied, "as AWS said when it was tried", where))
+        elif allowed:
+            found.append(ok(NAME, f"Allowed, as it was tried: {', '.join(allowed)}.", where))
+    if unknown:
+        text = f"Not known, since it cannot be tried without harm: {few(unknown, 20)}."
+        found.append(
+            note(NAME, text, "", "Allow iam:SimulatePrincipalPolicy, and it is told, too.")
         )
-    ]
+    return found
+
+
+async def _try(services: Services, needed: Permission, targets: Targets) -> bool | None:
+    """Whether something is allowed; ``None`` if nobody knows."""
+    probe = _PROBES.get(needed.action)
+    if probe is None or needed.kind == "dead_letters":
+        return None
+    operation, request = probe(targets.names[needed.kind], targets.keys.get(needed.kind, ""))
+    try:
+        await services.call(SERVICES[needed.kind], operation, request)
+    except AwsError as refusal:
+        if refusal.code in DENIED:
+            return False
+        # Any other refusal comes after the permission was looked at; trouble tells nothing.
+        return None if refusal.may_pass else True
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,8 +13,8 @@ from typing import Final
 from flowcraft.adapters.aws.failures import Resource
 from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.core.blueprint import WorkflowBlueprint
-from flowcraft.doctor.checking import Check, Unchecked
-from flowcraft.doctor.findings import Finding, error, note, ok, warning
+from flowcraft.doctor.checking import CHECK_SECONDS, Check, Unchecked
+from flowcraft.doctor.findings import Finding, Severity, error, note, ok, warning
 from flowcraft.doctor.services import Services
 from flowcraft.doctor.texts import counted, span
 
@@ -97,10 +98,14 @@ async def look_at_queue(services: Services, name: str) -> QueueLook:
     """
     look = QueueLook(name)
     try:
-        look.url = await _url(services, name, look.resource)
-        look.attributes = await _attributes(services, look.url, look.resource)
+        async with asyncio.timeout(CHECK_SECONDS):
+            look.url = await _url(services, name, look.resource)
+            look.attributes = await _attributes(services, look.url, look.resource)
     except Unchecked as reason:
         look.trouble = reason
+    except TimeoutError:
+        text = f"SQS did not answer within {CHECK_SECONDS:g} s."
+        look.trouble = Unchecked(text, "Look at network, endpoint and proxy.", Severity.ERROR)
     return look
 
 
@@ -170,8 +175,8 @@ def _kind(look: QueueLook, where: str) -> Iterator[Finding]:
     )
     yield ok(
         "queue.kind",
-        f"It is a standard queue; about {counted(waiting, 'message')} wait, {hidden} are in hand, "
-        f"{delayed} are delayed.",
+        f"It is a standard queue, with about {counted(waiting, 'message')} waiting, {hidden} in "
+        f"hand and {delayed} delayed.",
         where,
     )
 

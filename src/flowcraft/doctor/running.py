@@ -166,8 +166,8 @@ async def _needs(
         missing = [each for each in needed if newest.kind.has(each.uses) is False]
         found += _older(missing, f"The newest kind of workers ({newest.kind.id})", where)
     if report.unread_runs:
-        text = f"{counted(report.unread_runs, 'live run')} could not be read."
-        found.append(warning("runs.unread", text, where, _UNREAD_CURE))
+        text = f"What {counted(report.unread_runs, 'live run')} may need is not known."
+        found.append(warning("workers.unread", text, where, _UNREAD_CURE))
     if not found:
         text = f"{counted(report.runs, 'live run')}, and nothing that they need is missing."
         found.append(ok("workers.needed", text, where))

@@ -16,6 +16,7 @@ from flowcraft.adapters.aws.transport import (
 )
 from flowcraft.doctor.checking import Unchecked
 from flowcraft.doctor.findings import Severity
+from flowcraft.doctor.texts import short
 from flowcraft.ports.clock import Clock
 
 THREADS: Final = 4
@@ -128,7 +129,7 @@ def unchecked(
     """
     if error.code in DENIED:
         return Unchecked(
-            f"It could not be looked at: {service}:{operation} is denied ({error.message}).",
+            f"It could not be looked at: {service}:{operation} is denied ({short(error.message)}).",
             f"Allow {service}:{operation} for whoever runs the doctor.",
         )
     if error.code in NOT_THERE or error.status in (404, 501, 405):
@@ -140,8 +141,9 @@ def unchecked(
             )
     elif resource is None:
         what = "had no answer" if error.code == CONNECTION_FAILED else f"failed with {error.code}"
+        reason = f" ({short(error.message)})" if error.message else ""
         return Unchecked(
-            f"It could not be looked at: {service}:{operation} {what} ({error.message}).",
+            f"It could not be looked at: {service}:{operation} {what}{reason}.",
             "Look at network and endpoint, and try again.",
         )
     text = str(translated(error, resource))

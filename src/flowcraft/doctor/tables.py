@@ -143,6 +143,8 @@ async def _backups(services: Services, name: str, resource: Resource) -> list[Fi
     try:
         answer = await services.call("dynamodb", "DescribeContinuousBackups", request)
     except AwsError as refusal:
+        if refusal.code in ("ResourceNotFoundException", "TableNotFoundException"):
+            return []  # another check tells of that
         text = f"Whether it can be restored could not be asked for ({refusal.code})."
         return [note("table.backups", text, str(resource))]
     told = answer.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})

@@ -33,3 +33,9 @@ def few(names: list[str], most: int = 3) -> str:
     """Some names of many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
+
+
+def short(text: str, most: int = 200) -> str:
+    """The first line of what somebody else says, and not all of a long one."""
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= most else f"{line[: most - 1]}…"
