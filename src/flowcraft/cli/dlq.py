@@ -51,7 +51,7 @@ def _do(invocation: Invocation, verb: Verb[T]) -> T:
     """Do something with the dead letters of the queue."""
 
     async def work() -> T:
-        async with invocation.client(with_app=True) as client, open_dead_letters(client) as letters:
+        async with open_dead_letters(invocation.client(with_app=True)) as letters:
             return await verb(letters)
 
     return invocation.run(work())
