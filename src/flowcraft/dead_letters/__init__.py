@@ -35,6 +35,7 @@ __all__ = [
     "DEFAULT_LIMIT",
     "MEANINGS",
     "MOST",
+    "OFTEN",
     "BoxFacts",
     "Cause",
     "DeadLetters",
