@@ -11,7 +11,16 @@ import pytest
 
 from flowcraft.cli import dlq
 from flowcraft.cli.output import Output
-from flowcraft.dead_letters import BoxFacts, Letter, LetterRun, Listing, Outcome, Refusal, Standing
+from flowcraft.dead_letters import (
+    BoxFacts,
+    DeadLetters,
+    Letter,
+    LetterRun,
+    Listing,
+    Outcome,
+    Refusal,
+    Standing,
+)
 from flowcraft.dead_letters.letter import Cause
 from flowcraft.errors import StorageError
 from tests.unit.cli.conftest import Call
@@ -205,7 +214,7 @@ def test_trouble_in_the_middle_is_told_after_what_was_done(
     async def broken(*_: object, **__: object) -> Outcome:
         return Outcome(3, [Refusal("x", False, "why")], error=StorageError("The queue is down."))
 
-    monkeypatch.setattr(dlq.DeadLetters, "redrive", broken)
+    monkeypatch.setattr(DeadLetters, "redrive", broken)
     ended = flowcraft("dlq", "redrive", "--all", "--yes")
     assert (ended.code, ended.out) == (5, "3 letters sent back.\n")
     assert "The queue is down." in ended.err
