@@ -218,3 +218,19 @@ def test_trouble_in_the_middle_is_told_after_what_was_done(
     ended = flowcraft("dlq", "redrive", "--all", "--yes")
     assert (ended.code, ended.out) == (5, "3 letters sent back.\n")
     assert "The queue is down." in ended.err
+
+
+def test_ctrl_c_says_how_far_it_came(
+    queue: Path, flowcraft: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted in the middle, the number of letters that are through is told."""
+    put(queue, "nonsense")
+
+    async def interrupted(*_: object, tell: Tell, **__: object) -> Outcome:
+        tell(7)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DeadLetters, "redrive", interrupted)
+    ended = flowcraft("dlq", "redrive", "--all", "--yes")
+    assert (ended.code, ended.out) == (130, "")
+    assert "7 letters were sent back by then." in ended.err
