@@ -24,6 +24,7 @@ from flowcraft.dead_letters import (
     Listing,
     Outcome,
     Selection,
+    Tell,
     open_dead_letters,
 )
 
@@ -51,7 +52,7 @@ def _do(invocation: Invocation, verb: Verb[T]) -> T:
     """Do something with the dead letters of the queue."""
 
     async def work() -> T:
-        async with invocation.client(with_app=True) as client, open_dead_letters(client) as letters:
+        async with open_dead_letters(invocation.client(with_app=True)) as letters:
             return await verb(letters)
 
     return invocation.run(work())
@@ -139,11 +140,12 @@ def redrive(invocation: Invocation, /, **given: Any) -> int:
     """Send letters back."""
     selection = _selection(given)
 
-    async def verb(letters: DeadLetters) -> Outcome:
+    async def verb(letters: DeadLetters, tell: Tell) -> Outcome:
         facts = await letters.facts()
         if given["is_all"]:
             _ask(given, f"Send about {facts.waiting} letters of '{facts.name}' back?")
-        return await letters.redrive(selection, foreign=given["foreign"], limit=given["limit"])
+        may = {"foreign": given["foreign"], "limit": given["limit"]}
+        return await letters.redrive(selection, **may, tell=tell)
 
     return _settle(invocation, given, verb, "sent back")
 
@@ -160,9 +162,10 @@ def delete(invocation: Invocation, /, **given: Any) -> int:
     """Delete letters."""
     selection = _selection(given)
 
-    async def verb(letters: DeadLetters) -> Outcome:
+    async def verb(letters: DeadLetters, tell: Tell) -> Outcome:
         _ask(given, f"Delete {_said(given)} for good?")
-        return await letters.delete(selection, foreign=given["foreign"], limit=given["limit"])
+        may = {"foreign": given["foreign"], "limit": given["limit"]}
+        return await letters.delete(selection, **may, tell=tell)
 
     return _settle(invocation, given, verb, "deleted")
 
@@ -174,12 +177,12 @@ def delete(invocation: Invocation, /, **given: Any) -> int:
 def purge(invocation: Invocation, /, **given: Any) -> int:
     """Delete all letters."""
 
-    async def verb(letters: DeadLetters) -> Outcome:
+    async def verb(letters: DeadLetters, tell: Tell) -> Outcome:
         facts = await letters.facts()
         if facts.waiting + facts.hidden == 0:
             return Outcome()
         _ask(given, _purge_question(facts, given["foreign"]))
-        return await letters.purge(foreign=given["foreign"])
+        return await letters.purge(foreign=given["foreign"], tell=tell)
 
     return _settle(invocation, given, verb, "deleted")
 
@@ -253,9 +256,19 @@ def _short_name(arn: str) -> str:
 # --- telling what was done -----------------------------------------------------------------
 
 
-def _settle(invocation: Invocation, given: dict[str, Any], verb: Verb[Outcome], done: str) -> int:
+def _settle(
+    invocation: Invocation,
+    given: dict[str, Any],
+    verb: Callable[[DeadLetters, Tell], Awaitable[Outcome]],
+    done: str,
+) -> int:
     """Carry out a verb, and tell what came of it; gives the exit code."""
-    outcome = _do(invocation, verb)
+    through = [0]
+    try:
+        outcome = _do(invocation, lambda letters: verb(letters, through.append))
+    except KeyboardInterrupt:
+        invocation.out.remark(f"{_count(through[-1])} were {done} by then.", "warning")
+        raise
     if invocation.as_json:
         invocation.out.json(_outcome_data(outcome))
     else:

@@ -22,7 +22,7 @@ from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.sqlite.letters import SqliteLetters
 from flowcraft.adapters.sqlite.queue import SqliteQueue
 from flowcraft.dead_letters.letter import MEANINGS, READABLE, Cause, Letter, LetterRun, Standing
-from flowcraft.dead_letters.office import DEFAULT_LIMIT, MOST, DeadLetters
+from flowcraft.dead_letters.office import DEFAULT_LIMIT, MOST, DeadLetters, Tell
 from flowcraft.dead_letters.outcome import Listing, Outcome
 from flowcraft.dead_letters.selection import LetterNotFound, Selection
 from flowcraft.engine.client import FlowClient
@@ -35,6 +35,7 @@ __all__ = [
     "DEFAULT_LIMIT",
     "MEANINGS",
     "MOST",
+    "OFTEN",
     "BoxFacts",
     "Cause",
     "DeadLetters",
@@ -46,6 +47,7 @@ __all__ = [
     "Refusal",
     "Selection",
     "Standing",
+    "Tell",
     "open_dead_letters",
 ]
 

@@ -161,7 +161,7 @@ class DeadLetters:
             moved = await self._move_all(tell)
             if moved is not None:
                 return Outcome(moved, by="task")
-        return await self._settle(self._box.redrive, selection, foreign, False, limit, tell)
+        return await self._settle(self._box.redrive, selection, _May(foreign, False), limit, tell)
 
     async def _move_all(self, tell: Tell | None) -> int | None:
         """Have all letters moved at once; ``None`` where that cannot, or must not, be done."""
@@ -202,7 +202,7 @@ class DeadLetters:
             StorageError: The box cannot be used; what is through by then is through.
         """
         checked_limit(limit)
-        return await self._settle(self._box.delete, selection, foreign, foreign, limit, tell)
+        return await self._settle(self._box.delete, selection, _May(foreign, foreign), limit, tell)
 
     async def purge(self, *, foreign: bool = False, tell: Tell | None = None) -> Outcome:
         """Delete all letters.
@@ -221,43 +221,81 @@ class DeadLetters:
         if facts.purgeable and (foreign or await self._are_all_ours()):
             await self._box.purge()
             return Outcome(facts.waiting + facts.hidden, by="purge")
-        return await self._settle(self._box.delete, ALL, foreign, foreign, None, tell)
+        return await self._settle(self._box.delete, ALL, _May(foreign, foreign), None, tell)
 
     async def _settle(
+        self, act: Act, selection: Selection, may: _May, limit: int | None, tell: Tell | None
+    ) -> Outcome:
+        needs_runs = bool(selection.causes or selection.run_id) or not self._is_all_letters
+        sight = await self._sight(None, needs_runs)
+        outcome = Outcome()
+        async with sight.viewing:
+            if selection.ids:
+                await self._settle_some(act, selection, may, sight, outcome)
+            else:
+                await self._settle_many(act, selection, may, sight, outcome, limit, tell)
+        outcome.trouble = sight.reader.trouble
+        return outcome
+
+    async def _settle_some(
+        self, act: Act, selection: Selection, may: _May, sight: _Sight, outcome: Outcome
+    ) -> None:
+        """Deal with letters that were named: not before each name is known to mean one."""
+        found: dict[str, _Pair] = {}
+        while letters := await sight.more():
+            found |= {pair[0].id: pair for pair in letters if selection.includes(pair[0])}
+            if selection.has_found(found):
+                break
+        meant, outcome.missing = selection.resolved(found)
+        chosen = may.touch([found[each] for each in sorted(meant)], outcome)
+        await _act(act, chosen, sight.viewing, outcome)
+
+    async def _settle_many(
         self,
         act: Act,
         selection: Selection,
-        foreign: bool,
-        unknown: bool,
+        may: _May,
+        sight: _Sight,
+        outcome: Outcome,
         limit: int | None,
         tell: Tell | None,
-    ) -> Outcome:
-        needs_runs = bool(selection.causes) or not self._is_all_letters
-        sight = await self._sight(None, needs_runs)
-        outcome = Outcome()
-        wanted: dict[str, RawLetter] = {}
-        async with sight.viewing as viewing:
-            while outcome.error is None and (letters := await sight.more()):
-                chosen = _allowed(letters, selection, outcome, foreign, unknown)
-                if selection.ids:
-                    wanted |= {raw.id: raw for raw in chosen}
-                    if selection.has_found(wanted):
-                        break
-                    continue
-                if limit is not None:
-                    chosen = chosen[: limit - outcome.done]
-                await _act(act, chosen, viewing, outcome)
-                await _act(self._box.delete, viewing.take_again(), viewing, Outcome())
-                if tell is not None:
-                    tell(outcome.done)
-                if limit is not None and outcome.done >= limit:
-                    outcome.is_cut = True
-                    break
-            if selection.ids:
-                meant, outcome.missing = selection.resolved(wanted)
-                await _act(act, [wanted[each] for each in sorted(meant)], viewing, outcome)
-        outcome.trouble = sight.reader.trouble
-        return outcome
+    ) -> None:
+        """Deal with letters as they come."""
+        viewing = sight.viewing
+        while outcome.error is None and (letters := await sight.more()):
+            chosen = may.touch([pair for pair in letters if selection.includes(pair[0])], outcome)
+            if limit is not None:
+                chosen = chosen[: limit - outcome.done]
+            await _act(act, chosen, viewing, outcome)
+            await _act(self._box.delete, viewing.take_again(), viewing, Outcome())
+            if tell is not None:
+                tell(outcome.done)
+            if limit is not None and outcome.done >= limit:
+                outcome.is_cut = True
+                return
+
+
+_Pair = tuple[Letter, RawLetter]
+
+
+@dataclass(frozen=True, slots=True)
+class _May:
+    """Which letters may be touched that are not surely of this queue."""
+
+    foreign: bool
+    unknown: bool
+
+    def touch(self, letters: Sequence[_Pair], outcome: Outcome) -> list[RawLetter]:
+        """The letters that may be touched; the others are counted."""
+        chosen = []
+        for letter, raw in letters:
+            if letter.is_ours is False and not self.foreign:
+                outcome.foreign += 1
+            elif letter.is_ours is None and not self.unknown:
+                outcome.unknown += 1
+            else:
+                chosen.append(raw)
+        return chosen
 
 
 @dataclass(slots=True)
@@ -272,7 +310,7 @@ class _Sight:
     seen: int = 0
     is_cut: bool = False
 
-    async def more(self) -> list[tuple[Letter, RawLetter]]:
+    async def more(self) -> list[_Pair]:
         """The next letters; none at the end, or at the limit."""
         while True:
             left = MOST if self.limit is None else self.limit - self.seen
@@ -291,27 +329,6 @@ class _Sight:
 
 def _is_any(_: Letter) -> bool:
     return True
-
-
-def _allowed(
-    letters: Sequence[tuple[Letter, RawLetter]],
-    selection: Selection,
-    outcome: Outcome,
-    foreign: bool,
-    unknown: bool,
-) -> list[RawLetter]:
-    """The letters that are wanted and may be touched; the others are counted."""
-    chosen = []
-    for letter, raw in letters:
-        if not selection.includes(letter):
-            continue
-        if letter.is_ours is False and not foreign:
-            outcome.foreign += 1
-        elif letter.is_ours is None and not unknown:
-            outcome.unknown += 1
-        else:
-            chosen.append(raw)
-    return chosen
 
 
 async def _act(act: Act, letters: Sequence[RawLetter], viewing: Viewing, outcome: Outcome) -> None:

@@ -73,7 +73,10 @@ class Viewing:
         """Wait for a receive that was broken off: what it brings would stay hidden."""
         if self._poll is None:
             return
-        for letter in await self._poll:
+        await asyncio.wait([self._poll])
+        if self._poll.cancelled() or self._poll.exception() is not None:
+            return  # it brought nothing
+        for letter in self._poll.result():
             if letter.id not in self._gone:
                 self._held[letter.id] = letter.handle
 
