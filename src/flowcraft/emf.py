@@ -12,6 +12,7 @@ for a metric, 1,024 characters in the value of a dimension.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ from flowcraft.ports.clock import Clock
 from flowcraft.ports.telemetry import UP_AND_DOWN, Attributes, Span
 
 __all__ = ["NAMESPACE", "EmfTelemetry"]
+
+logger = logging.getLogger("flowcraft")
 
 NAMESPACE: Final = "Flowcraft"
 
@@ -54,7 +57,8 @@ class Shown(NamedTuple):
     Attributes:
         name: Its name in CloudWatch.
         unit: Its unit there.
-        by: The attributes that it is split by, besides the sum of all.
+        by: The attributes that it is split by: there is the sum of all, one for each value of the
+            first, one for each pair of the first and the second, and so on.
     """
 
     name: str
@@ -227,9 +231,15 @@ class EmfTelemetry:
                 self._thread.start()
 
     def _write_on(self) -> None:
-        never = threading.Event()
+        never, told = threading.Event(), False
         while not never.wait(self._interval_seconds):
-            self.flush()
+            try:
+                self.flush()
+            except Exception:
+                # The stream may be of use again; what was to be written is lost.
+                if not told:
+                    logger.exception("Metrics could not be written; it is not logged again")
+                told = True
 
     # -- writing ----------------------------------------------------------------------------
 
@@ -263,8 +273,8 @@ class EmfTelemetry:
     def _document(
         self, timestamp: int, labels: Labels, told: list[tuple[Shown, Any]]
     ) -> dict[str, Any]:
-        fixed = [name for name, _ in self._fixed]
-        sets = [fixed, [*fixed, *(name for name, _ in labels)]] if labels else [fixed]
+        fixed, names = [name for name, _ in self._fixed], [name for name, _ in labels]
+        sets = [[*fixed, *names[:count]] for count in range(len(names) + 1)]
         metrics = [{"Name": shown.name, "Unit": shown.unit} for shown, _ in told]
         directive = {"Namespace": self._namespace, "Dimensions": sets, "Metrics": metrics}
         return {
