@@ -15,7 +15,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Any, Final, Literal, TextIO
 
@@ -55,9 +55,9 @@ def plain(text: object) -> str:
 def jsonable(value: Any) -> Any:
     """A value as JSON data, of which every program can read the text.
 
-    Times become ISO 8601, bytes base64, numbers that JSON does not have (``NaN``) their text;
-    records (dataclasses and named tuples) objects whose keys are their names in camelCase; what
-    else there is its text. Keys of mappings stay as they are.
+    Times become ISO 8601, lengths of time seconds, bytes base64, numbers that JSON does not have
+    (``NaN``) their text; records (dataclasses and named tuples) objects whose keys are their names
+    in camelCase; what else there is its text. Keys of mappings stay as they are.
     """
     match value:
         case None | bool() | int():
@@ -70,6 +70,8 @@ def jsonable(value: Any) -> Any:
             return str(value)
         case datetime() | date():
             return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
         case bytes():
             return base64.b64encode(value).decode("ascii")
         case Mapping():
