@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import click
 
 from flowcraft._installation import version
-from flowcraft.cli.failures import INTERNAL, INTERRUPTED, code_of
+from flowcraft.cli.failures import INTERNAL, INTERRUPTED, NO_STORAGE, code_of
 from flowcraft.cli.invocation import Invocation, new_invocation, shared_options
 from flowcraft.cli.output import Output, json_text, plain
 from flowcraft.errors import FlowcraftError
@@ -71,6 +73,17 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all subcommands."""
         return sorted({*COMMANDS, *super().list_commands(ctx)})
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The subcommand that is called; where there is none, what may have been meant."""
+        name = args[0]
+        if self.get_command(ctx, name) is None:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise click.UsageError(f"There is no command '{name}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A subcommand, imported now."""
@@ -156,13 +169,23 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code; see ``failures.py``.
     """
-    invocation = new_invocation()
+    _open_closed_streams()
+    try:
+        invocation = new_invocation()
+    except OSError as error:
+        sys.stderr.write(f"Error: the working directory cannot be used: {error.strerror}.\n")
+        return NO_STORAGE
+    # A flag that is none is found before any flag is taken in.
+    invocation.as_json = "--json" in arguments
     try:
         answer = cli().main(list(arguments), "flowcraft", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
         return answer if isinstance(answer, int) and not isinstance(answer, bool) else 0
     except click.exceptions.Abort:
         return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        return error.exit_code
     except click.ClickException as error:
         return _tell_of_use(invocation, error)
     except FlowcraftError as error:
@@ -170,15 +193,34 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has seen enough; what is left in the buffer has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has seen enough.
+        _drop_what_is_left()
         return 0
+    except OSError as error:
+        _drop_what_is_left()
+        what = f"{error.filename}: " if error.filename else ""
+        return _say(
+            invocation, type(error).__name__, f"{what}{error.strerror or error}", NO_STORAGE
+        )
     except Exception as error:
         if invocation.with_traceback:
             traceback.print_exc()
         text = f"{type(error).__name__}: {error}"
         hint = "This is a bug of the command; --traceback shows where it happened."
         return _say(invocation, type(error).__name__, f"{text}\n{hint}", INTERNAL)
+
+
+def _open_closed_streams() -> None:
+    """Have somewhere to write to, also where the shell has closed a stream (``>&-``)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _drop_what_is_left() -> None:
+    """Let what is left in the buffer of standard output go nowhere, instead of failing again."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell_of_use(invocation: Invocation, error: click.ClickException) -> int:

@@ -9,10 +9,12 @@ shown instead (:func:`plain`).
 from __future__ import annotations
 
 import base64
+import codecs
 import dataclasses
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -40,6 +42,8 @@ STYLES: Final[Mapping[str, str]] = {
     "error": "red",
 }
 """The colours of words that say how something is; the word is always there, too."""
+
+_CONTROLS: Final = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 Justify = Literal["left", "right"]
 
@@ -100,9 +104,11 @@ def json_text(data: Any, stream: TextIO, *, indent: int | None = None) -> str:
         stream: Where it is to be written.
         indent: Spaces for each level; on one line without.
     """
-    return json.dumps(
+    text = json.dumps(
         jsonable(data), ensure_ascii=not has_all_signs(stream), indent=indent, allow_nan=False
     )
+    # Signs that a terminal would obey, or that make it show others in another order.
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def has_all_signs(stream: TextIO) -> bool:
@@ -237,10 +243,18 @@ def _cell(value: object) -> Text:
     return Text(text, style=STYLES.get(text, ""))
 
 
+class _Console(Console):
+    """A console that leaves it to its caller what becomes of a pipe that nobody reads."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on with the error."""
+        raise BrokenPipeError
+
+
 def _console(stream: TextIO) -> Console:
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    console = _Console(file=stream, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(
+        console = _Console(
             file=stream, highlight=False, markup=False, emoji=False, width=PIPED_COLUMNS
         )
     return console
@@ -249,5 +263,19 @@ def _console(stream: TextIO) -> Console:
 def _lenient(stream: TextIO) -> TextIO:
     """A stream that shows what its encoding cannot, instead of failing on it."""
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
+        stream.reconfigure(errors=_ESCAPE)
     return stream
+
+
+_ESCAPE: Final = "flowcraft.cli"
+_INSTEAD: Final = {"…": "...", "█": "#", "░": "."}
+"""What stands for signs of our own where an encoding has not got them; others show a number."""
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] in _INSTEAD:
+        return _INSTEAD[error.object[error.start]], error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error(_ESCAPE, _escaped)
