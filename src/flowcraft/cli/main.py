@@ -199,9 +199,8 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         _drop_what_is_left()
         what = f"{error.filename}: " if error.filename else ""
-        return _say(
-            invocation, type(error).__name__, f"{what}{error.strerror or error}", NO_STORAGE
-        )
+        text = f"{what}{error.strerror or error}".strip() or type(error).__name__
+        return _say(invocation, type(error).__name__, text, NO_STORAGE)
     except Exception as error:
         if invocation.with_traceback:
             traceback.print_exc()
