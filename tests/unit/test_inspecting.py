@@ -121,7 +121,7 @@ def test_a_failed_run_tells_its_causes_and_who_has_work(world: World) -> None:
 
 
 def test_a_look_reads_only_what_is_new(world: World) -> None:
-    """After the first look each takes one read of the run and one of each child that it waits for."""
+    """Each further look takes a read of the run and one of each child that it waits for."""
 
     async def story(world: World) -> None:
         inner = create_flow("inner").wait("ask")

@@ -7,14 +7,14 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import click
 
 from flowcraft._installation import version
-from flowcraft.cli.failures import INTERNAL, INTERRUPTED, NO_STORAGE, code_of
+from flowcraft.cli.failures import DONE, INTERNAL, INTERRUPTED, NO_STORAGE, WRONG_USE, code_of
 from flowcraft.cli.invocation import Invocation, new_invocation, shared_options
 from flowcraft.cli.output import Output, json_text, plain
 from flowcraft.errors import FlowcraftError
@@ -67,8 +67,31 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 """Each subcommand: where it is, and what it does. What is not called is not imported."""
 
 
+class NobodyReads(Exception):
+    """Standard output is a pipe that nobody reads any more."""
+
+
+@contextmanager
+def _told_of_pipes() -> Iterator[None]:
+    """Keep click from ending the process as failed where a pipe is closed."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise NobodyReads from error
+
+
 class Commands(click.Group):
     """A group whose flags may stand in front of a subcommand or behind it."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Parse the arguments; help is written here."""
+        with _told_of_pipes():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry out the subcommand."""
+        with _told_of_pipes():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all subcommands."""
@@ -192,10 +215,13 @@ def run(arguments: Sequence[str]) -> int:
         return _tell(invocation, error, code_of(error))
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
+    except SystemExit as error:
+        text = f"Code that was imported or called has ended the process: sys.exit({error.code!r})."
+        return _say(invocation, "SystemExit", text, WRONG_USE)
+    except (BrokenPipeError, NobodyReads):
         # Whoever read has seen enough.
         _drop_what_is_left()
-        return 0
+        return DONE
     except OSError as error:
         _drop_what_is_left()
         what = f"{error.filename}: " if error.filename else ""
