@@ -206,7 +206,7 @@ def load_settings(
         SettingsError: A file cannot be read, a name is none, or a value cannot be.
     """
     named = file or _named(environment)
-    if named is not None and not (directory / named).is_file():
+    if named is not None and not _is_file(directory / named):
         raise SettingsError(f"There is no configuration file '{named}'.")
     path = directory / named if named is not None else _file_above(directory)
     home = path.parent if path is not None else directory
@@ -232,12 +232,20 @@ def _named(environment: Mapping[str, str]) -> Path | None:
 def _file_above(directory: Path) -> Path | None:
     """The nearest configuration file at or above a directory."""
     for place in (directory, *directory.parents):
-        if (place / FILE_NAME).is_file():
+        if _is_file(place / FILE_NAME):
             return place / FILE_NAME
         project = place / PROJECT_NAME
-        if project.is_file() and _table_of(project) is not None:
+        if _is_file(project) and _table_of(project) is not None:
             return project
     return None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; what may not be looked at is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _table_of(path: Path) -> Any:
@@ -310,7 +318,7 @@ def _of_environment(environment: Mapping[str, str], directory: Path) -> dict[str
 
 def _check_foreign(variable: str, known: Mapping[str, Option]) -> None:
     """Refuse what is a setting but for a slip; leave alone what belongs to others."""
-    bare = {name.removeprefix(PREFIX): name for name in known}
+    bare = {name.removeprefix(PREFIX): name for name in (*known, CONFIG_VARIABLE)}
     near = difflib.get_close_matches(variable.removeprefix(PREFIX), bare, n=1, cutoff=0.8)
     if near:
         raise SettingsError(
@@ -390,7 +398,10 @@ def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
             return None
     if not isinstance(value, int if kind is int else (int, float)):
         return None
-    return kind(value) if math.isfinite(value) else None
+    try:
+        return kind(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None  # a whole number with more digits than any number here has
 
 
 def _shown(value: Any) -> str:

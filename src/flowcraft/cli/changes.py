@@ -83,7 +83,7 @@ def list_changes(
     for run_id in before:
         if run_id not in after:
             yield Changed(run_id, "gone", detail=before[run_id].blueprint_id)
-    for run_id, run in reversed(after.items()):
+    for run_id, run in reversed(tuple(after.items())):
         known = before.get(run_id)
         if known is None or known.status is not run.status:
             yield Changed(run_id, str(run.status), detail=run.blueprint_id)

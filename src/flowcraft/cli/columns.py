@@ -78,6 +78,7 @@ def _cell(value: object) -> Text:
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """How wide the columns are: cells that may be cut give way before those that stay whole."""
     wanted = [
         max([cell_len(column.title), *(row[place].cell_len for row in rows)])
         for place, column in enumerate(columns)
@@ -87,22 +88,31 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: in
         for column, want in zip(columns, wanted, strict=True)
     ]
     room = width - GAP * (len(columns) - 1)
-    while sum(wanted) > room:
-        slack = [
-            (want - bound, -place)
-            for place, (want, bound) in enumerate(zip(wanted, least, strict=True))
-            if not columns[place].is_whole
-        ]
-        most, place = max(slack, default=(0, 0))
+    narrow = [
+        want if column.is_whole else bound
+        for column, want, bound in zip(columns, wanted, least, strict=True)
+    ]
+    for place, column in enumerate(columns):
+        over = sum(narrow) - room
+        if over > 0 and column.is_whole:
+            # Those cells that have no room stand on lines of their own: the others say how much.
+            most = max(least[place], narrow[place] - over)
+            fits = [row[place].cell_len for row in rows if row[place].cell_len <= most]
+            narrow[place] = wanted[place] = max([cell_len(column.title), *fits])
+    return _shrunk(wanted, narrow, room)
+
+
+def _shrunk(wanted: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Widths that fit, the widest made narrower first, as far as each may be."""
+    widths = list(wanted)
+    while sum(widths) > room:
+        slack = [want - bound for want, bound in zip(widths, least, strict=True)]
+        most = max(slack)
         if most <= 0:
             break
-        wanted[-place] -= min(most, sum(wanted) - room, max(1, most // 4))
-    over = sum(wanted) - room
-    for place, column in enumerate(columns):
-        if over > 0 and column.is_whole:
-            taken = min(over, wanted[place] - least[place])
-            wanted[place], over = wanted[place] - taken, over - taken
-    return wanted
+        place = slack.index(most)
+        widths[place] -= min(most, sum(widths) - room, max(1, most // 4))
+    return widths
 
 
 def _row(

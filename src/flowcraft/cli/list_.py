@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import merge
 from typing import Any, Final
 
 import click
+from rich.text import Text
 
-from flowcraft.cli.columns import Column, show_rows
+from flowcraft.cli.columns import Column, cut, lines_of
 from flowcraft.cli.invocation import Invocation, pass_invocation
+from flowcraft.cli.output import Output, plain
 from flowcraft.cli.start import pairs_of
 from flowcraft.cli.times import about, moment_of, relative, span
 from flowcraft.core.correlation import Correlation
@@ -35,9 +37,11 @@ COLUMNS: Final = (
     Column("flow", least=8),
     Column("status", least=9),
     Column("started", least=10),
-    Column("took", least=5),
-    Column("waits for", least=9),
+    Column("took", least=9),
 )
+WAITS: Final = Column("waits for", least=12)
+WIDE_COLUMNS: Final = 110
+"""In narrower terminals what a run waits for stands below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +159,49 @@ def _tell(invocation: Invocation, given: dict[str, Any], found: Found, now: floa
     if not found.runs:
         out.remark("There are no runs, or none that were asked for.")
     else:
-        show_rows(out, COLUMNS, [row_of(run, now) for run in found.runs])
+        for line in run_lines(out, found.runs, now):
+            out.console.print(line, soft_wrap=True)
     if found.after is not None:
         out.remark(f"There are more: {_go_on(given, found.after)}")
 
 
+def run_lines(out: Output, runs: Sequence[RunSummary], now: float) -> list[Text]:
+    """Runs as the lines of a table.
+
+    Args:
+        out: Where they are to be written.
+        runs: The runs.
+        now: The time, in seconds since the epoch.
+    """
+    more = "…" if out.has_all_signs else "~"
+    waits = [_waits_for(run, now) for run in runs]
+    rows = [row_of(run, now) for run in runs]
+    if out.width >= WIDE_COLUMNS:
+        full = [
+            (*row, wait or ("an answer, or a child run" if run.status.value == "awaiting" else ""))
+            for run, row, wait in zip(runs, rows, waits, strict=True)
+        ]
+        return lines_of((*COLUMNS, WAITS), full, out.width, more=more)
+    lines = lines_of(COLUMNS, rows, out.width, more=more)
+    below: list[Text] = lines[:1]
+    at = iter(lines[1:])
+    for run, wait in zip(runs, waits, strict=True):
+        below += _of_row(run, at)
+        if wait:
+            below.append(cut(Text(f"  waits for {plain(wait)}", style="dim"), out.width, more))
+    return below
+
+
+def _of_row(run: RunSummary, lines: Iterator[Text]) -> Iterator[Text]:
+    """The lines of one run: one, or two where its id has no room beside the rest."""
+    first = next(lines)
+    yield first
+    if first.plain == plain(run.run_id):
+        yield next(lines)
+
+
 def row_of(run: RunSummary, now: float) -> tuple[object, ...]:
-    """A run as a line of a list."""
+    """A run as the cells of :data:`COLUMNS`."""
     created = run.created_at.timestamp()
     is_final = run.status.is_final
     took = (run.updated_at.timestamp() if is_final else now) - created
@@ -171,17 +211,17 @@ def row_of(run: RunSummary, now: float) -> tuple[object, ...]:
         run.status.value,
         relative(run.created_at, now),
         span(max(0.0, took)) if is_final else about(max(0.0, took)),
-        "" if is_final else _waits_for(run, now),
     )
 
 
 def _waits_for(run: RunSummary, now: float) -> str:
+    """What a run waits for, as far as its row tells; answers that have no name are not there."""
+    if run.status.is_final:
+        return ""
     events = ", ".join(map(event_text, run.awaits))
     due = "" if run.due_at is None else f"timer {relative(run.due_at, now)}"
     if run.due_at is not None and run.due_at.timestamp() < now:
         due = f"timer, due {relative(run.due_at, now)}"
-    if not events and not due and run.status is RunStatus.AWAITING:
-        return "an answer, or a child run"
     return "; ".join(each for each in (events, due) if each)
 
 

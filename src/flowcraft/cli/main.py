@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import click
 
 from flowcraft._installation import version
-from flowcraft.cli.failures import INTERNAL, INTERRUPTED, code_of
+from flowcraft.cli.failures import DONE, INTERNAL, INTERRUPTED, NO_STORAGE, WRONG_USE, code_of
 from flowcraft.cli.invocation import Invocation, new_invocation, shared_options
 from flowcraft.cli.output import Output, json_text, plain
 from flowcraft.errors import FlowcraftError
@@ -65,12 +67,46 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 """Each subcommand: where it is, and what it does. What is not called is not imported."""
 
 
+class NobodyReads(Exception):
+    """Standard output is a pipe that nobody reads any more."""
+
+
+@contextmanager
+def _told_of_pipes() -> Iterator[None]:
+    """Keep click from ending the process as failed where a pipe is closed."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise NobodyReads from error
+
+
 class Commands(click.Group):
     """A group whose flags may stand in front of a subcommand or behind it."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Parse the arguments; help is written here."""
+        with _told_of_pipes():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry out the subcommand."""
+        with _told_of_pipes():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all subcommands."""
         return sorted({*COMMANDS, *super().list_commands(ctx)})
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The subcommand that is called; where there is none, what may have been meant."""
+        name = args[0]
+        if self.get_command(ctx, name) is None:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise click.UsageError(f"There is no command '{name}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A subcommand, imported now."""
@@ -156,29 +192,60 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code; see ``failures.py``.
     """
-    invocation = new_invocation()
+    _open_closed_streams()
+    try:
+        invocation = new_invocation()
+    except OSError as error:
+        sys.stderr.write(f"Error: the working directory cannot be used: {error.strerror}.\n")
+        return NO_STORAGE
+    # A flag that is none is found before any flag is taken in.
+    invocation.as_json = "--json" in arguments
     try:
         answer = cli().main(list(arguments), "flowcraft", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
         return answer if isinstance(answer, int) and not isinstance(answer, bool) else 0
     except click.exceptions.Abort:
         return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        return error.exit_code
     except click.ClickException as error:
         return _tell_of_use(invocation, error)
     except FlowcraftError as error:
         return _tell(invocation, error, code_of(error))
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read has seen enough; what is left in the buffer has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as error:
+        text = f"Code that was imported or called has ended the process: sys.exit({error.code!r})."
+        return _say(invocation, "SystemExit", text, WRONG_USE)
+    except (BrokenPipeError, NobodyReads):
+        # Whoever read has seen enough.
+        _drop_what_is_left()
+        return DONE
+    except OSError as error:
+        _drop_what_is_left()
+        what = f"{error.filename}: " if error.filename else ""
+        text = f"{what}{error.strerror or error}".strip() or type(error).__name__
+        return _say(invocation, type(error).__name__, text, NO_STORAGE)
     except Exception as error:
         if invocation.with_traceback:
             traceback.print_exc()
         text = f"{type(error).__name__}: {error}"
         hint = "This is a bug of the command; --traceback shows where it happened."
         return _say(invocation, type(error).__name__, f"{text}\n{hint}", INTERNAL)
+
+
+def _open_closed_streams() -> None:
+    """Have somewhere to write to, also where the shell has closed a stream (``>&-``)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _drop_what_is_left() -> None:
+    """Let what is left in the buffer of standard output go nowhere, instead of failing again."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell_of_use(invocation: Invocation, error: click.ClickException) -> int:

@@ -9,13 +9,15 @@ shown instead (:func:`plain`).
 from __future__ import annotations
 
 import base64
+import codecs
 import dataclasses
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Any, Final, Literal, TextIO
 
@@ -41,6 +43,8 @@ STYLES: Final[Mapping[str, str]] = {
 }
 """The colours of words that say how something is; the word is always there, too."""
 
+_CONTROLS: Final = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 Justify = Literal["left", "right"]
 
 
@@ -55,9 +59,9 @@ def plain(text: object) -> str:
 def jsonable(value: Any) -> Any:
     """A value as JSON data, of which every program can read the text.
 
-    Times become ISO 8601, bytes base64, numbers that JSON does not have (``NaN``) their text;
-    records (dataclasses and named tuples) objects whose keys are their names in camelCase; what
-    else there is its text. Keys of mappings stay as they are.
+    Times become ISO 8601, lengths of time seconds, bytes base64, numbers that JSON does not have
+    (``NaN``) their text; records (dataclasses and named tuples) objects whose keys are their names
+    in camelCase; what else there is its text. Keys of mappings stay as they are.
     """
     match value:
         case None | bool() | int():
@@ -70,6 +74,8 @@ def jsonable(value: Any) -> Any:
             return str(value)
         case datetime() | date():
             return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
         case bytes():
             return base64.b64encode(value).decode("ascii")
         case Mapping():
@@ -98,9 +104,11 @@ def json_text(data: Any, stream: TextIO, *, indent: int | None = None) -> str:
         stream: Where it is to be written.
         indent: Spaces for each level; on one line without.
     """
-    return json.dumps(
+    text = json.dumps(
         jsonable(data), ensure_ascii=not has_all_signs(stream), indent=indent, allow_nan=False
     )
+    # Signs that a terminal would obey, or that make it show others in another order.
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def has_all_signs(stream: TextIO) -> bool:
@@ -235,10 +243,18 @@ def _cell(value: object) -> Text:
     return Text(text, style=STYLES.get(text, ""))
 
 
+class _Console(Console):
+    """A console that leaves it to its caller what becomes of a pipe that nobody reads."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on with the error."""
+        raise BrokenPipeError
+
+
 def _console(stream: TextIO) -> Console:
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    console = _Console(file=stream, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(
+        console = _Console(
             file=stream, highlight=False, markup=False, emoji=False, width=PIPED_COLUMNS
         )
     return console
@@ -247,5 +263,19 @@ def _console(stream: TextIO) -> Console:
 def _lenient(stream: TextIO) -> TextIO:
     """A stream that shows what its encoding cannot, instead of failing on it."""
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
+        stream.reconfigure(errors=_ESCAPE)
     return stream
+
+
+_ESCAPE: Final = "flowcraft.cli"
+_INSTEAD: Final = {"…": "...", "█": "#", "░": "."}
+"""What stands for signs of our own where an encoding has not got them; others show a number."""
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] in _INSTEAD:
+        return _INSTEAD[error.object[error.start]], error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error(_ESCAPE, _escaped)

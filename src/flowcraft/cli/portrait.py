@@ -54,14 +54,22 @@ def exit_code_of(status: RunStatus) -> int:
 # --- lines ---------------------------------------------------------------------------------
 
 
-def say(out: Output, label: str, text: object, style: str = "") -> None:
-    """Write a line behind a label, broken where it has to be so that the rest stands below it."""
+def say(out: Output, label: str, text: object, style: str = "", *, is_folded: bool = True) -> None:
+    """Write a line behind a label, broken where it has to be so that the rest stands below it.
+
+    Args:
+        out: Where to.
+        label: A word or two.
+        text: The line, or several.
+        style: A style of rich, or a word of ``STYLES``.
+        is_folded: Otherwise the line is left to the terminal, so that it can be copied in whole.
+    """
     words = text if isinstance(text, Text) else Text(plain(text), style=STYLES.get(style, style))
     room = out.width - LABEL_COLUMNS
-    head = Text(label.ljust(LABEL_COLUMNS), style="bold")
-    for line in _folded(words, room) if room >= 20 else [words]:
+    for line in _folded(words, room) if room >= 20 and is_folded else [words]:
+        head = Text().append(label.ljust(LABEL_COLUMNS), "bold")
         out.console.print(head.append_text(line), soft_wrap=True)
-        head = Text(" " * LABEL_COLUMNS)
+        label = ""
 
 
 def _folded(text: Text, width: int) -> Iterable[Text]:
@@ -91,7 +99,7 @@ def _words(line: Text, width: int) -> Iterator[Text]:
 def status_text(run: RunDetails, now: float) -> Text:
     """How a run is, and since when."""
     word = str(run.status.value)
-    text = Text(word, style=f"bold {STYLES.get(word, '')}")
+    text = Text().append(word, f"bold {STYLES.get(word, '')}")
     created = run.created_at.timestamp()
     if run.ended_at is not None:
         took = span(run.ended_at.timestamp() - created)
@@ -173,7 +181,8 @@ def bar(out: Output, share: float, columns: int) -> Text:
     """A bar that is filled to a share of its length."""
     full, empty = ("█", "░") if out.has_all_signs else ("#", ".")
     filled = min(columns, int(max(0.0, share) * columns))
-    return Text(full * filled, style="green").append(empty * (columns - filled), style="dim")
+    text = Text().append(full * filled, "green")
+    return text.append(empty * (columns - filled), "dim")
 
 
 def batch_text(out: Output, batch: BatchDetails, columns: int = 24) -> Text:
@@ -243,8 +252,8 @@ def next_steps(run: RunDetails) -> Iterator[str]:
 def heading(run: RunDetails) -> Text:
     """Which run it is, and of what."""
     version = "" if run.version is None else f" version {run.version}"
-    text = Text(plain(run.run_id), style="bold")
-    return text.append(f"  {plain(run.blueprint_id)}{plain(version)}", style="not bold")
+    text = Text().append(plain(run.run_id), "bold")
+    return text.append(f"  {plain(run.blueprint_id)}{plain(version)}")
 
 
 def times_text(run: RunDetails, now: float) -> str:

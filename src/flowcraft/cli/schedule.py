@@ -10,6 +10,7 @@ import click
 
 from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.cli.columns import Column, show_rows
+from flowcraft.cli.failures import CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.cli.output import Output, plain
 from flowcraft.cli.portrait import say, value_text
@@ -17,8 +18,10 @@ from flowcraft.cli.start import context_of, flow_of, pairs_of
 from flowcraft.cli.times import both, local, relative, span
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.runtime import FlowRuntime
+from flowcraft.engine.schedule_options import ScheduleOptions
 from flowcraft.engine.schedule_view import ScheduleInfo, Tick
 from flowcraft.engine.schedules import LONGEST_PAGE, MOST_TIMES
+from flowcraft.errors import InputError
 from flowcraft.memory import MemoryStorage
 from flowcraft.ports.clock import Clock
 
@@ -224,7 +227,7 @@ def preview(invocation: Invocation, /, schedule_id: str | None, count: int, **gi
         name = schedule_id
         times = _with_client(invocation, lambda client: client.schedules.next_times(name, count))
     else:
-        times = invocation.run(_previewed(invocation.clock, count, options))
+        times = _run(invocation, _previewed(invocation.clock, count, options))
     out, now = invocation.out, invocation.clock.now()
     if out.as_json:
         out.json({"times": times})
@@ -262,7 +265,18 @@ def _with_client(
         async with invocation.client(with_app=True, may_begin=may_begin) as client:
             return await verb(client)
 
-    return invocation.run(work())
+    return _run(invocation, work())
+
+
+def _run(invocation: Invocation, work: Coroutine[Any, Any, T]) -> T:
+    """Do something; what is said of an option is said of its flag."""
+    try:
+        return invocation.run(work)
+    except InputError as error:
+        name, colon, rest = str(error).partition(":")
+        flag = "FLOW" if name == "flow" else "--" + name.replace("_", "-")
+        is_option = name in ScheduleOptions.__annotations__ or name == "flow"
+        raise CommandError(f"{flag}{colon}{rest}" if is_option else str(error)) from error
 
 
 def _tell(invocation: Invocation, info: ScheduleInfo) -> None:

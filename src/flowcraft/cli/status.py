@@ -113,7 +113,7 @@ def show(
     _some(out, "errors" if len(errors) > 1 else "error", errors, most, "error")
     _cost(out, run)
     for step in next_steps(run) if with_steps else ():
-        say(out, "next", step, "dim")
+        say(out, "next", step, "dim", is_folded=False)
 
 
 def _some(out: Output, label: str, texts: list[str], most: int | None, style: str = "") -> None:

@@ -14,10 +14,9 @@ from rich.live import Live
 from rich.text import Text
 
 from flowcraft.cli.changes import Changed, list_changes, run_changes
-from flowcraft.cli.columns import lines_of
 from flowcraft.cli.failures import DONE, FAILED, NOT_OVER, TIMED_OUT, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
-from flowcraft.cli.list_ import COLUMNS, LIVE, Wanted, find, row_of
+from flowcraft.cli.list_ import LIVE, Wanted, find, run_lines
 from flowcraft.cli.output import Output, plain
 from flowcraft.cli.portrait import (
     awaiting_text,
@@ -56,9 +55,9 @@ flowcraft watch RUN --json | jq .nodeStatus"""
 
 HELP: Final = """Follow runs until they are over, or until Ctrl-C; without RUN all live runs.
 
-On AWS each look takes one read of each run that is named, and one of each child run and of each part
-of a large batch that is under way; without RUN three queries and one read for each 100 runs. Looks
-are 2 s apart while something changes (5 s without RUN), and up to 15 s (30 s) where nothing does.
+On AWS each look takes one read of each run that is named, and one of each child run and of each
+part of a large batch that is under way; without RUN it takes three lists of runs. Looks are 2 s
+apart while something changes (5 s without RUN), and up to 15 s (30 s) where nothing does.
 
 Exit codes where runs were named: 0 completed, 1 one failed or was cancelled, 6 not over in time."""
 
@@ -222,12 +221,11 @@ class Listed:
             yield Text("There are no live runs. Waiting for one; Ctrl-C ends.", style="dim")
             return
         room = max(1, out.console.height - 3)
-        rows = [row_of(run, now) for run in self.runs.values()]
-        yield from lines_of(COLUMNS, rows[:room], out.width)
-        left = len(rows) - room
+        lines = run_lines(out, tuple(self.runs.values()), now)
+        yield from lines[: room + 1]
+        left = len(lines) - room - 1
         if left > 0 or self.has_more:
-            count = f"{max(left, 0)}{'+' if self.has_more else ''}"
-            yield Text(f"… and {count} more: flowcraft list --live", style="dim")
+            yield Text("… and more: flowcraft list --live", style="dim")
 
 
 # --- following -----------------------------------------------------------------------------
