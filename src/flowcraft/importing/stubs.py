@@ -10,7 +10,7 @@ from flowcraft.importing.asl_resources import python_name
 from flowcraft.importing.assembly import Stub
 from flowcraft.importing.findings import Finding
 
-WIDTH = 96
+WIDTH = 88
 
 
 def file_names(blueprints: Sequence[WorkflowBlueprint]) -> list[str]:
@@ -75,6 +75,8 @@ def _docstring(name: str, findings: Iterable[Finding]) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f'BLUEPRINTS = ("{names[0]}",)\n'
     lines = "".join(f'    "{name}",\n' for name in names)
     return f"BLUEPRINTS = (\n{lines})\n"
 
