@@ -105,7 +105,7 @@ def test_presence_is_told_from_null() -> None:
     [element], _ = translate_rule({"Variable": "$['a b'][1]", "IsPresent": True}, "here")
     assert holds(deep.text, {"a": {"b": None}})
     assert not holds(absent.text, {"a": {"b": None}})
-    for data in ({}, {"a": None}, {"a": {}}, None):
+    for data in [*NOTHING, {"a": {}}]:
         assert not holds(deep.text, data)
         assert holds(absent.text, data)
     assert holds(element.text, {"a b": [None, None]})

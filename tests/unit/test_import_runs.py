@@ -165,7 +165,7 @@ def test_a_poller_goes_round_until_its_job_is_done() -> None:
         answers = sequence("RUNNING", "RUNNING", "SUCCEEDED")
         functions = {
             "submit_job": lambda _: "job-1",
-            "job_status": lambda job: asked.append(job) or answers(job),
+            "job_status": lambda job: (asked.append(job), answers(job))[1],
             "report": lambda job: f"report of {job}",
         }
         result = imported(POLLER)
@@ -215,10 +215,13 @@ PARALLEL = machine(
 
 def test_branches_are_joined_in_their_order() -> None:
     """The result is the list of the branches' outputs, whichever way each went."""
-    doubled = {"double": lambda n: n["n"] * 2 if isinstance(n, dict) else n * 2}
-    large = outcome(PARALLEL, {"n": 11, "more": True}, **doubled)
+
+    def double(n: Any) -> Any:
+        return n["n"] * 2 if isinstance(n, dict) else n * 2
+
+    large = outcome(PARALLEL, {"n": 11, "more": True}, double=double)
     assert large == {"size": "large", "four": 44, "n": 11}
-    small = outcome(PARALLEL, {"n": 1}, **doubled)
+    small = outcome(PARALLEL, {"n": 1}, double=double)
     assert small == {"size": {"n": 1}, "four": 4, "n": 1}
 
 
@@ -372,7 +375,7 @@ def test_a_catcher_leads_back_and_the_work_is_done_again() -> None:
         CAUGHT,
         {"id": 1},
         work=sequence(state_error("Gone", "away"), state_error("Missing"), "worked"),
-        make_it=lambda data: made.append(data["error"]) or {"id": data["id"] + 1},
+        make_it=lambda data: (made.append(data["error"]), {"id": data["id"] + 1})[1],
     )
     assert result == "worked"
     assert made == [{"Error": "Gone", "Cause": "away"}, {"Error": "Missing", "Cause": "Missing"}]

@@ -52,6 +52,21 @@ _JOINTS: Final[Mapping[tuple[bool, bool, bool, bool], str]] = {
 }
 
 
+_PLAIN: Final = str.maketrans(
+    {
+        **dict.fromkeys("┤├┴┬┼╯╰╮╭", "+"),
+        **{"│": "|", "─": "-", "·": ";", "…": "~", "→": ">", "←": "<", "↺": "^", "○": "o"},
+        **{"✔": "+", "✖": "!", "▶": "*", "◷": "~", "▷": "*", "↻": "%", "✚": "#", "∅": "-"},
+        **{"⊘": "-", "⊗": "x"},
+    }
+)
+
+
+def in_plain_signs(text: str) -> str:
+    """A line of a drawing in signs that every terminal has; the rest of a text stays."""
+    return text.translate(_PLAIN)
+
+
 class TextLine(NamedTuple):
     """A line of the drawing.
 
@@ -143,7 +158,8 @@ class _Rails:
         """The line below a node, where rails begin, meet or have labels."""
         before = [awaited is not None for awaited in self._awaited]
         self._awaited[column] = None
-        targets, late = [], []
+        targets: list[tuple[int, Line]] = []
+        late: list[Line] = []
         for line in self._ahead[index]:
             at = self._open(line, column, targets)
             if at is None:

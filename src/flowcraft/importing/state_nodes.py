@@ -39,7 +39,7 @@ WAITED: Final = "asl.waited"
 START: Final = "asl.start"
 END: Final = "asl.end"
 
-RULE_ACTION: Final = "rule"
+RULE_ACTION: Final = "if"
 """The action of a choice: edges with it have a rule's condition, the one without is the rest."""
 
 INPUT_KEY: Final = "input"
