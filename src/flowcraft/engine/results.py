@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.context import HAS_OUTPUT, ContextView
 from flowcraft.core.correlation import correlation_of
 from flowcraft.core.plan import Plan, index_of_key, iteration_of_key
@@ -106,6 +107,11 @@ class RunResult:
     def blueprint_id(self) -> str:
         """The id of its blueprint."""
         return self._run.plan.blueprint.id
+
+    @property
+    def blueprint(self) -> WorkflowBlueprint:
+        """The blueprint it was started with."""
+        return self._run.plan.blueprint
 
     @property
     def status(self) -> RunStatus:
