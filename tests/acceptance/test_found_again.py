@@ -40,6 +40,12 @@ FOUND = [
     "--fault worker-1:45:break --fault worker-1:8:late:5 --fault worker-1:38:slow-after:200",
     # Who started a run died and started it again, when it had been deleted: it is another run.
     "memory: --graph delete-shards --seed 40000 --fault client-1:3:crash-after",
+    # A start that is carried out late, when the run was deleted, begins another run.
+    "memory: --graph delete-days --seed 424415971 --workers 3 --fault worker-2:14:break "
+    "--fault client-1:2:late:40 --fault worker-2:12:stall-after:200 --noise 0.03 --stale",
+    "memory: --graph delete --seed 2 --workers 2 --fault client-1:3:late:5",
+    "aws: --graph delete-shards --seed 482183544 --concurrency 1 --fault client-1:5:late:5 "
+    "--fault worker-1:52:stop --fault client-1:1:lost --doubles --slow --older",
     # A worker that lacks a child flow failed a run whose child flow only its starter knew.
     "memory: --graph cancel-undone-below --seed 1155098299 --concurrency 1 "
     "--fault worker-1:26:slow-before:5 --fault worker-3:39:break --slow --stranger --stale",

@@ -7,12 +7,13 @@ lost, or a batch of which a part failed, is part of what is simulated.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from flowcraft.adapters.aws.blobs import DynamoDbBlobs
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
+from flowcraft.adapters.aws.item import is_ours
 from flowcraft.adapters.aws.large_messages import BODY_SECONDS, LargeMessages
 from flowcraft.adapters.aws.limits import read_room
 from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
@@ -221,12 +222,23 @@ class _WatchedTable:
     async def call(self, operation: str, request: Request) -> Answer:
         """Carry out a request; see ``Transport.call``."""
         answer = await self._dynamodb.call(operation, request)
+        for put in _puts(operation, request):
+            if put["TableName"] == CONTEXTS and is_ours(put["Item"]):
+                self._watch.see_begun(put["Item"]["runId"]["S"])
         if operation == "PutItem" and request["TableName"] == STATUSES:
             item = request["Item"]
             self._watch.see_status(item["runId"]["S"], item["status"]["S"])
         if operation == "DeleteItem" and request["TableName"] == STATUSES:
             self._watch.see_removed(request["Key"]["runId"]["S"])
         return answer
+
+
+def _puts(operation: str, request: Request) -> Iterator[Mapping[str, Any]]:
+    """The items that a request puts, each with its table: what begins a run is one of them."""
+    if operation == "PutItem":
+        yield request
+    if operation == "TransactWriteItems":
+        yield from (each["Put"] for each in request["TransactItems"] if "Put" in each)
 
 
 class AwsBackend:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,7 +20,7 @@ from flowcraft.ports.runs import Change, Created, Entry, Head, Verdict, Written
 from flowcraft.ports.together import OpenPorts, Ports
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import SimulationClock
-from flowcraft.testing.simulate.faults import FaultyPort, Life
+from flowcraft.testing.simulate.faults import FaultyPort, Life, process_of_running_code
 from flowcraft.testing.simulate.loop import SimulationLoop
 
 LONGEST_MESSAGE_BYTES: Final = 256 * 1024
@@ -45,6 +45,9 @@ class Watch:
         most_receives: How often a message was received that was received most often.
         bodies: The messages that were sent last.
         problems: What must not be, as pairs of an invariant and a text.
+        begun: How many runs of an id began, one after the other.
+        begun_late: Ids of runs of which one began by a request of which nobody heard any more,
+            when the one before it had been removed.
     """
 
     def __init__(self, waiting: Callable[[], int]) -> None:
@@ -53,6 +56,8 @@ class Watch:
         self.sent = self.most = self.most_receives = 0
         self.bodies: deque[str] = deque(maxlen=KEPT_BODIES)
         self.problems: list[tuple[str, str]] = []
+        self.begun: Counter[str] = Counter()
+        self.begun_late: set[str] = set()
 
     def see_messages(self, messages: Sequence[Outgoing]) -> None:
         """Messages were sent."""
@@ -71,6 +76,12 @@ class Watch:
             self.problems.append(("I5", f"run '{run_id}' was {before} and became {status}"))
         if status in FINAL_STATUSES:
             self._final[run_id] = status
+
+    def see_begun(self, run_id: str) -> None:
+        """The record of a run was begun."""
+        self.begun[run_id] += 1
+        if self.begun[run_id] > 1 and process_of_running_code() is None:
+            self.begun_late.add(run_id)
 
     def see_removed(self, run_id: str) -> None:
         """A run was removed: another one may have its id."""
@@ -111,6 +122,7 @@ class WatchedRuns(Watched):
         """Begin a record."""
         created: Created = await self._port.create(head, entries, thread)
         if created.is_new:
+            self._watch.see_begun(head.run_id)
             self._watch.see_status(head.run_id, str(head.row.status))
         return created
 

@@ -148,6 +148,7 @@ class Life(Owner):
         requests: How many requests it has made.
         is_dead: Whether it has ended, without any cleaning up.
         is_over: Whether the simulation is: nothing is carried out any more.
+        late: How many requests are still to be carried out of which it hears no more.
         harmed_until: When whatever happened to it was over, in seconds since the epoch.
         context: The context in which all of it runs.
         on_death: Called when it dies.
@@ -165,6 +166,7 @@ class Life(Owner):
         "harmed_until",
         "is_dead",
         "is_over",
+        "late",
         "name",
         "on_death",
         "on_stop",
@@ -189,7 +191,7 @@ class Life(Owner):
         self._noise = noise
         self._see = see
         self._throttled = 0
-        self.requests = 0
+        self.requests = self.late = 0
         self.is_dead = self.is_over = False
         self.harmed_until: list[float] = []
         self.on_death: Callable[[], None] = lambda: None
@@ -329,6 +331,7 @@ class Life(Owner):
         if kind is Kind.THROTTLE:
             self._throttled = THROTTLED_REQUESTS
             raise trouble.throttled(name)
+        self.late += 1
         self._loop.create_task(self._carry_out_late(effect, seconds), context=world_context())
         raise trouble.unanswered(name)
 
@@ -340,6 +343,7 @@ class Life(Owner):
             except Exception as error:
                 # It is refused, and nobody is there to hear it.
                 self._note("late", repr(error))
+        self.late -= 1
 
     async def _in_part(self, name: str, part: Effect | None, trouble: Trouble) -> Any:
         if part is None:

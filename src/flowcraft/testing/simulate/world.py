@@ -76,7 +76,6 @@ class World:
         loop: The event loop.
         backend: Where runs and messages are.
         census: The bodies that ran.
-        starts: How many runs of the id there may have been, one after the other.
         requests: The last requests that were made.
         lives: All processes there were.
         ports: Queue and stores, without faults.
@@ -122,7 +121,6 @@ class World:
         self.reconciles = scenario.reconciler
         self._waiting_for = 0
         self._people = 0
-        self.starts = told.story.starts
         self._excused = self._abandoned = False
         self._over_at = 0.0
         self._patience = LEFT_SECONDS + 2 * stretches(scenario)
@@ -220,9 +218,6 @@ class World:
 
         def died() -> None:
             if returns:
-                if role is _start and self.told.story.is_deleted:
-                    # What was started is deleted by then, perhaps: then it is another run.
-                    self.starts += 1
                 self._later(life.name, lambda: self._follow(role, returns))
             else:
                 self._waiting_for -= 1
@@ -239,6 +234,21 @@ class World:
     def unfinished(self) -> int:
         """How many people have not done yet what they are to do."""
         return self._waiting_for
+
+    @property
+    def starts(self) -> int:
+        """How many runs of the id there may have been, one after the other.
+
+        A start that is carried out when the run was deleted begins another one: of somebody who
+        died, or heard no answer, and starts it again, or one that was under way all the time.
+        """
+        story = self.told.story
+        return self.backend.watch.begun[self.run_id] if story.is_deleted else story.starts
+
+    @property
+    def _began_late(self) -> bool:
+        """Whether a start of which nobody heard any more began a run anew that was deleted."""
+        return self.run_id in self.backend.watch.begun_late
 
     # -- the run ----------------------------------------------------------------------------
 
@@ -285,7 +295,9 @@ class World:
                 return False, helps
             helps += 1
             deadline = self.loop.time() + patience
-            await self.client.reconcile()
+            # Where rows are apart, a run that began late has none: the look of once a day finds it,
+            # and no other but this.
+            await self.client.reconcile(force=self._began_late)
         return True, helps
 
     async def _is_over(self) -> bool:
@@ -297,10 +309,16 @@ class World:
                 self.employ(_start)
         if self._waiting_for or self.backend.waiting():
             return False
+        is_deleted = self.told.story.is_deleted
+        if is_deleted and any(life.late for life in self.lives):
+            return False
         record = await self.ports.runs.read(self.run_id, NO_FACTS)
-        if self.told.story.is_deleted and (record is None or record.head.expires_at is not None):
+        # Whoever sent the message of a start did so before it was carried out late.
+        self._excused = self._excused or self._began_late
+        self.is_gone = is_deleted and (record is None or record.head.expires_at is not None)
+        if self.is_gone:
             # What belongs to it may have been stored just then: it is found by a look.
-            self._excused = self.is_gone = True
+            self._excused = True
             left = [await self.ports.runs.find(each) for each in (ALL_RUNS, LAPSED_RUNS)]
             return not any(left) and not timers_in(self.backend.agreed())
         if record is None or record.head.row.status not in FINAL_STATUSES:
