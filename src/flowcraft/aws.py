@@ -493,6 +493,10 @@ class SqsReconciler:
             stalled_threshold_seconds=self._stalled_threshold_seconds
         )
 
+    async def flush(self) -> None:
+        """Have the telemetry of the adapter hand on what it keeps."""
+        await (await self._client._opened()).flush()
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
@@ -576,7 +580,10 @@ def reconciler_handler(reconciler: SqsReconciler) -> ReconcilerHandler:
     _check_reconciler(reconciler)
 
     async def look() -> dict[str, Any]:
-        return asdict(await reconciler.run())
+        try:
+            return asdict(await reconciler.run())
+        finally:
+            await reconciler.flush()
 
     return ReconcilerHandler(look)
 

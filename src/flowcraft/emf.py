@@ -54,7 +54,8 @@ class Shown(NamedTuple):
     Attributes:
         name: Its name in CloudWatch.
         unit: Its unit there.
-        by: The attributes that it is split by, besides the sum of all.
+        by: The attributes that it is split by: there is the sum of all, one for each value of the
+            first, one for each pair of the first and the second, and so on.
     """
 
     name: str
@@ -263,8 +264,8 @@ class EmfTelemetry:
     def _document(
         self, timestamp: int, labels: Labels, told: list[tuple[Shown, Any]]
     ) -> dict[str, Any]:
-        fixed = [name for name, _ in self._fixed]
-        sets = [fixed, [*fixed, *(name for name, _ in labels)]] if labels else [fixed]
+        fixed, names = [name for name, _ in self._fixed], [name for name, _ in labels]
+        sets = [[*fixed, *names[:count]] for count in range(len(names) + 1)]
         metrics = [{"Name": shown.name, "Unit": shown.unit} for shown, _ in told]
         directive = {"Namespace": self._namespace, "Dimensions": sets, "Metrics": metrics}
         return {

@@ -76,7 +76,7 @@ class JsonFormatter(logging.Formatter):
 def _fields(record: logging.LogRecord, names: Collection[str]) -> dict[str, Any]:
     """What a record is about, as it says or as the attempt it was logged in does."""
     where = WHEREABOUTS.get()
-    said = {name: getattr(record, name, None) for name in names}
+    said: dict[str, Any] = {name: getattr(record, name, None) for name in names}
     if where is not None and said.get("run_id") in (None, where.run_id):
         for name in Whereabouts._fields:
             if said.get(name) is None:

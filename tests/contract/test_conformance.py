@@ -67,6 +67,16 @@ class HearsLateHandles(MemoryQueue):
         return handle if message is None else message.handle
 
 
+class MixesUpTraces(MemoryQueue):
+    """A message is told the span of another one."""
+
+    async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        received = await super().receive(limit, wait_seconds)
+        traces = [each.trace for each in received]
+        turned = zip(received, traces[1:] + traces[:1], strict=True)
+        return [replace(each, trace=trace) for each, trace in turned]
+
+
 class CreatesTwice(MemoryRuns):
     """An idempotency key is not looked at."""
 
@@ -477,6 +487,7 @@ def test_a_faultless_adapter_passes() -> None:
 @pytest.mark.parametrize(
     ("queue", "case"),
     [
+        (MixesUpTraces, "a_message_brings_its_own_trace"),
         (ForgetsDelays, "a_delayed_message_comes_later"),
         (DoesNotWait, "waiting_ends_when_the_time_is_over"),
         (IgnoresTheLimit, "no_more_than_the_limit_is_received"),

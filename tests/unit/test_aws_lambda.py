@@ -80,7 +80,12 @@ class Function:
 
     def received(self) -> list[dict[str, Any]]:
         """What can be received now, as events have it."""
-        request = {"QueueUrl": self.url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0}
+        request = {
+            "QueueUrl": self.url,
+            "MaxNumberOfMessages": 10,
+            "WaitTimeSeconds": 0,
+            "MessageAttributeNames": ["All"],
+        }
         answer = self.handler._loop.run(self.sqs.call("ReceiveMessage", request))
         return [
             {
@@ -88,7 +93,10 @@ class Function:
                 "receiptHandle": message["ReceiptHandle"],
                 "body": message["Body"],
                 "attributes": {"ApproximateReceiveCount": "1"},
-                "messageAttributes": {},
+                "messageAttributes": {
+                    name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+                    for name, value in message.get("MessageAttributes", {}).items()
+                },
                 "eventSource": "aws:sqs",
                 "eventSourceARN": ARN,
                 "awsRegion": "eu-central-1",
@@ -98,7 +106,10 @@ class Function:
 
     def call(self, seconds: float = 60.0) -> int:
         """Call it with what is there, and delete what did not fail; how many failed."""
-        records = self.received()
+        return self.answer(self.received(), seconds)
+
+    def answer(self, records: list[dict[str, Any]], seconds: float = 60.0) -> int:
+        """Call it with records, and delete what did not fail; how many failed."""
         answer = self.handler({"Records": records}, Left(seconds))
         failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
         for record in records:

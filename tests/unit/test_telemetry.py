@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from flowcraft import RetryPolicy, create_flow
+from flowcraft.adapters.system import SystemIdentifiers
+from flowcraft.engine.client import FlowClient
 from flowcraft.errors import StorageBusy
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.telemetry import Attributes, Span, Telemetry
@@ -333,5 +335,124 @@ def test_a_node_runs_inside_its_span() -> None:
         await world.process(telemetry=told)
         await world.finish(RUN)
         assert seen == [1]
+
+    play(story)
+
+
+# --- what comes late, stands still or is in many parts -----------------------------------------
+
+
+def test_the_age_of_messages_is_timed() -> None:
+    """From when a message was to be worked on to when that begins: a delay is none of its age."""
+
+    async def story(world: World) -> None:
+        told = TelemetryRecorder()
+        tries = [ValueError("first"), None]
+
+        async def shaky(ctx: Any) -> None:
+            error = tries.pop(0)
+            if error is not None:
+                raise error
+
+        flow = create_flow("f").node("a", shaky, retry=RetryPolicy(max_attempts=2, delay=5.0))
+        world.knows(flow)
+        async with FlowClient(
+            world.storage.open_ports,
+            world.runtime.options,
+            clock=world.clock,
+            identifiers=SystemIdentifiers(),
+            telemetry=told,
+        ) as client:
+            await client.start_run("f", run_id=RUN)
+        world.clock.advance(7.0)
+        await world.process(telemetry=told)
+        await world.finish(RUN)
+        assert told.seconds("flowcraft.jobs.queue_age", blueprint="f") == [7.0, 0.0]
+        assert told.total("flowcraft.jobs.in_flight") == 0
+        begun = [each.value for each in told.counts if each.name == "flowcraft.jobs.in_flight"]
+        assert begun == [1, -1, 1, -1]
+
+    play(story)
+
+
+def test_failures_are_counted_by_type() -> None:
+    """Each failed attempt by its error, and each node that failed for good."""
+
+    async def story(world: World) -> None:
+        told = TelemetryRecorder()
+        errors = [ValueError("first"), KeyError("second")]
+
+        async def fails(ctx: Any) -> None:
+            raise errors.pop(0)
+
+        flow = create_flow("f").node("a", fails, retry=RetryPolicy(max_attempts=2, delay=0.0))
+        await world.knows(flow).client.start_run("f", run_id=RUN)
+        await world.process(telemetry=told)
+        await world.finish(RUN)
+        attempts, nodes = "flowcraft.attempt.failures", "flowcraft.node.failures"
+        assert told.total(attempts, blueprint="f", node="a", error="ValueError") == 1
+        assert told.total(attempts, blueprint="f", node="a", error="KeyError") == 1
+        assert told.total(nodes, blueprint="f", node="a", error="KeyError") == 1
+        assert (told.total(attempts), told.total(nodes)) == (2, 1)
+        assert len(told.seconds("flowcraft.node.duration", node="a", status="failed")) == 1
+        assert len(told.seconds("flowcraft.runs.duration", status="failed")) == 1
+
+    play(story)
+
+
+def test_lost_workers_are_failures_of_attempts() -> None:
+    """Who takes over counts the attempt as failed by the loss of its worker."""
+
+    async def story(world: World) -> None:
+        told, process = await hanging(world)
+        await process.kill()
+        await world.process(telemetry=told)
+        await world.advance(LEASE_SECONDS + 1)
+        assert told.total("flowcraft.attempt.failures", node="a", error="WorkerLost") == 1
+        assert told.total("flowcraft.node.failures") == 0
+
+    play(story)
+
+
+@pytest.mark.parametrize("shard_items", [2, 500])
+def test_the_progress_of_a_batch_is_counted(shard_items: int) -> None:
+    """Items that are handed out and settled, each once, in however many records they are."""
+
+    async def story(world: World) -> None:
+        told = TelemetryRecorder()
+        world.shard_items = shard_items
+
+        async def odd(ctx: Any) -> None:
+            if ctx.input % 2 == 0:
+                raise ValueError("even")
+
+        flow = create_flow("f").node("items", world.body([1, 2, 3, 4, 5]))
+        flow.batch("many", odd).edge("items", "many")
+        await world.knows(flow).client.start_run("f", run_id=RUN)
+        await world.process(telemetry=told)
+        await world.finish(RUN)
+        about = {"blueprint": "f", "node": "many_scatter"}
+        assert told.total("flowcraft.batch.items.started", **about) == 5
+        settled = "flowcraft.batch.items.settled"
+        assert told.total(settled, **about, outcome="succeeded") == 3
+        assert told.total(settled, **about, outcome="failed") == 2
+        assert told.total(settled) == 5
+
+    play(story)
+
+
+def test_each_look_for_stuck_runs_tells_what_it_found() -> None:
+    """Also that it found none: an alarm sees that somebody looks."""
+
+    async def story(world: World) -> None:
+        told = TelemetryRecorder()
+        flow = create_flow("f").node("a", world.body(1))
+        await world.knows(flow).client.start_run("f", run_id=RUN)
+        world.ports.queue._messages.clear()  # type: ignore[attr-defined]
+        await world.idle(telemetry=told, reconcile_every_seconds=60.0)
+        await world.advance(400)
+        found = [each.value for each in told.counts if each.name == "flowcraft.runs.stalled"]
+        assert len(found) > 2
+        assert sum(found) == 1
 
     play(story)

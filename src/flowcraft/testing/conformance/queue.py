@@ -31,6 +31,21 @@ async def what_is_sent_is_received(stage: Stage) -> None:
 
 
 @cases
+async def a_message_brings_its_own_trace(stage: Stage) -> None:
+    """The span that a message was sent from comes along with each delivery, or not at all."""
+    spans = [f"00-{number:032x}-{number:016x}-01" for number in (1, 2)]
+    await stage.queue.send([Outgoing(span, trace=span) for span in spans] + [Outgoing("none")])
+    for _ in range(2):
+        deliveries = await receive_all(stage.queue)
+        equal(len(deliveries), 3, "how many messages can be received")
+        for delivery in deliveries:
+            own = delivery.body if delivery.body in spans else None
+            if delivery.trace is not None:
+                equal(delivery.trace, own, "the span that a message was sent from")
+        stage.clock.advance(stage.queue.visibility_seconds + 1)
+
+
+@cases
 async def another_client_receives_it(stage: Stage) -> None:
     """What one client sends another receives."""
     other = await stage.another()
