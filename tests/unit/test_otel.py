@@ -72,9 +72,7 @@ def test_a_run_is_one_tree() -> None:
         assert second.links == (("retry", first.trace_id, first.span_id),)
         assert (first.status, second.status) == ("ERROR", "UNSET")
         assert first.attributes["error.type"] == "ValueError"
-        head = world.record(RUN)
-        assert head is not None
-        assert first.trace_id == f"{trace_id_of(head.head.epoch):032x}"
+        assert first.trace_id == (await world.client.get_run(RUN)).trace_id
 
     play(story)
 

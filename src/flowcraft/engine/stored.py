@@ -13,6 +13,7 @@ from flowcraft.engine.awaited import read_awaited
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.spending import with_what_is_below
+from flowcraft.engine.tracing import trace_id_of
 from flowcraft.ports.runs import Head
 
 
@@ -72,6 +73,11 @@ class StoredRun(RunResult):
         more. What a worker that died had not written down is missing.
         """
         return self._cost
+
+    @property
+    def trace_id(self) -> str:
+        """The trace of the run, where its workers trace: 32 hexadecimal digits."""
+        return f"{trace_id_of(self._head.epoch):032x}"
 
     @property
     def tags(self) -> Mapping[str, str]:
