@@ -12,6 +12,7 @@ for a metric, 1,024 characters in the value of a dimension.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ from flowcraft.ports.clock import Clock
 from flowcraft.ports.telemetry import UP_AND_DOWN, Attributes, Span
 
 __all__ = ["NAMESPACE", "EmfTelemetry"]
+
+logger = logging.getLogger("flowcraft")
 
 NAMESPACE: Final = "Flowcraft"
 
@@ -228,9 +231,15 @@ class EmfTelemetry:
                 self._thread.start()
 
     def _write_on(self) -> None:
-        never = threading.Event()
+        never, told = threading.Event(), False
         while not never.wait(self._interval_seconds):
-            self.flush()
+            try:
+                self.flush()
+            except Exception:
+                # The stream may be of use again; what was to be written is lost.
+                if not told:
+                    logger.exception("Metrics could not be written; it is not logged again")
+                told = True
 
     # -- writing ----------------------------------------------------------------------------
 

@@ -46,9 +46,9 @@ def spans_in(directory: Path) -> list[Told]:
     for path in sorted(directory.glob("spans-*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             fields = json.loads(line)
-            links = tuple(tuple(each) for each in fields[5])
-            name = path.stem.removeprefix("spans-")
-            found.append(Told(*fields[:5], links, fields[6], name))
+            fields[5] = tuple(tuple(each) for each in fields[5])
+            told_span = Told._make(fields)
+            found.append(told_span._replace(process=path.stem.removeprefix("spans-")))
     return found
 
 

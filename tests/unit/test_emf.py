@@ -200,6 +200,27 @@ def test_a_thread_writes_in_time() -> None:
     assert json.loads(stream.getvalue().splitlines()[0])["JobsReceived"] == 3
 
 
+def test_a_stream_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """What could not be written is lost and logged once, and the thread goes on."""
+    written_at_last = threading.Event()
+    left = [1, 2]
+
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            if left:
+                left.pop()
+                raise OSError("no space")
+            written_at_last.set()
+            return len(text)
+
+    telemetry = EmfTelemetry(Broken(), interval_seconds=0.01)
+    while not written_at_last.wait(0.01):
+        telemetry.count("flowcraft.jobs.received", 1, {})
+    assert [each.getMessage() for each in caplog.records] == [
+        "Metrics could not be written; it is not logged again"
+    ]
+
+
 def test_names_that_nobody_knows_are_left_out() -> None:
     """A metric of a later version, and a dimension without a value, break nothing."""
     telemetry, stream = silent(clock=SystemClock())

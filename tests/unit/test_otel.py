@@ -13,7 +13,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from flowcraft import RetryPolicy, create_flow
 from flowcraft.adapters.system import SystemIdentifiers
+from flowcraft.core import events as ev
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.facts import event_data, read_event
 from flowcraft.engine.tracing import span_id_of, trace_id_of
 from flowcraft.otel import OpenTelemetryTelemetry
 from flowcraft.ports.telemetry import SpanAddress, SpanStart
@@ -84,6 +86,15 @@ def test_ids_follow_from_the_run() -> None:
     assert len(ids) == 8
     assert all(0 < each < 2**64 for each in ids)
     assert 0 < trace_id_of("epoch") < 2**128
+
+
+def test_a_start_without_a_caller_is_stored_as_before() -> None:
+    """Who does not trace stores no byte more, and the fact of who does is read by everybody."""
+    plain = ev.RunStarted("run", {})
+    traced = plain._replace(caller=SpanAddress(1, 2).traceparent)
+    assert event_data(traced) == [*event_data(plain), traced.caller]
+    assert read_event(event_data(plain)) == plain
+    assert read_event(event_data(traced)) == traced
 
 
 def test_a_trace_survives_the_death_of_a_worker() -> None:

@@ -413,10 +413,11 @@ class Station:
 
     def _outgoing(self, job: Job, now: float, least_seconds: float = 0.0) -> Outgoing:
         delay = max(0.0, (now if job.due_at is None else job.due_at) - now, least_seconds)
-        due = replace(job, ready_at=self.measures.ready_at(delay))
-        message = Outgoing(
-            write_job(due, self.options.serializer), delay, group=job.group, trace=job.trace
-        )
+        ready_at = self.measures.ready_at(delay)
+        if ready_at != job.ready_at:
+            job = replace(job, ready_at=ready_at)
+        text = write_job(job, self.options.serializer)
+        message = Outgoing(text, delay, group=job.group, trace=job.trace)
         if job.due_at is None or delay <= self.options.timers.hour_seconds:
             return message
         name = timer_name(job.run_id, job.epoch, job.event, job.place)
