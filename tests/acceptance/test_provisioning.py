@@ -179,7 +179,7 @@ def test_the_command_makes_a_fleet_and_takes_it_away(
         aws_names.bucket,
     )
     code, out, _ = called(capsys, "apply", "--yes", "--tag", "team=blue")
-    assert (code, "Done: 5 changes." in out) == (0, True)
+    assert (code, "5 to change." in out) == (0, True)
     code, out, _ = called(capsys, "plan", "--detailed-exit-code", "--tag", "team=blue")
     assert (code, "No changes" in out) == (0, True)
     code, out, _ = called(capsys, "destroy", "--yes", "--json", "--bucket", aws_names.bucket)

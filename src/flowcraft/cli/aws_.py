@@ -11,6 +11,7 @@ import click
 
 from flowcraft import application
 from flowcraft.cli.aws_policy import policy_command
+from flowcraft.cli.columns import Column, show_rows
 from flowcraft.cli.failures import REFUSED, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.provisioning import (
@@ -111,8 +112,8 @@ def apply(invocation: Invocation, /, yes: bool, **given: Any) -> int:
     if out.as_json:
         out.json({"changes": [_described(each) for each in done.changes], **_places(found, done)})
     else:
-        changes = _counted(len(done.changes))
-        out.print(f"Done: {changes}." if done.changes else "Nothing to do: all is as it should be.")
+        is_changed = bool(done.changes)
+        out.print("Done." if is_changed else "Nothing to do: all is as it should be.")
         out.print(f"The queue is {done.queue_url}")
     return 0
 
@@ -144,9 +145,9 @@ def destroy(invocation: Invocation, /, empty_bucket: bool, yes: bool, **given: A
         out.json({"prefix": doomed.prefix, "removals": [*done, *kept]})
     else:
         for each in done:
-            out.print(f"{each.fate}: {each.kind} {each.name}{_because(each.reason)}")
-        if not done:
-            out.print("Nothing to delete.")
+            if each.fate != "deleted":
+                out.print(f"{each.fate}: {each.kind} {each.name}{_because(each.reason)}")
+        out.print("Done." if done else "Nothing to delete.")
     return REFUSED if kept and not done else 0
 
 
@@ -319,19 +320,38 @@ def _show_plan(invocation: Invocation, plan: Plan) -> None:
         out.json({**counts, "differences": [_described(each) for each in plan.differences]})
         return
     rows = [
-        (each.action, each.kind, _thing(each), _change(each), each.reason)
+        (each.action, each.kind, _thing(each), _change(each), _briefly(each))
         for each in plan.differences
     ]
-    out.table(["", "what", "name", "change", "why"], rows)
+    show_rows(out, [*_COLUMNS, Column("change", least=12), Column("why", least=10)], rows)
+    for each in plan.refusals:
+        # In full, since somebody has to do something.
+        out.print(f"{_thing(each)}: {each.reason}", "error")
     if plan.refusals:
-        out.print(f"{len(plan.refusals)} of these cannot be changed: nothing is done.", "error")
+        out.print("Nothing is done while there is something that cannot be changed.")
     else:
-        changes = _counted(len(plan.changes))
-        out.print(f"{changes}." if plan.changes else "No changes: all is as it should be.")
+        changes = _counted(plan.changes)
+        out.print(f"{changes}." if changes else "No changes: all is as it should be.")
 
 
-def _counted(changes: int) -> str:
-    return f"{changes} change{'' if changes == 1 else 's'}"
+_COLUMNS: Final = (
+    Column("", least=7),
+    Column("what", least=6),
+    Column("name", is_whole=True, least=27),
+)
+
+
+def _briefly(difference: Difference) -> str:
+    return "see below" if difference.action == "refuse" else difference.reason
+
+
+def _counted(changes: Sequence[Difference]) -> str:
+    """How many resources are created, and how many things of others are changed."""
+    created = {(each.kind, each.name) for each in changes if each.action == "create"}
+    changed = [each for each in changes if (each.kind, each.name) not in created]
+    told = [f"{len(created)} to create"] if created else []
+    told += [f"{len(changed)} to change"] if changed else []
+    return ", ".join(told)
 
 
 def _thing(difference: Difference) -> str:
@@ -345,10 +365,14 @@ def _change(difference: Difference) -> str:
 
 
 def _show_removals(invocation: Invocation, removals: Sequence[Removal]) -> None:
-    rows = [(each.fate, each.kind, each.name, each.contents, each.reason) for each in removals]
-    if invocation.out.as_json or not rows:
+    if invocation.out.as_json or not removals:
         return
-    invocation.out.table(["", "what", "name", "with", "why"], rows)
+    out = invocation.out
+    rows = [(each.fate, each.kind, each.name, each.contents) for each in removals]
+    show_rows(out, [*_COLUMNS, Column("with", least=12)], rows)
+    for each in removals:
+        if each.reason:
+            out.print(f"{each.name} is kept: {each.reason}", "warning")
 
 
 def _because(reason: str) -> str:

@@ -207,8 +207,10 @@ class BucketKeeper:
         if changed is None:
             return None
         difference, lacking = changed
-        if OWNER_TAG in lacking and not self._has_created:
+        if OWNER_TAG in lacking:
             reason = "taken into use by this fleet, which will not delete it"
+            if self._has_created:
+                reason = "created for this fleet"
             difference = Difference(
                 *("bucket", self._name, "change", TAGS, reason, difference.before, difference.after)
             )

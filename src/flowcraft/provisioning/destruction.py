@@ -109,7 +109,7 @@ class Destroyer:
             elif now.fate == "keep":
                 done.append(now)
             else:
-                self._tell(str(now))
+                self._tell(f"delete {now.kind} {now.name}")
                 done.append(await self._delete(keeper, now, destruction.empty_bucket))
         return done
 

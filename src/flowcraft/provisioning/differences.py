@@ -52,10 +52,15 @@ class Difference:
         """Whether ``apply`` would do something about it."""
         return self.action in ("create", "change")
 
+    @property
+    def title(self) -> str:
+        """What is done to what, in a few words."""
+        aspect = f": {self.aspect}" if self.aspect else ""
+        return f"{self.action} {self.kind} {self.name}{aspect}"
+
     def __str__(self) -> str:
-        aspect = f", {self.aspect}" if self.aspect else ""
         change = f" ({self.before or 'none'} → {self.after})" if self.after else ""
-        return f"{self.action} {self.kind} {self.name}{aspect}{change}: {self.reason}"
+        return f"{self.title}{change}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

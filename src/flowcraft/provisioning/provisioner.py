@@ -289,7 +289,7 @@ class _Application:
         return await self._make(keeper, step.difference, step.call)
 
     async def _make(self, keeper: Keeper, difference: Difference, call: Call) -> _Outcome:
-        self._provisioner._tell(str(difference))
+        self._provisioner._tell(difference.title)
         try:
             await keeper.carry_out(call)
         except AwsError as error:
