@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -13,10 +14,10 @@ from flowcraft import FlowRuntime, create_flow
 from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.adapters.system import SystemClock
 from flowcraft.aws import DynamoDbCoordinationStore, SqsAdapter
-from flowcraft.doctor import Diagnosis, Severity
+from flowcraft.doctor import Diagnosis, Severity, identity, services
 from flowcraft.errors import FlowcraftError
 from tests.unit.aws_tables import CONTEXTS, COORDINATION, STATUSES
-from tests.unit.doctor_fleet import NOT_HERE, ROLE, Patient, denied, of, told, troubles
+from tests.unit.doctor_fleet import NOT_HERE, ROLE, Patient, Scripted, denied, of, told, troubles
 from tests.unit.runs import drive
 
 READS = {
@@ -103,7 +104,7 @@ def test_nothing_is_asked_for_that_writes_where_iam_answers() -> None:
         before = [patient.fleet.dynamodb.items(each) for each in tables]
         await patient.look()
         after = [patient.fleet.dynamodb.items(each) for each in tables]
-        asked = [each for service in patient.services.values() for each in service.asked]
+        asked = [each for each_service in patient.services.values() for each in each_service.asked]
         assert before == after
         return {name for name, _ in asked} - READS, asked, before
 
@@ -158,6 +159,38 @@ def test_where_nobody_knows_who_asks_the_rest_is_looked_at(refusal: AwsError) ->
     """A network without STS costs the name of who asks, and nothing else."""
     diagnosis = look_at(answering(GetCallerIdentity=refusal))
     assert told(diagnosis, "credentials")[0] == "note"
+    assert troubles(diagnosis) == ["workers.seen"]
+
+
+class Silent:
+    """A service that takes requests and never answers."""
+
+    async def call(self, operation: str, request: Any) -> Any:
+        """Wait."""
+        await asyncio.Event().wait()
+
+
+def test_services_that_never_answer_cost_what_only_they_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a private network without STS, IAM, CloudWatch and Lambda the rest is looked at."""
+    monkeypatch.setattr(services, "BESIDE_SECONDS", 0.05)
+    monkeypatch.setattr(identity, "BESIDE_SECONDS", 0.05)
+
+    async def play() -> Diagnosis:
+        patient = await Patient.healthy()
+        fleet = patient.fleet
+        ours: dict[str, Any] = {"sqs": fleet.sqs, "dynamodb": fleet.dynamodb, "s3": fleet.s3}
+
+        def client(service: str) -> Any:
+            return Scripted(patient.answers, ours[service]) if service in ours else Silent()
+
+        return await patient.look(client=client)
+
+    diagnosis = drive(play())
+    for check in ("credentials", "queue.age", "queue.lambda"):
+        severity, found = told(diagnosis, check)
+        assert (severity, "has not answered" in found) == ("note", True), check
     assert troubles(diagnosis) == ["workers.seen"]
 
 
@@ -584,7 +617,7 @@ def test_a_viewer_needs_less() -> None:
         patient.answers["SimulatePrincipalPolicy"] = denied("iam:SimulatePrincipalPolicy")
         patient.answers["GetCallerIdentity"] = {"Arn": "arn:aws:iam::123456789012:root"}
         diagnosis = await patient.look(role="viewer")
-        asked = {name for service in patient.services.values() for name, _ in service.asked}
+        asked = {name for each in patient.services.values() for name, _ in each.asked}
         return asked, diagnosis
 
     asked, diagnosis = drive(play())

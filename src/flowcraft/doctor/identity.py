@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 
 from flowcraft.adapters.aws.transport import CONNECTION_FAILED, AwsError
 from flowcraft.doctor.findings import Finding, error, note, ok
-from flowcraft.doctor.services import DENIED, NOT_THERE, Services
+from flowcraft.doctor.services import BESIDE_SECONDS, DENIED, NOT_THERE, Services
 from flowcraft.doctor.texts import short
 
 CREDENTIALS: Final = "credentials"
@@ -49,9 +50,13 @@ async def identify(services: Services, region: str) -> Identity:
         region: Where, for the finding.
     """
     try:
-        answer = await services.call("sts", "GetCallerIdentity", {})
+        async with asyncio.timeout(BESIDE_SECONDS):
+            answer = await services.call("sts", "GetCallerIdentity", {})
     except AwsError as refusal:
         return _unknown(refusal, region)
+    except TimeoutError:
+        silence = f"it has not answered for {BESIDE_SECONDS:g} s"
+        return _unknown(AwsError(CONNECTION_FAILED, silence, status=0), region)
     arn = str(answer.get("Arn", ""))
     account = str(answer.get("Account", "?"))
     return Identity(ok(CREDENTIALS, f"AWS knows you as {arn}, account {account}.", region), arn)

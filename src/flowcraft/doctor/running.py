@@ -169,7 +169,7 @@ async def _needs(
         text = f"What {counted(report.unread_runs, 'live run')} may need is not known."
         found.append(warning("workers.unread", text, where, _UNREAD_CURE))
     if not found:
-        text = f"{counted(report.runs, 'live run')}, and nothing that they need is missing."
+        text = f"{counted(report.runs, 'live run')}; no code that live runs need is missing."
         found.append(ok("workers.needed", text, where))
     return found
 

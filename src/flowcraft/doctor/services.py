@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,6 +21,10 @@ from flowcraft.doctor.texts import short
 from flowcraft.ports.clock import Clock
 
 THREADS: Final = 4
+
+BESIDE_SECONDS: Final = 10.0
+"""How long a service is waited for that the fleet does not need: a private network may have none of
+them, and swallow what is sent there."""
 
 DENIED: Final = frozenset(
     {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "Forbidden"}
@@ -111,9 +116,15 @@ class Services:
             Unchecked: It was refused, or there was no answer.
         """
         try:
-            return await self.call(service, operation, request)
+            async with asyncio.timeout(BESIDE_SECONDS if resource is None else None):
+                return await self.call(service, operation, request)
         except AwsError as error:
             raise unchecked(error, service, operation, resource) from error
+        except TimeoutError:
+            raise Unchecked(
+                f"It could not be looked at: {service} has not answered for {BESIDE_SECONDS:g} s.",
+                f"A private network needs an endpoint for {service}; the fleet itself does not.",
+            ) from None
 
 
 def unchecked(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.presence import KINDS
 from flowcraft.engine.stored import StoredRun
 from flowcraft.ports.runs import Query
 from tests.acceptance.chaos.worker import Place, client_of
@@ -129,7 +130,9 @@ def _locks(place: Place, direct: str) -> list[str]:
     return [
         f"{item['coordinationKey']['S']} = {item}"
         for item in found
-        if item.get("value", {}).get("S") and float(item["expiresAt"]["N"]) / 1000 > by
+        if item["coordinationKey"]["S"] != KINDS  # nobody owns it
+        and item.get("value", {}).get("S")
+        and float(item["expiresAt"]["N"]) / 1000 > by
     ]
 
 
