@@ -147,6 +147,16 @@ def test_a_region_is_needed_on_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         open_client(settings_of(tmp_path, backend="aws", aws__profile="other"))
 
 
+def test_the_region_of_awss_own_tools_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS_REGION is a region for a client, before AWS_DEFAULT_REGION, as AWS's own tools have it."""
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    client = aws_clients(load_settings({}, tmp_path, {})).client("sqs")
+    assert client.meta.region_name == "eu-north-1"
+
+
 def test_a_queue_that_cannot_be_reached_is_storage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import zlib
 from collections.abc import Callable, Mapping
@@ -395,7 +396,7 @@ def make_client(
 
     Args:
         service: Such as ``sqs``.
-        region: Where; what AWS's own configuration says by default.
+        region: Where; by default ``AWS_REGION``, then what AWS's own configuration says.
         profile: Of that configuration.
         endpoint_url: Another address: an emulator's.
         connections: Requests at a time.
@@ -404,6 +405,8 @@ def make_client(
         ValueError: There is no such profile, or no region; the message says what to do.
     """
     try:
+        # AWS's own tools take this variable first; boto3 knows only AWS_DEFAULT_REGION.
+        region = region or os.environ.get("AWS_REGION")
         session = boto3.session.Session(profile_name=profile, region_name=region)
         return session.client(
             service, endpoint_url=endpoint_url, config=Config(max_pool_connections=connections)
