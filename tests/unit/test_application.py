@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft.application import load_app, names_of, open_client, options_of
+from flowcraft.application import aws_clients, load_app, names_of, open_client, options_of
 from flowcraft.errors import StorageError
 from flowcraft.settings import Settings, SettingsError, load_settings
 from tests.unit.cli.modules import forgotten
@@ -147,10 +147,10 @@ def test_a_region_is_needed_on_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         open_client(settings_of(tmp_path, backend="aws", aws__profile="other"))
 
 
-def test_the_region_of_awss_own_tools_is_taken(
+def test_the_region_is_that_of_the_tools_of_aws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AWS_REGION is a region for a client, before AWS_DEFAULT_REGION, as AWS's own tools have it."""
+    """AWS_REGION comes before AWS_DEFAULT_REGION, as for the tools of AWS."""
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
     client = aws_clients(load_settings({}, tmp_path, {})).client("sqs")
