@@ -28,6 +28,7 @@ from flowcraft.errors import FlowcraftError, StorageBusy, StorageError, StorageU
 from flowcraft.memory import MemoryAdapter
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Change, Claim
+from flowcraft.testing.aws.sqs import KIND
 from tests.unit.dead_letters import NOT_THERE, Post, asks, flow, play
 from tests.unit.runs import drive
 from tests.unit.test_fake_sqs_unkind import Dice
@@ -493,7 +494,10 @@ def test_no_letter_is_lost_when_redriving_is_cancelled(step: str) -> None:
             seen += operation == step
             if operation == step and seen == 2:
                 task.cancel()
-            return await real(operation, request)
+            await asyncio.sleep(0)
+            answer = await real(operation, request)
+            await asyncio.sleep(0)
+            return answer
 
         post.sqs.call = call  # type: ignore[method-assign]
         async with post.letters() as letters:
@@ -504,6 +508,29 @@ def test_no_letter_is_lost_when_redriving_is_cancelled(step: str) -> None:
         assert post.states <= {"visible"}
 
     play(story)
+
+
+def test_a_letter_that_comes_again_after_its_deletion_is_sent_back_once() -> None:
+    """A standard queue may deliver what was deleted: that is deleted again, and not sent."""
+
+    async def story(post: Post) -> None:
+        bodies = sorted(f"no {number}" for number in range(40))
+        for body in bodies:
+            await post.send(body)
+        await post.bury()
+
+        def meddle(operation: str, _: Request) -> None:
+            if operation == "ReceiveMessage":
+                post.clock.advance(61)  # what comes again does so when its visibility ends
+
+        post.aws.meddle = meddle
+        async with post.letters() as letters:
+            outcome = await letters.redrive(Selection.of(causes=["not-json"]))
+        assert (outcome.done, post.alive) == (40, bodies)
+        assert sum(len(each["Entries"]) for each in post.aws.of("DeleteMessageBatch")) > 40
+
+    again = replace(KIND, delivers_deleted=0.3)
+    play(story, choices=Dice(5), unkindness=again)
 
 
 def test_a_deletion_that_is_refused_is_told() -> None:
@@ -785,6 +812,18 @@ def test_an_account_that_may_not_look_for_queues_reaches_it_all_the_same() -> No
             listing = await letters.look()
         assert [letter.body for letter in listing.letters] == ["nonsense"]
         assert listing.box.sources is None
+
+    play(story)
+
+
+def test_a_service_that_does_not_answer_is_not_taken_for_one_that_lacks_something() -> None:
+    """Whose letters there are is not guessed while the service cannot be reached."""
+
+    async def story(post: Post) -> None:
+        post.refuse("ListDeadLetterSourceQueues", code=CONNECTION_FAILED, status=0)
+        async with post.letters() as letters:
+            with pytest.raises(StorageError, match="cannot be reached"):
+                await letters.facts()
 
     play(story)
 

@@ -267,12 +267,12 @@ class DeadLetters:
             if limit is not None:
                 chosen = chosen[: limit - outcome.done]
             await _act(act, chosen, viewing, outcome)
-            await _act(self._box.delete, viewing.take_again(), viewing, Outcome())
             if tell is not None:
                 tell(outcome.done)
             if limit is not None and outcome.done >= limit:
                 outcome.is_cut = True
-                return
+                break
+        await _act(self._box.delete, viewing.take_again(), viewing, Outcome())
 
 
 _Pair = tuple[Letter, RawLetter]

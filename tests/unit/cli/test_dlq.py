@@ -20,6 +20,7 @@ from flowcraft.dead_letters import (
     Outcome,
     Refusal,
     Standing,
+    Tell,
 )
 from flowcraft.dead_letters.letter import Cause
 from flowcraft.errors import StorageError
