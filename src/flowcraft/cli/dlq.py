@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import click
@@ -36,6 +36,10 @@ SHORT: Final = 8
 """So many characters of an id of SQS are shown, and taken for it where they are unique."""
 
 SHOWN_REFUSALS: Final = 10
+SHOWN_CHARACTERS: Final = 40
+"""Of a body that names no run so much is shown in a list."""
+
+_COLUMNS: Final = ("letter", "body", "run", "node", "the run is", "sent")
 
 _LIMIT: Final = click.IntRange(1, MOST)
 
@@ -65,7 +69,8 @@ def _selects(function: F) -> F:
         "causes",
         multiple=True,
         type=click.Choice([str(each) for each in Cause]),
-        help="Those of a cause; may be given more than once.",
+        metavar="CAUSE",
+        help="Those of a cause, as 'dlq list' names them; may be given more than once.",
     )
     run = click.option("--run", "run_id", metavar="RUN_ID", help="Those of a run.")
     return cause(run(function))
@@ -355,20 +360,35 @@ def _show_listing(out: Output, listing: Listing) -> None:
             out.print()
         out.print(f"{cause}: {_count(len(letters))}", "bold")
         out.print(MEANINGS[cause])
-        columns = ("letter", "run", "node", "the run is", "sent")
-        out.table(columns, map(_row, letters))
+        _show_letters(out, letters)
     for remark in _remarks(listing):
         out.remark(remark, "warning")
 
 
-def _row(letter: Letter) -> tuple[str, ...]:
+def _show_letters(out: Output, letters: Sequence[Letter]) -> None:
+    """A table of letters, without the columns that would be empty."""
+    rows = [_row(letter) for letter in letters]
+    columns = [name for name in _COLUMNS if name == "letter" or any(row[name] for row in rows)]
+    out.table(columns, ([row[name] for name in columns] for row in rows))
+
+
+def _row(letter: Letter) -> dict[str, str]:
     run = letter.run
-    sent = "" if letter.sent_at is None else f"{letter.sent_at:%Y-%m-%d %H:%M}"
+    row = dict.fromkeys(_COLUMNS, "")
+    row["letter"] = _short_id(letter.id)
+    row["sent"] = "" if letter.sent_at is None else f"{letter.sent_at:%Y-%m-%d %H:%M}"
     if letter.is_ours is False:
-        return (_short_id(letter.id), f"(of the queue '{letter.source}')", "", "", sent)
-    if run is None:
-        return (_short_id(letter.id), "", "", "", sent)
-    return (_short_id(letter.id), run.run_id, run.node_id or "", str(run.standing), sent)
+        row["run"] = f"(of the queue '{letter.source}')"
+    elif run is None:
+        row["body"] = _beginning(letter.body)
+    else:
+        row |= {"run": run.run_id, "node": run.node_id or "", "the run is": str(run.standing)}
+    return row
+
+
+def _beginning(body: str) -> str:
+    line = " ".join(body.split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def _short_id(id_: str) -> str:
@@ -402,10 +422,12 @@ def _show_letter(out: Output, letter: Letter) -> None:
         ("cause", f"{letter.cause}: {MEANINGS[letter.cause]}"),
         ("found", letter.reason),
         ("from", letter.source or "nobody knows"),
-        ("sent", letter.sent_at or "nobody knows"),
-        ("first received", letter.first_received_at or "nobody knows"),
-        ("received", f"{letter.receives} times, looks at it included"),
     ]
+    looks = ""
+    if letter.sent_at is not None:  # a queue that counts looks as well
+        rows += [("sent", letter.sent_at), ("first received", letter.first_received_at)]
+        looks = ", looks at it included"
+    rows.append(("received", f"{letter.receives} time{'' if letter.receives == 1 else 's'}{looks}"))
     if run is not None:
         status = f"{run.status}, " if run.status else ""
         rows += [("run", run.run_id), ("it is", f"{status}{run.standing}")]

@@ -59,6 +59,9 @@ def test_letters_are_listed_by_cause(queue: Path, flowcraft: Call) -> None:
     text = flowcraft("dlq", "list").out
     assert text.index("not-json: 2 letters") < text.index("not-ours: 1 letter")
     assert "nobody can read it; delete it" in text
+    assert "letter  body" in text
+    assert "rubbish" in text
+    assert not [line for line in text.splitlines() if line.endswith("  sent")]  # nobody knows
     data = flowcraft("dlq", "list", "--json").data
     assert data["causes"] == {"not-json": 2, "not-ours": 1}
     assert [each["cause"] for each in data["letters"]] == ["not-json", "not-json", "not-ours"]
