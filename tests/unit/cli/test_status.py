@@ -139,6 +139,14 @@ def test_all_of_a_run_is_json_with_stable_keys(asks: str, flowcraft: Call) -> No
     assert data["context"] == {"amount": 2000}
 
 
+def test_the_graph_shows_how_each_node_fared(asks: str, flowcraft: Call) -> None:
+    """Below all else the workflow is drawn, with a sign for the state of each node."""
+    lines = flowcraft("inspect", asks).out.splitlines()
+    drawn = "\n".join(lines[lines.index("graph") :])
+    for sign, node in (("✔", "check"), ("◷", "approve"), ("○", "send")):
+        assert any(sign in line and node in line for line in drawn.splitlines())
+
+
 def test_one_node_is_shown_in_whole(asks: str, flowcraft: Call) -> None:
     """A node is found by its id, and another id is told with those that there are."""
     ended = flowcraft("inspect", asks, "--node", "check")
