@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from flowcraft import FlowRuntime, create_flow
 from flowcraft.application import load_app
 from flowcraft.cli import watch
-from flowcraft.cli.changes import run_changes
+from flowcraft.cli.changes import _has_moved, run_changes
 from flowcraft.cli.invocation import Invocation
 from flowcraft.cli.output import Output
 from flowcraft.cli.watch import Listed, Named, Rhythm, follow
+from flowcraft.engine.inspecting import BatchDetails
 from flowcraft.memory import MemoryAdapter
 from flowcraft.settings import load_settings
 from flowcraft.sqlite import SqliteAdapter
@@ -207,6 +209,17 @@ def test_of_very_many_nodes_some_are_told_and_the_rest_counted() -> None:
     assert len(changed) == 22
     assert changed[-2].detail == "80 more nodes have changed"
     assert str(changed[-1]) == "r completed"
+
+
+def test_a_batch_is_told_of_at_each_hundredth_and_at_its_end() -> None:
+    """Of a hundred thousand items there are a hundred lines; of few items each is one."""
+    parts = [0, 400, 999, 1_000, 1_900, 99_999, 100_000]
+    large = [BatchDetails(100_000, done, 0, 0) for done in parts]
+    moved = [_has_moved(*each) for each in pairwise(large)]
+    assert moved == [False, False, True, False, True, True]
+    assert not _has_moved(large[-1], large[-1])
+    assert _has_moved(BatchDetails(5, 1, 0, 0), BatchDetails(5, 2, 0, 0))
+    assert _has_moved(None, large[0])
 
 
 def test_on_aws_looks_are_few_and_their_number_is_known() -> None:
