@@ -60,7 +60,7 @@ def _node_changes(before: RunDetails | None, after: RunDetails) -> Iterator[Chan
             parts = [tries, error if has_failed else ""]
             detail = ", ".join(part for part in parts if part)
             changed.append(Changed(after.run_id, str(after.status), node.name, node.status, detail))
-        elif node.batch is not None and known is not None and node.batch != known.batch:
+        elif node.batch is not None and known is not None and _has_moved(known.batch, node.batch):
             detail = _progress(node.batch)
             changed.append(Changed(after.run_id, str(after.status), node.name, "batch", detail))
     for each in changed[:MOST_NODES]:
@@ -69,6 +69,13 @@ def _node_changes(before: RunDetails | None, after: RunDetails) -> Iterator[Chan
     if len(changed) > told:
         detail = f"{len(changed) - told} more nodes have changed"
         yield Changed(after.run_id, str(after.status), "…", "", detail)
+
+
+def _has_moved(before: BatchDetails | None, after: BatchDetails) -> bool:
+    """Whether a batch has come on so far that it is worth a line: a hundredth of it, or its end."""
+    if before is None or after.done == after.items:
+        return before != after
+    return before.done * 100 // after.items != after.done * 100 // after.items
 
 
 def _progress(batch: BatchDetails) -> str:

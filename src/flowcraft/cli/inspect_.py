@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
 
 from flowcraft.cli.columns import Column, show_rows
+from flowcraft.cli.drawing import show_lines
 from flowcraft.cli.failures import NOT_FOUND, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.cli.output import Output, jsonable, plain
@@ -17,7 +18,9 @@ from flowcraft.cli.status import MOST_LINES
 from flowcraft.cli.status import show as show_status
 from flowcraft.cli.timeline import show_timeline
 from flowcraft.cli.times import both, span
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.context import INPUTS
+from flowcraft.core.draw_text import draw_lines
 from flowcraft.engine.inspecting import NodeDetails, RunDetails
 
 EPILOG: Final = """\b
@@ -28,7 +31,10 @@ flowcraft inspect RUN --json | jq .nodes"""
 MOST_NODES: Final = 40
 MOST_ERRORS: Final = 10
 MOST_VALUES: Final = 20
+MOST_DRAWN: Final = 40
 """So many of each are shown; --full shows all of them."""
+
+Picture = tuple[WorkflowBlueprint, Mapping[str, str]]
 
 VALUE_COLUMNS: Final = 200
 """Of a value so much is shown where nothing bounds a line."""
@@ -36,7 +42,7 @@ VALUE_COLUMNS: Final = 200
 
 @click.command(
     name="inspect",
-    help="Show all of a run: timeline, attempts, values, errors, batches and child runs.",
+    help="Show all of a run: timeline, attempts, values, errors, child runs, graph.",
     epilog=EPILOG,
 )
 @click.argument("run_id", metavar="RUN")
@@ -46,11 +52,12 @@ VALUE_COLUMNS: Final = 200
 def command(invocation: Invocation, /, run_id: str, node: str | None, full: bool) -> None:
     """Show all of a run."""
 
-    async def look() -> RunDetails:
+    async def look() -> tuple[RunDetails, Picture]:
         async with invocation.client(with_app=True) as client:
-            return await client.inspect_run(run_id)
+            follower = await client.follow_run(run_id, with_values=True)
+            return await follower.look(), follower.picture
 
-    run = invocation.run(look())
+    run, picture = invocation.run(look())
     now = invocation.clock.now()
     if node is not None:
         found = _instances(run, node)
@@ -63,6 +70,7 @@ def command(invocation: Invocation, /, run_id: str, node: str | None, full: bool
         invocation.out.json(run)
     else:
         show(invocation.out, run, now, full)
+        _graph(invocation.out, run.run_id, picture, full)
 
 
 def _instances(run: RunDetails, node: str) -> list[NodeDetails]:
@@ -85,6 +93,18 @@ def show(out: Output, run: RunDetails, now: float, full: bool) -> None:
     _errors(out, run, now, full)
     _values(out, begun, full)
     _context(out, run, full)
+
+
+def _graph(out: Output, run_id: str, picture: Picture, full: bool) -> None:
+    blueprint, states = picture
+    if len(blueprint.nodes) < 2:
+        return
+    _title(out, "graph")
+    if len(blueprint.nodes) > MOST_DRAWN and not full:
+        count = len(blueprint.nodes)
+        out.print(f"{count:,} nodes; --full draws them, or: flowcraft graph --run {run_id}", "dim")
+    else:
+        show_lines(out, draw_lines(blueprint, states))
 
 
 def chosen(nodes: Sequence[NodeDetails], most: int) -> list[NodeDetails]:

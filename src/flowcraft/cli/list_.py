@@ -123,7 +123,8 @@ async def find(client: FlowClient, wanted: Wanted) -> Found:
     found: list[RunSummary] = []
     after = wanted.after
     for _ in range(MOST_PAGES):
-        count = max(PAGE_RUNS, wanted.limit) if wanted.only_top else wanted.limit
+        # One more than is shown, to know whether there is more.
+        count = max(PAGE_RUNS, wanted.limit) if wanted.only_top else wanted.limit + 1
         page = await _page(client, wanted, after, count)
         for place, run in enumerate(page.runs):
             if not (wanted.only_top and run.is_child):

@@ -136,6 +136,9 @@ class _Row:
 def _rows(node: NodeDetails, begin: float, now: float) -> Iterator[_Row]:
     spans = [_span_of(node, each) for each in node.attempts]
     spans += _between(node)
+    if node.batch is not None and node.batch.done < node.batch.items and node.ended_at is not None:
+        # The node is done when its items are handed out; they are what takes time.
+        spans.append(Span("running", "running", node.ended_at.timestamp(), None))
     yield _row(
         Text(plain(node.name)), node.status, node.started_at, node.ended_at, spans, begin, now
     )

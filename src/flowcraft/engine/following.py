@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.plan import Key
 from flowcraft.core.shards import shards_under_way
 from flowcraft.core.state import CHILD
@@ -13,9 +14,10 @@ from flowcraft.engine.family import read_run
 from flowcraft.engine.inspecting import RunDetails, details_of
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.parent import Parent
+from flowcraft.engine.results import node_states
 from flowcraft.engine.shards import shard_id
 from flowcraft.engine.station import Station
-from flowcraft.errors import RunNotFound
+from flowcraft.errors import InvalidRunState, RunNotFound
 
 MOST_CHILDREN: Final = 20
 MOST_SHARDS: Final = 16
@@ -66,6 +68,17 @@ class Follower:
         above = Parent.read(run.head)
         parent = None if above is None else above.run_id
         return details_of(run, parent, self._shards, with_values=self._with_values)
+
+    @property
+    def picture(self) -> tuple[WorkflowBlueprint, dict[str, str]]:
+        """What can be drawn of the run: its blueprint, and how each node of it fared, by id.
+
+        Raises:
+            InvalidRunState: Nobody has looked at it yet.
+        """
+        if self._run is None:
+            raise InvalidRunState(f"Nobody has looked at run '{self._run_id}' yet.")
+        return self._run.plan.blueprint, node_states(self._run.plan, self._run.state)
 
     async def _refresh(self, run: Ledger) -> None:
         await self._read(run)

@@ -32,7 +32,7 @@ def full_disk() -> None:
 def closed_streams() -> None:
     """There is no standard output, as after ``>&-``."""
     os.close(1)
-    sys.stdout = None  # type: ignore[assignment]
+    sys.stdout = None
 
 
 def no_directory() -> None:

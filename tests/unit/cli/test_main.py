@@ -13,13 +13,14 @@ from pathlib import Path
 import click
 import pytest
 
+import flowcraft as flowcraft_package
 from flowcraft import errors
-from flowcraft.cli import main
 from flowcraft.cli.failures import CommandError, code_of
+from flowcraft.cli.main import COMMANDS
 from flowcraft.settings import SettingsError
 from tests.unit.cli.conftest import Call
 
-SOURCE = Path(main.__file__).parents[2]
+SOURCE = Path(flowcraft_package.__file__).parents[1]
 
 
 def in_python(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -195,15 +196,13 @@ def test_help_is_shown_without_a_command(flowcraft: Call) -> None:
 
 def there() -> list[str]:
     """The commands whose modules are there."""
-    return [
-        name for name, (target, _) in main.COMMANDS.items() if find_spec(target.partition(":")[0])
-    ]
+    return [name for name, (target, _) in COMMANDS.items() if find_spec(target.partition(":")[0])]
 
 
 @pytest.mark.parametrize("name", there())
 def test_every_command_is_in_the_table_and_has_help(name: str, flowcraft: Call) -> None:
     """Each name leads to a command of that name, whose help is one that starts like the list's."""
-    target, _ = main.COMMANDS[name]
+    target, _ = COMMANDS[name]
     module, _, attribute = target.partition(":")
     command = getattr(import_module(module), attribute)
     assert command.name == name
