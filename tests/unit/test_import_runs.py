@@ -39,6 +39,16 @@ def sequence(*values: Any) -> Callable[[Any], Any]:
     return give
 
 
+def noting(seen: list[Any], function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function that keeps what it is given."""
+
+    def call(payload: Any) -> Any:
+        seen.append(payload)
+        return function(payload)
+
+    return call
+
+
 # ---------------------------------------------------------------- an order
 
 ORDER = machine(
@@ -165,7 +175,7 @@ def test_a_poller_goes_round_until_its_job_is_done() -> None:
         answers = sequence("RUNNING", "RUNNING", "SUCCEEDED")
         functions = {
             "submit_job": lambda _: "job-1",
-            "job_status": lambda job: (asked.append(job), answers(job))[1],
+            "job_status": noting(asked, answers),
             "report": lambda job: f"report of {job}",
         }
         result = imported(POLLER)
@@ -375,10 +385,13 @@ def test_a_catcher_leads_back_and_the_work_is_done_again() -> None:
         CAUGHT,
         {"id": 1},
         work=sequence(state_error("Gone", "away"), state_error("Missing"), "worked"),
-        make_it=lambda data: (made.append(data["error"]), {"id": data["id"] + 1})[1],
+        make_it=noting(made, lambda data: {"id": data["id"] + 1}),
     )
     assert result == "worked"
-    assert made == [{"Error": "Gone", "Cause": "away"}, {"Error": "Missing", "Cause": "Missing"}]
+    assert [data["error"] for data in made] == [
+        {"Error": "Gone", "Cause": "away"},
+        {"Error": "Missing", "Cause": "Missing"},
+    ]
 
 
 def test_catchers_tell_timeouts_from_other_failures() -> None:

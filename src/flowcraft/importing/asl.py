@@ -39,11 +39,13 @@ class Imported:
     Attributes:
         blueprints: The outermost first, then those that it runs.
         module: The text of a Python module with a function to write for each task.
+        functions: The names of these functions.
         findings: What did not become exactly what it was, in the order of the definition.
     """
 
     blueprints: tuple[WorkflowBlueprint, ...]
     module: str
+    functions: tuple[str, ...]
     findings: tuple[Finding, ...]
 
     @property
@@ -81,7 +83,8 @@ def import_asl(text: str | bytes, name: str) -> Imported:
     outermost = _Builder(whole, name).blueprint(machine, is_outermost=True)
     blueprints = (outermost, *whole.blueprints)
     module = module_text(name, blueprints, whole.stubs.values(), whole.findings)
-    return Imported(blueprints, module, tuple(dict.fromkeys(whole.findings)))
+    functions = tuple(sorted(stub.name for stub in whole.stubs.values()))
+    return Imported(blueprints, module, functions, tuple(dict.fromkeys(whole.findings)))
 
 
 class _Builder:

@@ -227,6 +227,7 @@ def lay_callback(builder: Builder, state: State, resource: Resource) -> str:
         f'"{state.name}" with it as key.',
     ]
     uses = assembly.whole.stub(resource.name or state.name, about)
+    tell_service(builder, state, resource)
     config, findings = retry_config(state)
     limit, more = time_limits(state)
     assembly.whole.findings += [*findings, *more]
