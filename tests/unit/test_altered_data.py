@@ -254,3 +254,29 @@ def test_an_altered_column_is_told_of_with_its_run(name: str, tmp_path: Path) ->
         await world.until(lambda: world.status("twin") == "completed", "the end")
 
     play(story, SqliteWorld(tmp_path / "runs.db"))
+
+
+@pytest.mark.parametrize("statement", [COLUMNS["its tags"], COLUMNS["its status"]])
+def test_a_page_is_filled_up_behind_altered_rows(statement: str, tmp_path: Path) -> None:
+    """Pages have all other runs, as many as were asked for, wherever the altered rows are."""
+    names = [f"run-{number}" for number in range(7)]
+
+    async def story(world: World) -> None:
+        two(world)
+        for name in names:
+            await world.client.start_run("f", run_id=name)
+        altered = {"run-6", "run-5", "run-3", "run-0"}
+        with closing(sqlite3.connect(tmp_path / "runs.db")) as database, database:
+            for name in altered:
+                database.execute(statement.replace("'run'", f"'{name}'"))
+        pages: list[list[str]] = []
+        after: str | None = None
+        while True:
+            page = await world.client.list_runs(after=after, limit=2)
+            pages.append([each.run_id for each in page.runs])
+            after = page.after
+            if after is None:
+                break
+        assert pages == [["run-4", "run-2"], ["run-1"]]
+
+    play(story, SqliteWorld(tmp_path / "runs.db"))

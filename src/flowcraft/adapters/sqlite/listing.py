@@ -45,7 +45,7 @@ _UNTOUCHED = """
 _OVERDUE = "SELECT run_id FROM runs INDEXED BY runs_by_due WHERE status IN ({}) AND due_at < ?"
 
 _PLACE = "SELECT created_at, run_id FROM runs WHERE run_id = ?"
-_ORDER = "ORDER BY created_at DESC, run_id DESC LIMIT ?"
+_ORDER = "ORDER BY created_at DESC, run_id DESC LIMIT ? OFFSET ?"
 _HAS_TAG = "run_id IN (SELECT run_id FROM tags WHERE name = ? AND value = ?)"
 
 _CONDITIONS = {
@@ -71,6 +71,9 @@ _OVER_FOR_LONG = f"""
 def list_runs(execute: Execute, query: Query, now: float) -> list[Head]:
     """The runs that a query asks for, at a time.
 
+    A page is filled up behind rows that cannot be read: who goes on does so behind its last run,
+    and takes a page that is shorter for the end.
+
     Raises:
         RunNotFound: There is no run any more that the list should go on behind.
     """
@@ -80,9 +83,15 @@ def list_runs(execute: Execute, query: Query, now: float) -> list[Head]:
     source = HEADS if query.due_before is None else _DUE_HEADS
     if query.awaits is not None:
         source, values = _AWAITING_HEADS, [query.awaits, *values]
-    found = execute(f"{source} {where} {_ORDER}", (*values, query.limit))
-    heads, _ = _readable(found)
-    return heads
+    heads: list[Head] = []
+    read = 0
+    while len(heads) < query.limit:
+        rows = execute(f"{source} {where} {_ORDER}", (*values, query.limit, read)).fetchall()
+        heads += _readable(rows)[0]
+        read += len(rows)
+        if len(rows) < query.limit:
+            break
+    return heads[: query.limit]
 
 
 def _readable(rows: Iterable[tuple[Any, ...]]) -> tuple[list[Head], list[str]]:
