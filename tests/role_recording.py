@@ -1,8 +1,8 @@
 """Records the requests of any tests by role, and fails those that a policy would not allow.
 
-``FLOWCRAFT_RECORD_REQUESTS=FILE pytest tests/…`` (``make permissions``) has each request of each
-test decided by the policies of the roles that may call the verb which made it. What was asked for
-is added to ``FILE``; ``python -m tests.role_recording FILE`` then tells what nobody asked for.
+With ``FLOWCRAFT_RECORD_REQUESTS=FILE`` in the environment each request of each test is decided by the
+policies of the roles that may call the verb which made it. What was asked for is added to ``FILE``;
+``python -m tests.role_recording FILE`` then tells what nobody asked for.
 
 A verb is known by the task that calls it: what a worker does in the name of a run is a worker's.
 """
@@ -27,6 +27,7 @@ from flowcraft.aws import SqsReconciler
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.blobs import StoredBlobs
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.heartbeat import Heartbeat
 from flowcraft.engine.reports import Reports
 from flowcraft.engine.restarts import Restarts
 from flowcraft.engine.schedules import Schedules
@@ -82,6 +83,8 @@ VERBS: dict[type, dict[str, tuple[str, ...]]] = {
     },
     Adapter: dict.fromkeys(("start", "handle_job", "handle_jobs"), ("worker",)),
     Worker: dict.fromkeys(("start", "open", "handle_job", "send_back"), ("worker",)),
+    # A heartbeat has a thread of its own, which knows nothing of who started it.
+    Heartbeat: {"beat": ("worker",)},
     SqsReconciler: {"run": ("reconciler",)},
 }
 """Who may call what: each of them has to be allowed what it asks for."""
