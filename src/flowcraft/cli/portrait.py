@@ -105,7 +105,7 @@ def status_text(run: RunDetails, now: float) -> Text:
         took = span(run.ended_at.timestamp() - created)
         text.append(f" {relative(run.ended_at, now)}, after {took}")
     else:
-        text.append(f" for {span(now - created)}")
+        text.append(f", {span(now - created)} after its start")
     if run.stopping is not None:
         text.append(f", being stopped: it will be {run.stopping}")
     if run.reason:
