@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.text import Text
 
+from flowcraft.cli.drawing import show_lines
 from flowcraft.cli.failures import DONE, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
-from flowcraft.cli.output import Output, plain
-from flowcraft.cli.portrait import NODE_STYLES
 from flowcraft.cli.run_ import find
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.draw import generate_mermaid
 from flowcraft.core.draw_dot import draw_dot
 from flowcraft.core.draw_svg import draw_svg
-from flowcraft.core.draw_text import TextLine, draw_lines, in_plain_signs
+from flowcraft.core.draw_text import draw_lines
 from flowcraft.engine.results import RunResult
 
 EPILOG: Final = """\b
@@ -117,21 +115,6 @@ def drawn(
         known = {node: _MERMAID_STATES.get(state, state) for node, state in (states or {}).items()}
         return generate_mermaid(blueprint, states=known)
     return "".join(f"{line}\n" for line in draw_lines(blueprint, states))
-
-
-def show_lines(out: Output, lines: Iterable[TextLine]) -> None:
-    """Show a drawing in a terminal, each node in the colour of its state."""
-    for line in lines:
-        text, rails = plain(line.text), line.rails
-        if not out.has_all_signs:
-            text, rails = in_plain_signs(text), in_plain_signs(rails)
-        shown = Text(rails, style="" if line.node_id is None else _style_of(line))
-        shown.append(f" {text}", style=_style_of(line) if line.node_id is not None else "dim")
-        out.console.print(shown, soft_wrap=True)
-
-
-def _style_of(line: TextLine) -> str:
-    return NODE_STYLES.get(line.state or "", "")
 
 
 def _by_ending(out: Path | None) -> str | None:

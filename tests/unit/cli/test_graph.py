@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from flowcraft.cli.graph import show_lines
+from flowcraft.cli.drawing import show_lines
 from flowcraft.cli.output import Output
 from flowcraft.core.draw_text import draw_lines
 from tests.unit.cli.conftest import Call, Work
