@@ -8,10 +8,13 @@ from typing import Any
 
 from flowcraft import FlowRuntime, RunResult, analyze_blueprint, lint_blueprint
 from flowcraft.importing import Imported, choice, import_asl, state_nodes, task
-from flowcraft.testing import TestEnvironment, VirtualClock
+from flowcraft.testing import TestEnvironment, VirtualClock, durable
 from tests.unit.runs import Ctx, drive
 
 Definition = dict[str, Any]
+WHERE = "process"
+"""Where definitions are run: in the process, or ``durable``, by a worker over a store."""
+
 LAMBDA = "arn:aws:lambda:eu-central-1:123456789012:function:"
 INVOKE = "arn:aws:states:::lambda:invoke"
 
@@ -91,7 +94,16 @@ async def _execute(
     blueprints = {each.id: each for part in (result, *also) for each in part.blueprints}
     runtime = FlowRuntime(registry=filled, blueprints=blueprints)
     async with TestEnvironment(runtime, clock=clock) as env:
-        return await env.run(result.blueprint, {"input": value})
+        if WHERE == "process":
+            return await env.run(result.blueprint, {"input": value})
+        async with durable(env) as adapter:
+            run = await adapter.start_run(result.blueprint.id, {"input": value})
+            for _ in range(10):
+                await env.advance("1d")
+                ended = await adapter.get_run(run)
+                if ended.status.is_final:
+                    return ended
+            raise AssertionError(f"not over after ten days: {ended.states}")
 
 
 def output(result: RunResult, definition: Definition) -> Any:

@@ -12,7 +12,8 @@ import pytest
 
 from flowcraft import FlowRuntime
 from flowcraft.importing import state_error
-from flowcraft.testing import TestEnvironment
+from flowcraft.testing import TestEnvironment, durable
+from tests.unit import state_machines
 from tests.unit.runs import drive
 from tests.unit.state_machines import (
     INVOKE,
@@ -24,6 +25,12 @@ from tests.unit.state_machines import (
     registry,
     work,
 )
+
+
+@pytest.fixture(autouse=True, params=["process", "durable"])
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs its definitions in the process, and by a worker over a store."""
+    monkeypatch.setattr(state_machines, "WHERE", request.param)
 
 
 def sequence(*values: Any) -> Callable[[Any], Any]:
@@ -251,7 +258,7 @@ def guarded(**fields: Any) -> Definition:
         Both={
             "Type": "Parallel",
             "Branches": [machine("One", One=work("One")), machine("Two", Two=work("Two"))],
-            "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 1}],
+            "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 1, "IntervalSeconds": 5}],
             "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Rescue"}],
             "Next": "Last",
             **fields,
@@ -467,6 +474,26 @@ def test_an_answer_may_be_a_failure_or_not_come() -> None:
     assert asked(failure)[0] == {"Error": "Refused", "Cause": "too dear"}
     late = {"Error": "States.Timeout", "Cause": "nobody answered in time"}
     assert asked(None)[0] == late
+
+
+def test_an_answer_finds_its_run_by_the_token() -> None:
+    """Whoever was sent the token needs nothing else: it is the key of an event."""
+
+    async def run() -> Any:
+        sent: list[Any] = []
+        result = imported(APPROVAL)
+        runtime = FlowRuntime(
+            registry=registry(result, {"ask": sent.append}), blueprints={"m": result.blueprint}
+        )
+        async with TestEnvironment(runtime) as env, durable(env) as adapter:
+            runs = [await adapter.start_run("m", {"input": {"order": n}}) for n in (1, 2)]
+            await env.settle()
+            token = next(m for m in sent if m["MessageBody"]["order"] == 2)["MessageBody"]["token"]
+            await adapter.send_event(event="Ask", correlation_key=token, output="yes")
+            await env.settle()
+            return [(await adapter.get_run(each)).outputs.get("End") for each in runs]
+
+    assert drive(run()) == [None, {"order": 2, "answer": "yes"}]
 
 
 # ---------------------------------------------------------------- runs of other machines

@@ -186,10 +186,12 @@ def _reached(machine: Machine) -> set[str]:
 
 
 def _followers(state: State) -> Iterator[str]:
-    for entry in (state.fields, *state.fields.get("Choices", ()), *state.fields.get("Catch", ())):
-        for key in ("Next", "Default"):
-            if key in entry:
-                yield entry[key]
+    rules = state.fields["Choices"] if state.type == "Choice" else ()
+    for entry in (state.fields, *rules, *state.fields.get("Catch", ())):
+        if "Next" in entry:
+            yield entry["Next"]
+    if state.type == "Choice" and "Default" in state.fields:
+        yield state.fields["Default"]
 
 
 # ---------------------------------------------------------------- what nothing is made of
@@ -259,6 +261,7 @@ def _look_at_scope(whole: Import, machine: Machine) -> None:
 
 
 def _assigned(state: State) -> Iterator[str]:
-    for entry in (state.fields, *state.fields.get("Choices", ()), *state.fields.get("Catch", ())):
+    rules = state.fields["Choices"] if state.type == "Choice" else ()
+    for entry in (state.fields, *rules, *state.fields.get("Catch", ())):
         if isinstance(entry.get("Assign"), dict):
             yield from entry["Assign"]

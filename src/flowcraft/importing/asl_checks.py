@@ -129,7 +129,8 @@ def _check_retriers(fields: Fields, place: str) -> Iterator[Problem]:
         yield from _check_errors(retrier, at, number == len(retriers) - 1)
         if isinstance(retrier, Mapping):
             for key, least in numbers.items():
-                if key in retrier and not _is_number(retrier[key], least):
+                whole = key != "MaxAttempts" or isinstance(retrier.get(key, 0), int)
+                if key in retrier and not (whole and _is_number(retrier[key], least)):
                     yield Problem(f"{at}.{key}", f"must be a number from {least}")
             if retrier.get("JitterStrategy", "NONE") not in ("NONE", "FULL"):
                 yield Problem(f"{at}.JitterStrategy", "must be 'NONE' or 'FULL'")
@@ -152,7 +153,7 @@ def _check_errors(entry: Any, at: str, is_last: bool) -> Iterator[Problem]:
         yield Problem(at, "must be an object")
         return
     names = entry.get("ErrorEquals")
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
         yield Problem(f"{at}.ErrorEquals", "must be a list of names of errors")
     elif "States.ALL" in names and (len(names) > 1 or not is_last):
         yield Problem(f"{at}.ErrorEquals", "'States.ALL' stands alone, and in the last place")

@@ -260,7 +260,7 @@ def _choose_by_function(builder: Builder, state: State, error: Untranslatable) -
     assembly.node(state.name, uses, shaped(builder, state, ("InputPath",)))
     for target in targets:
         assembly.edge(state.name, target, action=target)
-    assembly.edge(state.name, _default(builder, state))
+    assembly.edge(state.name, _default(builder, state), condition=OTHERWISE)
     message = f"No condition says this rule. {error.why}"
     advice = f"Write the function '{assembly.whole.stubs[uses].name}', which names the next state."
     assembly.whole.find(error.place, message, advice, "stub")
