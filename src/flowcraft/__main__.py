@@ -1,6 +1,6 @@
 """``python -m flowcraft`` is the command ``flowcraft``."""
 
-from flowcraft.cli import main
+from flowcraft.cli import entry
 
 if __name__ == "__main__":
-    main()
+    entry()

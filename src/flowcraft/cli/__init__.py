@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 
-def main() -> None:
+def entry() -> None:
     """Be the command: read the arguments of the process, and end it with an exit code."""
     try:
         from flowcraft.cli.main import run  # noqa: PLC0415

@@ -250,7 +250,7 @@ def test_streams_and_directories_of_no_use_are_no_bug(tmp_path: Path) -> None:
 
 def test_what_the_command_needs_is_said_where_it_is_missing(tmp_path: Path) -> None:
     """Without the extra the script says how to install it, and nothing else."""
-    code = "import sys; sys.modules['click'] = None; from flowcraft.cli import main; main()"
+    code = "import sys; sys.modules['click'] = None; from flowcraft.cli import entry; entry()"
     done = in_python(code, tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
