@@ -1,8 +1,8 @@
 """Records the requests of any tests by role, and fails those that a policy would not allow.
 
 With ``FLOWCRAFT_RECORD_REQUESTS=FILE`` in the environment each request of each test is decided by
-the policies of the roles that may call the verb which made it. What was asked for is added to ``FILE``;
-``python -m tests.role_recording FILE`` then tells what nobody asked for.
+the policies of the roles that may call the verb which made it. What was asked for is added to
+``FILE``; ``python -m tests.role_recording FILE`` then tells what nobody asked for.
 
 A verb is known by the task that calls it: what a worker does in the name of a run is a worker's.
 """
