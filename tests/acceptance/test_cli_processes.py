@@ -41,7 +41,7 @@ def project(tmp_path: Path) -> Iterator[Path]:
 class Process:
     """The command in a process, whose lines are waited for."""
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
+    def __init__(self, directory: Path, *arguments: str, **variables: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flowcraft", *arguments],
             cwd=directory,
@@ -49,7 +49,7 @@ class Process:
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **variables},
         )
 
     def until(self, text: str, stream: IO[str] | None = None) -> str:
@@ -88,6 +88,40 @@ def test_dev_starts_the_worker_anew_when_a_file_changes(
         dev.process.send_signal(signal.SIGINT)
         dev.until("Stopping")
         assert dev.process.wait(timeout=30) == 0
+
+
+@pytest.mark.slow
+def test_dev_makes_what_is_missing_on_an_emulator(
+    project: Path,
+    ministack: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Queue and tables are made where there are none, and a run is carried out on them."""
+    variables = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "FLOWCRAFT_BACKEND": "aws",
+        "FLOWCRAFT_AWS_REGION": "eu-north-1",
+        "FLOWCRAFT_AWS_ENDPOINT_URL": ministack,
+        "FLOWCRAFT_AWS_PREFIX": "of-dev",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(project)
+    with Process(project, "dev", **variables) as dev:
+        dev.until("A worker of slow on of-dev-jobs")
+        assert run(["start", "slow", "-c", "seconds=0", "--wait", "--json"]) == 0
+        assert '"work": "first"' in capsys.readouterr().out
+        dev.process.send_signal(signal.SIGINT)
+        assert dev.process.wait(timeout=60) == 0
+
+
+@pytest.mark.slow
+def test_dev_is_not_for_aws_itself(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without an emulator's address dev refuses a fleet, and says what to do instead."""
+    assert run(["dev", "--app", "slow:runtime", "--backend", "aws"]) == 2
+    assert "On AWS itself run 'flowcraft worker'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

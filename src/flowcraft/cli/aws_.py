@@ -209,6 +209,11 @@ def template_(
     return 0
 
 
+def make_what_is_missing(invocation: Invocation) -> None:
+    """Give the fleet of the settings what it needs, and say each step: for an emulator."""
+    _with_provisioner(invocation, {}, lambda made: made.apply(), tell=invocation.out.remark)
+
+
 # --- what is wanted ------------------------------------------------------------------------
 
 

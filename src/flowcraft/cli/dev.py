@@ -60,6 +60,11 @@ def command(invocation: Invocation, /, places: tuple[str, ...]) -> None:
     for place in watched:
         if not place.is_dir():
             raise CommandError(f"--watch takes a directory, and '{place}' is none.")
+    if settings["backend"] == "aws":
+        # Imported here, since SQLite needs none of it.
+        from flowcraft.cli.aws_ import make_what_is_missing  # noqa: PLC0415
+
+        make_what_is_missing(invocation)
     invocation.run(_dev(invocation, watched))
 
 
