@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -120,3 +122,22 @@ def test_without_its_back_lines_a_picture_has_no_cycle() -> None:
     names = [box.id for box in picture.boxes]
     back = [(names[line.source], names[line.target]) for line in picture.lines if line.is_back]
     assert sorted(back) == [("b", "b"), ("c", "a")]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rails_are_whole_whatever_the_graph(seed: int) -> None:
+    """What leads down out of a line is met by what leads up in the next one, at the same place."""
+    chance = random.Random(seed)
+    for _ in range(10):
+        count = chance.randrange(1, 14)
+        edges = [(chance.randrange(count), chance.randrange(count)) for _ in range(2 * count)]
+        pairs = " ".join(f"n{source}>n{target}" for source, target in edges)
+        fallback = {"n0": {"config": {"fallback": f"n{count - 1}"}}}
+        lines = draw_lines(graph(pairs, **fallback))
+        for upper, lower in pairwise(lines):
+            for at in range(0, max(len(upper.rails), len(lower.rails)), 2):
+                above = upper.rails[at : at + 1] or " "
+                below = lower.rails[at : at + 1] or " "
+                leads_down, is_met = above in "│┤├┬┼╮╭", below in "│┤├┴┼╯╰"
+                assert is_met or not leads_down or below == "○", "\n".join(map(str, lines))
+                assert leads_down or not is_met or above == "○", "\n".join(map(str, lines))

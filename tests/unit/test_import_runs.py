@@ -667,3 +667,63 @@ def test_rules_that_may_hold_at_once_are_looked_at_in_their_order() -> None:
     name, cause = outcome(grades, {"n": 20})
     assert name == "States.NoChoiceMatched"
     assert "'Grade'" in cause
+
+
+NESTED = machine(
+    "Round",
+    Round={
+        "Type": "Parallel",
+        "ResultPath": "$.all",
+        "Branches": [
+            machine(
+                "Inner",
+                Inner={
+                    "Type": "Parallel",
+                    "Branches": [machine("One", One=work("One")), machine("Two", Two=work("Two"))],
+                    "Next": "Pick",
+                },
+                Pick={"Type": "Pass", "Parameters": {"two.$": "$[1]"}, "End": True},
+            ),
+            machine(
+                "Down",
+                Down=work("Down", Next="Zero?"),
+                **{
+                    "Zero?": {
+                        "Type": "Choice",
+                        "Choices": [{"Variable": "$.n", "NumericGreaterThan": 0, "Next": "Down"}],
+                        "Default": "Flat",
+                    }
+                },
+                Flat={"Type": "Succeed"},
+            ),
+        ],
+        "Next": "Next",
+    },
+    Next=work("Next", Next="Again?"),
+    **{
+        "Again?": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$.n", "NumericLessThan": 5, "Next": "Round"}],
+            "Default": "Over",
+        }
+    },
+    Over={"Type": "Succeed"},
+)
+
+
+def test_branches_in_branches_and_loops_in_branches_in_a_loop() -> None:
+    """Each round has branches of its own, one of which goes round by itself."""
+    rounds: list[Any] = []
+    result = outcome(
+        NESTED,
+        {"n": 3},
+        one=lambda data: 1,
+        two=lambda data: data["n"] * 2,
+        down=lambda data: {"n": data["n"] - 1},
+        next=noting(rounds, lambda data: {"n": data["n"] + 1, "last": data["all"]}),
+    )
+    assert [data["all"] for data in rounds] == [
+        [{"two": 6}, {"n": 0}],
+        [{"two": 8}, {"n": 0}],
+    ]
+    assert result == {"n": 5, "last": [{"two": 8}, {"n": 0}]}

@@ -213,12 +213,14 @@ def _tell_estimate(
     ]
     rows.append(["in all", usd_text(estimate.usd), *_monthly(estimate.usd, runs), ""])
     out.table(columns, rows, right=columns[1:])
-    out.print(
+    say(
+        out,
+        "counted",
         f"{estimate.executions:,.1f} executions of nodes; {estimate.sqs_requests:,.1f} requests to "
-        f"SQS, {estimate.write_units:,.1f} write units, {estimate.read_units:,.1f} read units."
+        f"SQS, {estimate.write_units:,.1f} write units, {estimate.read_units:,.1f} read units",
     )
     if runs is not None:
-        out.print(f"A month has {runs:,.0f} runs. Free tiers and idle workers are not counted.")
+        say(out, "a month", f"{runs:,.0f} runs, without free tiers and idle workers")
     say(out, "assumed", "; ".join(f"{name} {_shown(value)}" for name, value in assumed.items()))
 
 

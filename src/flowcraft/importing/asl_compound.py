@@ -60,6 +60,7 @@ def lay_parallel(builder: Builder, state: State) -> str | None:
     """Branches side by side, and a node that joins them; ``None`` where all of them fail."""
     assembly = builder.assembly
     assembly.node(state.name, PAYLOAD, shaped(builder, state, _BEFORE))
+    _tell_shared_variables(builder, state)
     ends = [builder.lay(branch) for branch in state.branches]
     for branch in state.branches:
         assembly.edge(state.name, branch.start_at)
@@ -73,6 +74,18 @@ def lay_parallel(builder: Builder, state: State) -> str | None:
             transform = f"{{ branch: {number}, output: input }}"
             assembly.edge(node_id, joined, transform=transform)
     return joined
+
+
+def _tell_shared_variables(builder: Builder, state: State) -> None:
+    """List variables that branches assign: they are the run's, and not the branch's."""
+    for branch in state.branches:
+        for inner in branch.all_states():
+            if "Assign" in inner.fields:
+                message = "A variable of a branch is one of the whole run here, which others see."
+                advice = (
+                    "Give it a name of its own; two branches that share one disturb each other."
+                )
+                builder.assembly.whole.find(f"{inner.place}.Assign", message, advice, "changed")
 
 
 # ---------------------------------------------------------------- Map

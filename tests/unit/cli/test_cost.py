@@ -54,7 +54,7 @@ def test_a_person_sees_parts_sums_and_what_is_assumed(lines: Path, flowcraft: Ca
     ended = flowcraft("cost", "flows:flow", "--items", "5", "--runs-per-month", "1000000")
     assert ended.out.startswith("A run of lines on AWS, at the prices of us-east-1 of 2025-09\n")
     assert "DynamoDB writes" in ended.out
-    assert "A month has 1,000,000 runs." in ended.out
+    assert "a month    1,000,000 runs, without" in ended.out
     assert "assumed    output-bytes 100; iterations 10; items 5; branches shared" in ended.out
 
 
