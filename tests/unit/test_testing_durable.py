@@ -49,6 +49,29 @@ def test_schedules_fire_while_time_passes() -> None:
     drive(work)
 
 
+def test_time_passes_while_a_worker_has_a_retry_in_its_hands() -> None:
+    """A retry that is due within two seconds stays with its worker, and is waited for in no time."""
+
+    async def work() -> None:
+        attempts: list[float] = []
+
+        async def flaky(ctx: Any) -> str:
+            attempts.append(env.clock.now())
+            if ctx.attempt < 3:
+                raise ValueError("not yet")
+            return "done"
+
+        retry = RetryPolicy(max_attempts=3, delay=1, backoff=1, jitter=False)
+        flow = create_flow("soon").node("flaky", flaky, retry=retry)
+        async with TestEnvironment(flow) as env, durable(env) as adapter:
+            run = await adapter.start_run("soon")
+            await env.advance("10s")
+            assert (await run.get()).outputs == {"flaky": "done"}
+            assert [at - attempts[0] for at in attempts] == [0.0, 1.0, 2.0]
+
+    drive(work)
+
+
 def test_time_waits_for_nodes_in_threads_and_retries() -> None:
     """A plain function in a thread, a retry after an hour, a sleep of a day: each in its time."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.plan import Plan, build_plan
@@ -113,6 +113,7 @@ class Station:
         self._plans: dict[str, tuple[Plan, Tape]] = {}
         self._named: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.sleeping: set[asyncio.Task[Any]] = set()
         self.once = Once(logger)
 
     @property
@@ -183,9 +184,13 @@ class Station:
                 future.set_result(None)
 
         timer = self.clock.call_at(when, wake)
+        task = asyncio.current_task()
+        assert task is not None
+        self.sleeping.add(task)
         try:
             await future
         finally:
+            self.sleeping.discard(task)
             timer.cancel()
 
     async def flush(self) -> None:

@@ -82,7 +82,10 @@ def _is_at_work(adapter: Adapter) -> bool:
     worker = adapter.worker
     if worker is None:
         return False
-    return worker.busy or any(rounds._looking for rounds in worker.duties._rounds)
+    if worker.busy:
+        # One that has a retry in its hands only waits for time to pass.
+        return bool(worker._to_delete or worker._strands.keys() - worker.station.sleeping)
+    return any(rounds._looking for rounds in worker.duties._rounds)
 
 
 async def _stop(adapter: Adapter, clock: VirtualClock) -> None:
