@@ -50,7 +50,7 @@ def test_schedules_fire_while_time_passes() -> None:
 
 
 def test_time_passes_while_a_worker_has_a_retry_in_its_hands() -> None:
-    """A retry that is due within two seconds stays with its worker, and is waited for in no time."""
+    """A retry that is due within two seconds stays with its worker, and takes no real time."""
 
     async def work() -> None:
         attempts: list[float] = []
