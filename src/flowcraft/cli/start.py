@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import click
 
 from flowcraft import application
+from flowcraft.cli.causes import error_lines
 from flowcraft.cli.failures import DONE, FAILED, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.cli.kinds import seconds
-from flowcraft.cli.portrait import error_lines
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.client import FlowClient
