@@ -32,8 +32,8 @@ def canceled(*codes: str) -> AwsError:
 @pytest.mark.parametrize(
     ("given", "resource", "kind", "words"),
     [
-        (error("ResourceNotFoundException"), TABLE, StorageUnavailable, ["'runId'", "region"]),
-        (error("NonExistentQueue"), QUEUE, StorageUnavailable, ["standard queue", "region"]),
+        (error("ResourceNotFoundException"), TABLE, StorageUnavailable, ["'runId'", "region", "aws apply"]),
+        (error("NonExistentQueue"), QUEUE, StorageUnavailable, ["standard queue", "region", "aws apply"]),
         (
             error("AccessDeniedException"),
             TABLE,

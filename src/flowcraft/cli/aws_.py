@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from flowcraft.cli.aws_policy import policy_command
 from flowcraft.cli.columns import Column, show_rows
 from flowcraft.cli.failures import REFUSED, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
+from flowcraft.cli.questions import agree
 from flowcraft.provisioning import (
     Destruction,
     Difference,
@@ -107,7 +107,7 @@ def apply(invocation: Invocation, /, yes: bool, **given: Any) -> int:
     if found.changes:
         if not out.as_json:
             _show_plan(invocation, found)
-        _ask(invocation, yes, "Make these changes?")
+        agree(invocation, "Make these changes?", yes=yes)
     done = _with_provisioner(invocation, given, lambda made: made.apply(found), tell=out.remark)
     if out.as_json:
         out.json({"changes": [_described(each) for each in done.changes], **_places(found, done)})
@@ -133,7 +133,7 @@ def destroy(invocation: Invocation, /, empty_bucket: bool, yes: bool, **given: A
         _show_removals(invocation, doomed.removals)
     done: list[Removal] = []
     if doomed.deletions:
-        _ask(invocation, yes, f"Delete all of the fleet '{doomed.prefix}' that is listed?")
+        agree(invocation, f"Delete all of the fleet '{doomed.prefix}' that is listed?", yes=yes)
         done = _with_provisioner(
             invocation,
             given,
@@ -286,22 +286,6 @@ def _with_provisioner(
 
 
 # --- what is shown -------------------------------------------------------------------------
-
-
-def _ask(invocation: Invocation, yes: bool, question: str) -> None:
-    """Ask, unless it was said already; whoever says no ends the command."""
-    if yes:
-        return
-    if invocation.out.as_json:
-        raise CommandError("With --json nobody is asked: give --yes, if it is to be done.")
-    try:
-        agreed = click.confirm(question, err=True)
-    except click.Abort:
-        if sys.stdin.isatty():
-            raise
-        raise CommandError("Nobody can be asked here: give --yes, if it is to be done.") from None
-    if not agreed:
-        raise CommandError("Nothing was done.", REFUSED)
 
 
 def _described(difference: Difference) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -12,6 +11,7 @@ import click
 from flowcraft.cli.failures import DONE, FAILED, NOT_FOUND, REFUSED, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.cli.output import Output
+from flowcraft.cli.questions import agree
 from flowcraft.dead_letters import (
     DEFAULT_LIMIT,
     MEANINGS,
@@ -147,8 +147,12 @@ def redrive(invocation: Invocation, /, **given: Any) -> int:
 
     async def verb(letters: DeadLetters, tell: Tell) -> Outcome:
         facts = await letters.facts()
-        if given["is_all"]:
-            _ask(given, f"Send about {facts.waiting} letters of '{facts.name}' back?")
+        if given["is_all"] and facts.waiting:
+            agree(
+                invocation,
+                f"Send about {facts.waiting} letters of '{facts.name}' back?",
+                yes=given["yes"],
+            )
         may = {"foreign": given["foreign"], "limit": given["limit"]}
         return await letters.redrive(selection, **may, tell=tell)
 
@@ -168,7 +172,7 @@ def delete(invocation: Invocation, /, **given: Any) -> int:
     selection = _selection(given)
 
     async def verb(letters: DeadLetters, tell: Tell) -> Outcome:
-        _ask(given, f"Delete {_said(given)} for good?")
+        agree(invocation, f"Delete {_said(given)} for good?", yes=given["yes"])
         may = {"foreign": given["foreign"], "limit": given["limit"]}
         return await letters.delete(selection, **may, tell=tell)
 
@@ -186,7 +190,7 @@ def purge(invocation: Invocation, /, **given: Any) -> int:
         facts = await letters.facts()
         if facts.waiting + facts.hidden == 0:
             return Outcome()
-        _ask(given, _purge_question(facts, given["foreign"]))
+        agree(invocation, _purge_question(facts, given["foreign"]), yes=given["yes"])
         return await letters.purge(foreign=given["foreign"], tell=tell)
 
     return _settle(invocation, given, verb, "deleted")
@@ -207,19 +211,6 @@ def _selection(given: dict[str, Any]) -> Selection:
     if given["is_all"] and not selection.is_all:
         raise CommandError("Give either --all or which letters, not both.")
     return selection
-
-
-def _ask(given: dict[str, Any], question: str) -> None:
-    """Ask a person, unless that was said to be needless.
-
-    Raises:
-        CommandError: There is nobody to be asked.
-    """
-    if given["yes"]:
-        return
-    if not sys.stdin.isatty():
-        raise CommandError(f"{question} Nobody can be asked here: --yes says so.")
-    click.confirm(question, abort=True, err=True)
 
 
 def _said(given: dict[str, Any]) -> str:

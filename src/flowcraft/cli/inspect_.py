@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import click
 
+from flowcraft.cli.causes import error_lines
 from flowcraft.cli.columns import Column, show_rows
 from flowcraft.cli.drawing import show_lines
 from flowcraft.cli.failures import NOT_FOUND, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.cli.output import Output, jsonable, plain
-from flowcraft.cli.portrait import batch_text, clipped, error_lines, say, value_text
+from flowcraft.cli.portrait import batch_text, clipped, say, value_text
 from flowcraft.cli.status import MOST_LINES
 from flowcraft.cli.status import show as show_status
 from flowcraft.cli.timeline import show_timeline

@@ -16,7 +16,7 @@ from flowcraft.cli.list_ import event_text
 from flowcraft.cli.output import STYLES, Output, jsonable, plain
 from flowcraft.cli.times import both, local, relative, span
 from flowcraft.core.correlation import Correlation
-from flowcraft.core.state import ErrorInfo, RunStatus
+from flowcraft.core.state import RunStatus
 from flowcraft.engine.inspecting import BatchDetails, NodeDetails, RunDetails
 from flowcraft.engine.results import Awaiting
 
@@ -198,20 +198,6 @@ def batch_text(out: Output, batch: BatchDetails, columns: int = 24) -> Text:
     if batch.shards:
         text.append(f", in {batch.shards} records of which {batch.shards_over} are over")
     return text
-
-
-# --- errors --------------------------------------------------------------------------------
-
-
-def error_lines(error: ErrorInfo, *, with_traceback: bool = False) -> list[str]:
-    """An error with what is behind it, a line each."""
-    where = f"{error.node_id}: " if error.node_id else ""
-    tries = f" (after {error.attempts} attempts)" if error.attempts > 1 else ""
-    lines = [f"{where}{error.type}: {error.message}{tries}"]
-    lines += [f"  because of {name}: {message}" for name, message in error.causes]
-    if with_traceback and error.traceback:
-        lines += [f"  {line}" for line in error.traceback.rstrip().splitlines()]
-    return lines
 
 
 # --- values --------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from flowcraft import application
+from flowcraft.cli.causes import error_lines
 from flowcraft.cli.failures import DONE, FAILED, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.cli.kinds import seconds
@@ -249,14 +250,16 @@ def tell_result(invocation: Invocation, run_id: str, result: RunResult) -> None:
                 "runId": run_id,
                 "status": result.status,
                 "outputs": dict(result.outputs),
-                "errors": [str(error) for error in result.errors],
+                "errors": result.errors,
             }
         )
         return
     out.print(str(result.status.value), style=str(result.status.value))
-    out.table(["node", "output"], [(node, short(value)) for node, value in result.outputs.items()])
+    outputs = [(node, short(value)) for node, value in result.outputs.items()]
+    if outputs:
+        out.table(["node", "output"], outputs)
     for error in result.errors:
-        out.print(f"{error}", style="error")
+        out.print("\n".join(error_lines(error)), style="error")
 
 
 def short(value: Any, length: int = 200) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from flowcraft.cli.causes import error_lines
 from flowcraft.cli.failures import DONE
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.cli.output import Output, plain
@@ -14,7 +15,6 @@ from flowcraft.cli.portrait import (
     awaiting_text,
     batch_text,
     counts_text,
-    error_lines,
     exit_code_of,
     heading,
     live_text,

@@ -13,6 +13,7 @@ import click
 
 from flowcraft.cli.failures import CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
+from flowcraft.cli.questions import agree
 from flowcraft.cli.start import context_of, context_options, json_of, json_or_text, read_text
 from flowcraft.engine.client import FlowClient
 
@@ -276,8 +277,7 @@ def patch(invocation: Invocation, /, run_id: str, **given: Any) -> None:
 def delete(invocation: Invocation, /, run_ids: tuple[str, ...], force: bool, yes: bool) -> None:
     """Delete runs."""
     names = ", ".join(run_ids)
-    if not yes:
-        click.confirm(f"Delete {names} for good?", abort=True, err=True)
+    agree(invocation, f"Delete {names} for good?", yes=yes)
 
     async def work() -> None:
         async with invocation.client() as client:

@@ -160,6 +160,7 @@ async def _simulated(
             "PolicySourceArn": source,
             "ActionNames": actions,
             "ResourceArns": [arn.replace("*", NOBODY) for arn in targets.resources.arns(kind)],
+            **_context(kind, targets.resources),
         }
         try:
             answer = await services.ask("iam", "SimulatePrincipalPolicy", request)
@@ -177,6 +178,19 @@ async def _simulated(
             text = f"All that a {role} needs is allowed, {how}."
             found.append(ok(NAME, text, where))
     return found
+
+
+def _context(kind: Kind, resources: Resources) -> dict[str, Any]:
+    """What conditions of policies ask for: buckets may be listed only by the keys of runs."""
+    if kind != "bucket":
+        return {}
+    listed = resources.key_patterns()[0].replace("*", NOBODY)
+    entry = {
+        "ContextKeyName": "s3:prefix",
+        "ContextKeyValues": [listed],
+        "ContextKeyType": "string",
+    }
+    return {"ContextEntries": [entry]}
 
 
 def _denied(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -97,8 +97,8 @@ def _named(expected: Correlation) -> str:
 def _nobody(expected: Correlation) -> str:
     return (
         f"No run waits for the event {_named(expected)}: only waits that have begun and are not "
-        "over are found. Where the event may come before its wait, name the run and the node, "
-        "send_event(run_id, node_id, ...): it is then kept for it."
+        "over are found. Where the event may come before its wait, answer the node by its run: "
+        "'flowcraft resume RUN --node NODE', send_event(run_id, node_id, ...). It is then kept."
     )
 
 

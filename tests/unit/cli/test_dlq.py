@@ -109,7 +109,7 @@ def test_where_nobody_can_be_asked_nothing_is_done(
     assert flowcraft("dlq", "list", "--json").data["causes"] == {"not-json": 1}
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 130, 1)])
+@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 4, 1)])
 def test_a_person_is_asked(
     queue: Path,
     flowcraft: Call,

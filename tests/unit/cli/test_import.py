@@ -59,7 +59,7 @@ def test_what_is_written_is_an_app_that_lint_accepts_and_that_runs(
         assert flowcraft("lint", "--strict", *app).code == 0
         ended = flowcraft("run", "shop-order", *app, "-c", "input={}", "--json")
     assert (ended.code, ended.data["status"]) == (1, "failed")
-    assert "charge_card has to be written" in ended.data["errors"][0]
+    assert "charge_card has to be written" in ended.data["errors"][0]["message"]
 
 
 def test_nothing_is_overwritten_unless_that_is_asked_for(here: Path, flowcraft: Call) -> None:

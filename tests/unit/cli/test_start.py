@@ -37,7 +37,15 @@ def test_a_failed_run_is_told_by_the_exit_code(project: Path, flowcraft: Call) -
     """A run that fails ends the command with 1, and its error is shown."""
     ended = flowcraft("start", "order", "-c", "amount=-1", "--work")
     assert ended.code == 1
-    assert "-1 is too little" in ended.out
+    assert ended.out == "failed\ncheck: ValueError: -1 is too little\n"
+
+
+def test_errors_of_a_run_are_objects_for_programs(project: Path, flowcraft: Call) -> None:
+    """With --json an error has its type, its message and its node, as in status and inspect."""
+    data = flowcraft("run", "order", "-c", "amount=-1", "--json").data
+    (error,) = data["errors"]
+    found = {key: error[key] for key in ("type", "message", "nodeId")}
+    assert found == {"type": "ValueError", "message": "-1 is too little", "nodeId": "check"}
 
 
 def test_context_comes_from_a_file_from_json_and_from_pairs_in_this_order(

@@ -134,3 +134,12 @@ def test_a_look_tells_what_it_found(project: Path, flowcraft: Call) -> None:
     """One look by hand tells what it found, as numbers."""
     flowcraft("start", "order", "-c", "amount=1")
     assert flowcraft("reconcile", "--json").data["failedRuns"] == 0
+
+
+def test_where_nobody_can_be_asked_nothing_is_deleted(waiting: str, flowcraft: Call) -> None:
+    """Without --yes and without a terminal a run stays, and --yes is named; also with --json."""
+    for arguments in (("delete", waiting), ("delete", waiting, "--json")):
+        ended = flowcraft(*arguments)
+        assert (ended.code, ended.out) == (2, "")
+        assert "--yes" in ended.err
+    assert flowcraft("status", waiting).code == 0

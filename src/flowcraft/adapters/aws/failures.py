@@ -208,11 +208,14 @@ def _no_client(error: AwsError, resource: Resource) -> StorageError:
     )
 
 
+_APPLY: Final = "'flowcraft aws apply' does, 'flowcraft aws plan' shows what is missing"
+
+
 def _missing(error: AwsError, resource: Resource) -> StorageError:
     where = "Look at its name, and at the client's region, account and endpoint_url"
     if resource.kind == "queue":
         return StorageUnavailable(
-            f"There is no {resource}. {where}, or create it as a standard queue."
+            f"There is no {resource}. {where}, or create it as a standard queue: {_APPLY}."
         )
     if resource.kind == "bucket":
         return StorageUnavailable(
@@ -222,7 +225,7 @@ def _missing(error: AwsError, resource: Resource) -> StorageError:
     key = f" with the partition key '{resource.key}' (a string)" if resource.key else ""
     return StorageUnavailable(
         f"There is no {resource}, or it is not ready yet ({error.operation}). {where}, or create "
-        f"it{key} and without a sort key."
+        f"it{key} and without a sort key: {_APPLY}."
     )
 
 
