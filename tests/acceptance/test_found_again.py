@@ -46,6 +46,9 @@ FOUND = [
     "memory: --graph delete --seed 2 --workers 2 --fault client-1:3:late:5",
     "aws: --graph delete-shards --seed 482183544 --concurrency 1 --fault client-1:5:late:5 "
     "--fault worker-1:52:stop --fault client-1:1:lost --doubles --slow --older",
+    # A run was deleted, and still there for a worker whose clock was behind: a child stayed.
+    "aws: --graph delete --seed 1378638796 --workers 2 --concurrency 1 "
+    "--fault client-1:3:crash-after --fault worker-1:14:lost --noise 0.03 --skew-seconds 2 --slow",
     # A worker that lacks a child flow failed a run whose child flow only its starter knew.
     "memory: --graph cancel-undone-below --seed 1155098299 --concurrency 1 "
     "--fault worker-1:26:slow-before:5 --fault worker-3:39:break --slow --stranger --stale",

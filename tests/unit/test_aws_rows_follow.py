@@ -59,9 +59,9 @@ class Fleet:
         await create(self.runs)
         return self
 
-    def connect(self) -> DynamoDbRuns:
+    def connect(self, clock: VirtualClock | None = None) -> DynamoDbRuns:
         """The runs of another process."""
-        return DynamoDbRuns(self.table, CONTEXTS, STATUSES, self.clock)
+        return DynamoDbRuns(self.table, CONTEXTS, STATUSES, clock or self.clock)
 
     async def row(self) -> dict[str, Any]:
         """The row as it is now."""
@@ -233,5 +233,24 @@ def test_a_touch_mends_the_row(
         await done(fleet.runs, 3, "c")
         assert fleet.table.rows_asked() == ["UpdateItem"]
         assert float((await fleet.row())["lastUpdated"]["N"]) == fleet.clock.now()
+
+    drive(work())
+
+
+@pytest.mark.parametrize("seconds", [-20.0, 20.0])
+def test_a_run_that_is_deleted_is_gone_whatever_the_clock(seconds: float) -> None:
+    """Nobody can write to it any more, though the clock of its machine is behind."""
+
+    async def work() -> None:
+        fleet = await Fleet().open()
+        other = VirtualClock(fleet.clock.now() + seconds)
+        runs = fleet.connect(other)
+        record = await runs.read("run")
+        assert record is not None
+        await fleet.runs.remove("run", record.head.epoch, only_hide=True)
+        assert (await write(runs, 1, "late")).verdict is Verdict.GONE
+        found = await runs.read("run")
+        assert found is None or found.head.is_gone(other.now())
+        assert await runs.find(Query()) == []
 
     drive(work())

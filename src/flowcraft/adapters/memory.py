@@ -36,6 +36,7 @@ from flowcraft.ports.runs import (
     Row,
     Verdict,
     Written,
+    gone_from,
 )
 from flowcraft.ports.suspicion import PAGE_RUNS, Suspects, Suspicion
 
@@ -438,12 +439,13 @@ class MemoryRuns:
     async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
         """Forget a run and everything that is stored with it, or let it count as absent."""
         with self._lock:
-            run, now = self._runs.get(run_id), self._clock.now()
+            run = self._runs.get(run_id)
             if run is None or run.head.epoch != epoch:
                 return
             if only_hide:
-                if not run.head.is_gone(now):
-                    run.head = replace(run.head, expires_at=now)
+                gone_at = gone_from(self._clock.now())
+                if not run.head.is_gone(gone_at):
+                    run.head = replace(run.head, expires_at=gone_at)
                 return
             del self._runs[run_id]
             if run.head.key is not None:

@@ -293,6 +293,19 @@ NO_FACTS = 1 << 60
 """A number from which on no run has facts: what is read is then its head and its leases."""
 
 
+CLOCKS_SECONDS = 60.0
+"""How far clocks that a store goes by may be apart, at most."""
+
+
+def gone_from(now: float) -> float:
+    """From when on a run counts as absent that is hidden now.
+
+    It is a while ago, so that nobody whose clock is behind goes on with the run, and leaves what
+    whoever removes it has not seen.
+    """
+    return max(0.0, now - CLOCKS_SECONDS)
+
+
 class RunStore(Protocol):
     """Keeps the records of runs."""
 
@@ -348,5 +361,6 @@ class RunStore(Protocol):
             run_id: The run.
             epoch: Which start of it.
             only_hide: Let it count as absent: nothing can be written to it any more, it is in no
-                list but that of lapsed runs, and it is read with the time from when on it is gone.
+                list but that of lapsed runs, and it is read with a time from when on it is gone:
+                that of :func:`gone_from`.
         """

@@ -34,6 +34,7 @@ from flowcraft.ports.runs import (
     Record,
     Renewed,
     Written,
+    gone_from,
 )
 from flowcraft.ports.suspicion import Suspects, Suspicion
 
@@ -154,10 +155,10 @@ class DynamoDbRuns:
                 await self._records.parts.delete_objects(run_id, epoch)
                 await self._rows.remove(run_id, epoch)
             return
-        now = self._clock.now()
-        if not item.head.is_gone(now):
-            await self._rows.hide(item.head, now)
-            await self._hide(item, now)
+        gone_at = gone_from(self._clock.now())
+        if not item.head.is_gone(gone_at):
+            await self._rows.hide(item.head, gone_at)
+            await self._hide(item, gone_at)
         if only_hide:
             return
         # A segment may have been written whose write of the item never came.
@@ -177,8 +178,8 @@ class DynamoDbRuns:
         # Facts that are equal refer to the same.
         return {fact.data: None for _, fact in facts if fact.is_away}
 
-    async def _hide(self, item: RunItem, now: float) -> None:
-        values = {":t": number(now), ":ttl": ttl_value(now)}
+    async def _hide(self, item: RunItem, at: float) -> None:
+        values = {":t": number(at), ":ttl": ttl_value(at)}
         update = {
             "UpdateExpression": "SET t = :t, #ttl = :ttl",
             "ExpressionAttributeNames": {"#ttl": "ttl"},

@@ -26,6 +26,7 @@ from flowcraft.ports.runs import (
     Row,
     Verdict,
     Written,
+    gone_from,
 )
 from flowcraft.ports.suspicion import Suspects, Suspicion
 
@@ -192,8 +193,8 @@ class SqliteRuns:
         """Forget a run and everything that is stored with it, or let it count as absent."""
         with self._database.transaction as execute:
             if only_hide:
-                now = self._clock.now()
-                execute(_HIDE, (now, run_id, epoch, now))
+                gone_at = gone_from(self._clock.now())
+                execute(_HIDE, (gone_at, run_id, epoch, gone_at))
             elif execute(_REMOVE, (run_id, epoch)).rowcount:
                 for statement in _REMOVE_REST:
                     execute(statement, (run_id,))
