@@ -44,9 +44,12 @@ MOST_OPEN: Final = 32
 """So many records are told of side by side. Where more of them go on at the same time, the others
 wait until one of these is told; then they come later than their times say."""
 
-FIRST_LOOK_SECONDS: Final = 0.05
-LONGEST_LOOK_SECONDS: Final = 1.0
-"""Between two looks at a run that is followed and rests."""
+LOOK_SECONDS: Final = 1.0
+"""At most so long between two looks at a run that is followed and rests."""
+
+FIRST_LOOK: Final = 0.05
+LOOKS_GROW: Final = 1.5
+"""Right after something happened it is this share of it, and from look to look longer."""
 
 
 class _Log:
@@ -104,6 +107,7 @@ class History:
         children: Whether to tell of its child runs, too.
         shards: Whether to tell of the items of batches that are recorded in parts.
         follow: Whether to go on until the run is over.
+        look_seconds: At most so long between two looks at a run that is followed.
 
     Attributes:
         reads: Reads of records that it took so far.
@@ -117,12 +121,14 @@ class History:
         children: bool = True,
         shards: bool = True,
         follow: bool = False,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._station = station
         self._run_id = run_id
         self._children = children
         self._shards = shards
         self._follow = follow
+        self._look_seconds = look_seconds
         self._open: list[_Log] = []
         self.reads = 0
 
@@ -137,7 +143,7 @@ class History:
         root = _Log(self._run_id, None, 0.0, False)
         await self._begin_root(root)
         self._open = [root]
-        pause = FIRST_LOOK_SECONDS
+        pause = FIRST_LOOK * self._look_seconds
         while self._open:
             log = await self._choose()
             if log is None:
@@ -145,9 +151,9 @@ class History:
                     break
                 if not await self._look_again():
                     await self._station.sleep_until(self._station.clock.now() + pause)
-                    pause = min(LONGEST_LOOK_SECONDS, pause * 1.5)
+                    pause = min(self._look_seconds, pause * LOOKS_GROW)
                 continue
-            pause = FIRST_LOOK_SECONDS
+            pause = FIRST_LOOK * self._look_seconds
             if log.ledger is None:
                 problem = await self._begin(log)
                 if problem is not None and self._follow and not log.is_absent:

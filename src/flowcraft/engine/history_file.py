@@ -37,7 +37,7 @@ TOLD_WITHOUT_VALUES: Final = frozenset(
         "first",
         "is_fatal",
         "item",
-        "items",
+        "items",  # how many
         "lost",
         "max_executions",
         "name",
@@ -46,7 +46,6 @@ TOLD_WITHOUT_VALUES: Final = frozenset(
         "op",
         "requests",
         "resting",
-        "result",
         "source",
         "status",
         "succeeded",
@@ -122,12 +121,23 @@ class HistoryWriter:
         }
         payload = event.payload
         if not self._payloads:
-            payload = {k: v for k, v in payload.items() if k in TOLD_WITHOUT_VALUES}
+            payload = {k: v for k, v in payload.items() if _is_told(k, v)}
         # Values are written as they are stored; text of another serializer is text.
         text = self._serializer.dumps(dict(payload))
         last = "" if stored is None else f',"stored":{_json(stored.text)}'
         value = text if self._is_json else _json(text)
         return f'{_json(keys)[:-1]},"payload":{value}{last}}}'
+
+
+def _is_told(name: str, value: Any) -> bool:
+    """Whether a part of a payload is told where values are left out."""
+    parts = value if name in ("failed", "names") and isinstance(value, list | tuple) else [value]
+    return name in TOLD_WITHOUT_VALUES and all(
+        each is None or type(each) in _PLAIN for each in parts
+    )
+
+
+_PLAIN: Final = frozenset({bool, float, int, str})
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowcraft.core import events as ev
-from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
+from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.decide import decide
 from flowcraft.core.plan import Key, Plan, build_plan, index_of_key
 from flowcraft.core.state import CHILD, ErrorInfo, RunState, apply
@@ -172,21 +172,28 @@ def refold(
     """
     recorded = records.of(records.root)
     assert recorded is not None
-    _check_blueprint(recorded, blueprint)
     folding = _Refolding(runtime, session, records, is_live=from_node is not None)
-    return folding.run(recorded, None, from_node)
+    return folding.run(recorded, blueprint, None, from_node)
 
 
-def _check_blueprint(recorded: Recorded, blueprint: WorkflowBlueprint) -> None:
-    if blueprint_hash(recorded.blueprint) == blueprint_hash(blueprint):
+def _check_blueprint(recorded: Recorded, before: Plan, now: Plan) -> None:
+    """See that a run can go on with a blueprint: facts name instances by the shape of the graph."""
+    if before.blueprint.id == now.blueprint.id and _shape(before) == _shape(now):
         return
-    other = f"another version of the blueprint '{blueprint.id}'"
-    if recorded.blueprint.id != blueprint.id:
-        other = f"the blueprint '{recorded.blueprint.id}', and this one is '{blueprint.id}'"
+    other = f"another version of the blueprint '{now.blueprint.id}', with other nodes or edges"
+    if before.blueprint.id != now.blueprint.id:
+        other = f"the blueprint '{before.blueprint.id}', and this one is '{now.blueprint.id}'"
     raise FlowcraftError(
         f"The history of run '{recorded.run_id}' is that of {other}. Replay it with the blueprint "
         "that it brought along: 'events[0].stored.blueprint'."
     )
+
+
+def _shape(plan: Plan) -> object:
+    nodes = [
+        (node.id, node.kind, node.loops, node.fallback, node.compensate) for node in plan.nodes
+    ]
+    return nodes, [(link.source, link.target, link.back) for link in plan.links]
 
 
 class _Refolding:
@@ -203,6 +210,7 @@ class _Refolding:
     def run(
         self,
         recorded: Recorded,
+        blueprint: WorkflowBlueprint,
         parent: tuple[LocalRun, Key] | None,
         from_node: str | None = None,
     ) -> LocalRun:
@@ -210,17 +218,20 @@ class _Refolding:
         options = self._runtime.options
         tape = Tape(options.evaluator, options.serializer.codec_for)
         plan = build_plan(recorded.blueprint, tape, options.serializer.codec_for)
+        own = self._runtime.plan_of(blueprint)
+        _check_blueprint(recorded, plan, own)
         anew = frozenset[int]() if from_node is None else behind(plan, [from_node])
         folded = (_Part if self._is_live else _Whole)(plan, tape, anew)
         for number, (at, text) in enumerate(recorded.facts):
             folded.take(_read(recorded, number, text, self._runtime), at)
-        plan = restore_plan(self._runtime.plan_of(recorded.blueprint), folded.state)
+        plan = restore_plan(own, folded.state)
         run = RefoldedRun(self._session, plan, folded.state, parent)
         for key, record in folded.state.records.items():
             if record.status is CHILD and index_of_key(key) not in anew:
                 child = self._records.of(child_run_id(run, key, record.attempt))
                 if child is not None:
-                    run.children[key] = self.run(child, (run, key))
+                    known = self._session.known.blueprint(child.blueprint.id) or child.blueprint
+                    run.children[key] = self.run(child, known, (run, key))
         return run
 
 

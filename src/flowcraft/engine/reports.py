@@ -9,7 +9,7 @@ from pathlib import Path
 from flowcraft.engine.arguments import check_flag, check_positive, check_spans, checked_text
 from flowcraft.engine.draining import Drain, DrainReport
 from flowcraft.engine.following import Follower
-from flowcraft.engine.history import History
+from flowcraft.engine.history import LOOK_SECONDS, History
 from flowcraft.engine.history_events import HistoryEvent
 from flowcraft.engine.history_file import HistoryWriter, whole_file
 from flowcraft.engine.inspecting import RunDetails
@@ -79,6 +79,7 @@ class Reports:
         children: bool = True,
         shards: bool = True,
         follow: bool = False,
+        look_seconds: float = LOOK_SECONDS,
     ) -> AsyncIterator[HistoryEvent]:
         """Everything that happened in a run, as events with times, from its beginning on.
 
@@ -92,12 +93,14 @@ class Reports:
             children: Whether to tell of its child runs, too.
             shards: Whether to tell of the items of batches that are recorded in parts.
             follow: Whether to go on until the run is over; it is then read again and again.
+            look_seconds: At most so long between two looks at a run that is followed.
 
         Raises:
             RunNotFound: There is no such run, or none any more.
             CodecError: It is encoded, and cannot be decoded here.
             FlowcraftError: Its blueprint is not stored.
         """
+        check_spans(look_seconds=look_seconds)
         station = await self._opened()
         history = History(
             station,
@@ -105,6 +108,7 @@ class Reports:
             children=check_flag("children", children),
             shards=check_flag("shards", shards),
             follow=check_flag("follow", follow),
+            look_seconds=look_seconds,
         )
         async for event in history.events():
             yield event
