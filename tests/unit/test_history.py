@@ -27,6 +27,8 @@ from flowcraft.errors import (
     SerializationError,
 )
 from flowcraft.testing import VirtualClock
+from tests.acceptance.aws_worker_world import AwsWorld
+from tests.acceptance.aws_worker_world import play as play_aws
 from tests.unit.codecs import ToyCodec
 from tests.unit.durable import World, play
 from tests.unit.runs import Ctx, Events
@@ -137,7 +139,7 @@ def test_a_history_tells_what_listeners_are_told_in_process(name: str) -> None:
 
 def test_each_fact_has_a_type_of_event() -> None:
     """Whatever can be stored of a run has a name in its history."""
-    stored = set(ev.Event.__args__) - {ev.LookedAt}  # type: ignore[attr-defined]
+    stored = set(ev.Event.__args__) - {ev.LookedAt}
     assert set(OWN_TYPES) == stored
 
 
@@ -396,6 +398,35 @@ def test_there_has_to_be_a_run() -> None:
                 await history(world, run_id)
 
     play(work, a_world(flow, 2))
+
+
+def test_a_history_takes_as_many_requests_as_reading_the_run() -> None:
+    """On AWS a history costs what looking at the run costs, and a read for each child run."""
+    flow = fan_of_children(3)
+
+    async def work(world: AwsWorld) -> None:
+        world.knows(flow)
+        await world.process()
+        await world.client.start_run(flow, CONTEXT, run_id="r")
+        await world.finish("r")
+
+        async def taken(children: bool | None) -> Counter[str]:
+            client, asked = world.client._copy(), Counter[str]()
+            world.storage.meddle = lambda name, request: (asked.update([name]), request)[1]
+            if children is None:
+                await client.get_run("r")
+            else:
+                _ = [event async for event in client.history("r", children=children)]
+            world.storage.meddle = None
+            return asked
+
+        looking, alone, whole = [await taken(each) for each in (None, False, True)]
+        assert alone == looking
+        # Of each child run its record, and once the blueprint that they share.
+        assert whole.total() == looking.total() + 3 + 1
+        assert set(whole) <= {"GetItem", "Query", "BatchGetItem"}
+
+    play_aws(work)
 
 
 # -- what is damaged ----------------------------------------------------------------------------
