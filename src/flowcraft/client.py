@@ -1,19 +1,48 @@
-"""A client for durable runs, wherever they are kept."""
+"""A client for durable runs, wherever they are kept, and their histories."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from flowcraft.engine import client as engine
+from flowcraft.engine import history_file
+from flowcraft.engine.history_events import HistoryEvent, StoredFact
 from flowcraft.engine.options import RuntimeOptions
+from flowcraft.engine.serializer import JsonSerializer, Serializer
 from flowcraft.engine.shards import SHARD_ITEMS
 from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.coordination import CoordinationStore
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.sqlite import Durability, SqliteAdapter
 
-__all__ = ["FlowClient"]
+__all__ = ["FlowClient", "HistoryEvent", "StoredFact", "read_history"]
+
+
+def read_history(
+    source: str | PathLike[str] | Iterable[str], *, serializer: Serializer | None = None
+) -> Iterator[HistoryEvent]:
+    """Read a history that ``FlowClient.export_history`` wrote, an event at a time.
+
+    What is damaged, or missing, is an event of the type ``history:damaged`` with the ``problem``;
+    the rest is read all the same.
+
+    Args:
+        source: The file, or the lines of one.
+        serializer: That of whoever wrote it; JSON by default.
+
+    Raises:
+        SerializationError: It is no history, or one of a newer format.
+        OSError: The file cannot be read.
+    """
+    serializer = serializer or JsonSerializer()
+    if not isinstance(source, str | PathLike):
+        yield from history_file.read_history(source, serializer)
+        return
+    with Path(source).open(encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+        yield from history_file.read_history(lines, serializer, f"'{source}'")
 
 
 class FlowClient(engine.FlowClient):

@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "event": ("flowcraft.cli.steer:event", "Send an event to the runs that wait for it."),
     "graph": ("flowcraft.cli.graph:command", "Draw a workflow, or a run."),
+    "history": ("flowcraft.cli.history:command", "Tell, or export, all that happened in a run."),
     "import": ("flowcraft.cli.import_:group", "Make workflows of those of other systems."),
     "init": ("flowcraft.cli.init:command", "Write a small project that runs."),
     "inspect": (
@@ -53,6 +54,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "flowcraft.cli.reconcile:command",
         "Find runs that stand still, and set them going.",
     ),
+    "replay": ("flowcraft.cli.replay:command", "Make a run again of its exported history."),
     "rerun": ("flowcraft.cli.steer:rerun", "Run once more from a node on."),
     "resume": ("flowcraft.cli.steer:resume", "Answer what a run waits for."),
     "retry": ("flowcraft.cli.steer:retry", "Run once more what failed."),

@@ -274,6 +274,24 @@ class CodedRuns:
             return record
         return replace(record, facts=await self._decoded(run_id, record.facts, {}))
 
+    async def read_each(self, run_id: str, since: int) -> tuple[Record | None, dict[int, str]]:
+        """The same, and of each fact that cannot be decoded why not; it is as it was stored."""
+        record = await self._runs.read(run_id, since)
+        problems: dict[int, str] = {}
+
+        async def decode(fact: Fact) -> Fact:
+            what = f"Fact {fact.number} of run '{run_id}'"
+            try:
+                return replace(fact, data=await self._coder.decode(fact.data, what))
+            except (CodecError, StorageCorrupt) as error:
+                problems[fact.number] = str(error)
+                return fact
+
+        if record is None:
+            return None, problems
+        facts = await self._coder.each([partial(decode, fact) for fact in record.facts])
+        return replace(record, facts=tuple(facts)), problems
+
     async def write(self, change: Change) -> Written:
         """Do a conditional write."""
         # A codec may give something else each time; a store recognizes what it was sent before.

@@ -19,7 +19,7 @@ async def read_head(station: Station, run_id: str) -> Head:
     record = await station.runs.read(run_id, NO_FACTS)
     if record is not None and record.head.is_gone(station.clock.now()):
         record = None
-    return _whole(run_id, None if record is None else record.head)
+    return whole(run_id, None if record is None else record.head)
 
 
 async def read_run(station: Station, run_id: str, epoch: str | None = None) -> Ledger:
@@ -29,7 +29,7 @@ async def read_run(station: Station, run_id: str, epoch: str | None = None) -> L
         RunNotFound: There is no such run.
     """
     ledger = await station.read(run_id, epoch)
-    _whole(run_id, None if ledger is None else ledger.head)
+    whole(run_id, None if ledger is None else ledger.head)
     assert ledger is not None
     for key, record in tuple(ledger.state.records.items()):
         if record.status is CHILD:
@@ -39,7 +39,12 @@ async def read_run(station: Station, run_id: str, epoch: str | None = None) -> L
     return ledger
 
 
-def _whole(run_id: str, head: Head | None) -> Head:
+def whole(run_id: str, head: Head | None) -> Head:
+    """What was found of a run.
+
+    Raises:
+        RunNotFound: It is nothing, or a part of a run.
+    """
     if head is None:
         raise RunNotFound(f"There is no run '{run_id}'.")
     if head.is_part:

@@ -61,10 +61,7 @@ class Foreseen(NamedTuple):
     @property
     def is_nothing(self) -> bool:
         """Whether nothing follows: it has happened before, or can no longer happen."""
-        changes = self.decision.changes
-        return not self.decision.commands and not any(
-            getattr(changes, name) for name in type(changes).__slots__
-        )
+        return is_nothing(self.decision)
 
 
 class Gap(Exception):
@@ -352,6 +349,14 @@ class Ledger(RunView):
     def attempts(self) -> Collection[AttemptCommand]:
         """All attempts that are outstanding."""
         return tuple(self._places.values())
+
+
+def is_nothing(decision: Decision) -> bool:
+    """Whether nothing follows from what happened."""
+    changes = decision.changes
+    return not decision.commands and not any(
+        getattr(changes, name) for name in type(changes).__slots__
+    )
 
 
 def _subjects(decision: Decision) -> Iterator[Subject]:

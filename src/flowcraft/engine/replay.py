@@ -16,8 +16,10 @@ from flowcraft.core.plan import Key, index_of_key
 from flowcraft.core.state import CHILD, RETRYING, RUNNING, ErrorInfo, RunState
 from flowcraft.engine.added_nodes import read_nodes
 from flowcraft.engine.bus import EventBus, FlowEvent
+from flowcraft.engine.history_events import HistoryEvent
 from flowcraft.engine.known import Known
 from flowcraft.engine.local import LocalRun, execute
+from flowcraft.engine.refolding import Records, refold
 from flowcraft.engine.rerun import behind
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.session import Session
@@ -74,7 +76,12 @@ async def replay_events(
     events: Sequence[FlowEvent],
     from_node: str | None,
 ) -> RunResult:
-    """Replay recorded events; with ``from_node``, execute that node and what follows anew."""
+    """Replay recorded events; with ``from_node``, execute that node and what follows anew.
+
+    Events of a stored run's history bring along what is stored: that is folded instead.
+    """
+    if any(isinstance(event, HistoryEvent) for event in events):
+        return await _refolded(runtime, known, blueprint, events, from_node)
     plan = runtime.plan_of(blueprint)
     affected: frozenset[str] = frozenset()
     if from_node is not None:
@@ -89,10 +96,31 @@ async def replay_events(
     if from_node is None:
         return RunResult(run)
     session.clock, session.gate, session.bus = runtime.clock, None, runtime.bus
+    await _go_on(session, run)
+    return RunResult(run)
+
+
+async def _refolded(
+    runtime: FlowRuntime,
+    known: Known,
+    blueprint: WorkflowBlueprint,
+    events: Sequence[FlowEvent],
+    from_node: str | None,
+) -> RunResult:
+    session = Session(runtime, known, execute, runtime.options.concurrency, wait_for_timers=True)
+    run = refold(runtime, session, Records(events), blueprint, from_node)
+    session.root = run
+    if from_node is not None:
+        await _go_on(session, run)
+    return RunResult(run)
+
+
+async def _go_on(session: Session, run: LocalRun) -> None:
+    """Execute what is outstanding, until the run is over or rests."""
     for live in runs_below(run):
         live.rearm()
+    session.look()
     await session.finish()
-    return RunResult(run)
 
 
 class _Replay:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from flowcraft.engine.arguments import check_positive, check_spans, checked_text
+from collections.abc import AsyncIterator
+from os import PathLike
+from pathlib import Path
+
+from flowcraft.engine.arguments import check_flag, check_positive, check_spans, checked_text
 from flowcraft.engine.draining import Drain, DrainReport
 from flowcraft.engine.following import Follower
+from flowcraft.engine.history import LOOK_SECONDS, History
+from flowcraft.engine.history_events import HistoryEvent
+from flowcraft.engine.history_file import HistoryWriter, whole_file
 from flowcraft.engine.inspecting import RunDetails
 from flowcraft.engine.presence import workers_seen
 from flowcraft.engine.pretending import pretended
@@ -64,6 +71,82 @@ class Reports:
         """
         station = await self._opened()
         return Follower(station, checked_text("run_id", run_id), with_values=with_values)
+
+    async def history(
+        self,
+        run_id: str,
+        *,
+        children: bool = True,
+        shards: bool = True,
+        follow: bool = False,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> AsyncIterator[HistoryEvent]:
+        """Everything that happened in a run, as events with times, from its beginning on.
+
+        They are told from what is stored of the run in any case, so they are there as long as the
+        run is. It takes the requests that reading the run takes, child runs and parts of large
+        batches included, each of which is read when its turn comes. ``FlowRuntime.replay`` makes
+        the run of them again.
+
+        Args:
+            run_id: The run.
+            children: Whether to tell of its child runs, too.
+            shards: Whether to tell of the items of batches that are recorded in parts.
+            follow: Whether to go on until the run is over; it is then read again and again.
+            look_seconds: At most so long between two looks at a run that is followed.
+
+        Raises:
+            RunNotFound: There is no such run, or none any more.
+            CodecError: It is encoded, and cannot be decoded here.
+            FlowcraftError: Its blueprint is not stored.
+        """
+        check_spans(look_seconds=look_seconds)
+        station = await self._opened()
+        history = History(
+            station,
+            checked_text("run_id", run_id),
+            children=check_flag("children", children),
+            shards=check_flag("shards", shards),
+            follow=check_flag("follow", follow),
+            look_seconds=look_seconds,
+        )
+        async for event in history.events():
+            yield event
+
+    async def export_history(
+        self,
+        run_id: str,
+        file: str | PathLike[str],
+        *,
+        payloads: bool = True,
+        children: bool = True,
+        shards: bool = True,
+    ) -> int:
+        """Write the history of a run to a file as JSON lines, whole or not at all.
+
+        Args:
+            run_id: The run.
+            file: The file; one that is there is replaced.
+            payloads: Whether to write values: inputs, outputs, contexts, messages of errors.
+                Without them the history cannot be replayed.
+            children: Whether to tell of its child runs, too.
+            shards: Whether to tell of the items of batches that are recorded in parts.
+
+        Returns:
+            How many events were written.
+
+        Raises:
+            RunNotFound: There is no such run.
+            OSError: The file cannot be written.
+        """
+        events = self.history(run_id, children=children, shards=shards)
+        serializer = (await self._opened()).options.serializer
+        with whole_file(Path(file)) as out:
+            writer = HistoryWriter(out.write, serializer, payloads=check_flag("payloads", payloads))
+            async for event in events:
+                writer.add(event)
+            writer.end()
+        return writer.events
 
     async def workers_seen(self) -> list[Seen]:
         """The kinds of workers that were there in the last week, those seen last first.

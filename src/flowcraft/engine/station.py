@@ -17,7 +17,7 @@ from flowcraft.core.plan import Plan, build_plan
 from flowcraft.core.subflows import child_ids
 from flowcraft.engine.bus import Tails
 from flowcraft.engine.calendar import Calendar
-from flowcraft.engine.coding import Coder, coded
+from flowcraft.engine.coding import CodedRuns, Coder, coded
 from flowcraft.engine.encoded import plain
 from flowcraft.engine.files import Files
 from flowcraft.engine.jobs import Job, write_job
@@ -45,7 +45,7 @@ from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import AnyCodec
 from flowcraft.ports.limits import LimitStore
 from flowcraft.ports.queue import Outgoing
-from flowcraft.ports.runs import Head
+from flowcraft.ports.runs import Head, Record
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import Ports
 
@@ -257,6 +257,22 @@ class Station:
             raise _damaged(run_id, "It has no facts at all.")
         ledger.look(asked, record)
         return ledger
+
+    async def look_up(self, run_id: str, since: int) -> tuple[Record | None, Mapping[int, str]]:
+        """A record, for whoever can use it although not all of its facts can be decoded.
+
+        Args:
+            run_id: The run, or a part of one.
+            since: The number of the first fact that is wanted.
+
+        Returns:
+            The record, and of facts that cannot be decoded why not, by number.
+        """
+        if self._coder is None:
+            return await self.runs.read(run_id, since), {}
+        found: tuple[Record | None, Mapping[int, str]]
+        found = await cast("CodedRuns", self.runs).read_each(run_id, since)
+        return found
 
     async def _ledger(self, head: Head) -> Ledger | None:
         parent = Parent.read(head)

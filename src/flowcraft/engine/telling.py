@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.core import commands as cmd
@@ -19,9 +19,13 @@ from flowcraft.engine.bus import FlowEvent
 if TYPE_CHECKING:
     from flowcraft.engine.attempt import Attempt
     from flowcraft.engine.ledger import Ledger
+    from flowcraft.engine.places import AttemptCommand
     from flowcraft.engine.view import RunView
 
 logger = logging.getLogger("flowcraft.run")
+
+Notice = tuple[str, Key | None, int | None, Mapping[str, Any]]
+"""What there is to tell: the type of event, the instance, the attempt, and the rest of it."""
 
 # Tuples are the engine's own, of texts; in stored values there are none.
 _UNCHANGEABLE = EXACT_SCALARS | {tuple}
@@ -75,14 +79,17 @@ def _fields(run: RunView, note: Note) -> dict[str, Any]:
 
 def tell_start(run: RunView, attempt: Attempt) -> None:
     """An attempt begins."""
-    command = attempt.command
+    emit(run, *notice_of_start(attempt.command))
+
+
+def notice_of_start(command: AttemptCommand) -> Notice:
+    """What there is to tell of an attempt that begins."""
     details: dict[str, Any] = {"input": command.input}
     if isinstance(command, cmd.RunUndo):
-        emit(run, "compensation:start", command.target, command.attempt, details)
-        return
+        return "compensation:start", command.target, command.attempt, details
     if isinstance(command, cmd.RunItem):
         details |= {"item": command.item, "name": item_name(command.uses, command.item)}
-    emit(run, "node:start", command.key, command.attempt, details)
+    return "node:start", command.key, command.attempt, details
 
 
 def tell_facts(ledger: Ledger, numbers: Iterable[int]) -> list[cmd.Command] | None:
@@ -103,15 +110,21 @@ def tell_facts(ledger: Ledger, numbers: Iterable[int]) -> list[cmd.Command] | No
 
 def tell_decision(run: RunView, event: ev.Event, decision: Decision) -> None:
     """What an event led to: the end of a node, then everything the decision noted."""
+    for notice in notices_of(run, event, decision):
+        emit(run, *notice)
+
+
+def notices_of(run: RunView, event: ev.Event, decision: Decision) -> Iterator[Notice]:
+    """What there is to tell of an event; the run's state has what was decided already."""
     if isinstance(event, ev.NodeSucceeded) and event.key in decision.changes.records:
         record = decision.changes.records[event.key]
         if record.status in HAS_OUTPUT:
-            emit(run, "node:finish", event.key, event.attempt, _finish_details(event))
+            yield "node:finish", event.key, event.attempt, _finish_details(event)
     for note in decision.notes:
-        _tell_note(run, note, event)
+        yield _notice_of(run, note, event)
 
 
-def _tell_note(run: RunView, note: Note, event: ev.Event) -> None:
+def _notice_of(run: RunView, note: Note, event: ev.Event) -> Notice:
     details = dict(note.details)
     if isinstance(event, ev.RunStarted) and note.type == "workflow:start":
         details |= event._asdict() | {"context": dict(event.context)}
@@ -125,19 +138,24 @@ def _tell_note(run: RunView, note: Note, event: ev.Event) -> None:
             attempt = record.attempt
         if note.type == "node:finish" and record is not None and "item" not in details:
             details["output"] = record.output
-    emit(run, note.type, note.key, attempt, details)
+    return note.type, note.key, attempt, details
+
+
+def payload_of(run: RunView, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of what is told: who is told cannot change the run's values."""
+    codecs = run.host.options.serializer.codec_for
+    return {
+        name: value if type(value) in _UNCHANGEABLE else copy_value(value, registered=codecs)
+        for name, value in details.items()
+    }
 
 
 def emit(
     run: RunView, type_: str, key: Key | None, attempt: int | None, details: Mapping[str, Any]
 ) -> None:
-    """Hand an event to the listeners, with copies: they cannot change the run's values."""
-    codecs = run.host.options.serializer.codec_for
+    """Hand an event to the listeners."""
     try:
-        payload = {
-            name: value if type(value) in _UNCHANGEABLE else copy_value(value, registered=codecs)
-            for name, value in details.items()
-        }
+        payload = payload_of(run, details)
     except Exception:
         # A user's codec may raise; whether anybody listens must make no difference to the run.
         logger.exception("The event %s of run '%s' cannot be told", type_, run.state.run_id)
