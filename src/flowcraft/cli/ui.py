@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -155,6 +157,18 @@ async def serve(app: WebApp, listening: socket.socket, tell: Callable[[], None])
             """A signal has come."""
             super().handle_exit(sig, frame)
             app.end_streams()
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Stop at a signal, and end as what is done: the signal is not raised again."""
+            loop = asyncio.get_running_loop()
+            for each in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(each, self.handle_exit, each, None)
+            try:
+                yield
+            finally:
+                for each in (signal.SIGINT, signal.SIGTERM):
+                    loop.remove_signal_handler(each)
 
         async def startup(self, sockets: Any = None) -> None:
             """Begin to answer."""

@@ -24,6 +24,7 @@ from flowcraft.web.schemas import (
     ref,
     several,
 )
+from flowcraft.web.streams import STREAM_KIND
 
 LIST: Final = (
     Param(
@@ -118,7 +119,7 @@ RUNS: Final = (
         "Stream how the first page of a list changes.",
         STREAM,
         query=(*LIST, LAST_ID),
-        kind="text/event-stream",
+        kind=STREAM_KIND,
     ),
     Route(
         "GET",
@@ -207,7 +208,7 @@ RUNS: Final = (
         "Stream how a run goes on, until it is over.",
         STREAM,
         query=(LAST_ID,),
-        kind="text/event-stream",
+        kind=STREAM_KIND,
         problems=("run-not-found",),
     ),
     Route(

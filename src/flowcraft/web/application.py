@@ -21,6 +21,7 @@ from flowcraft.web import assets
 from flowcraft.web.api import ROUTES
 from flowcraft.web.bodies import check_body
 from flowcraft.web.call import Backstage, Call, Limits, json_bytes
+from flowcraft.web.ends import Ends
 from flowcraft.web.health import Fleet
 from flowcraft.web.live import Live
 from flowcraft.web.login import log_in, log_out
@@ -37,11 +38,12 @@ from flowcraft.web.security import (
     check_same_site,
     check_this_machine,
 )
+from flowcraft.web.streams import STREAM_KIND
 
 logger = logging.getLogger("flowcraft.web")
 
-LINKS: Final = "links"
-"""What stands below this is for links: they have tokens of their own."""
+LINKS: Final = ("hooks", "approve")
+"""What stands below these is for links: they have tokens of their own."""
 
 
 def create_app(
@@ -65,7 +67,7 @@ def create_app(
         read_only: Nobody may change anything.
         log_link: A link to the log of an attempt, with ``{run_id}``, ``{node_id}`` and
             ``{attempt}`` in it.
-        links: Answers what is below ``/links/``: links to webhooks and approvals.
+        links: Answers what is below ``/hooks/`` and ``/approve/``, where links lead to.
         limits: What bounds the load that others can put on it.
 
     Raises:
@@ -119,6 +121,7 @@ class WebApp:
             clock,
             limits or Limits(),
             Live(clock, client._identifiers),
+            Ends(client, clock),
             Fleet(client, clock),
             log_link,
         )
@@ -148,11 +151,14 @@ class WebApp:
         """End streams and long polls, so that a server that is to stop can."""
         self.stage.is_ending.set()
         self.stage.live.wake()
+        self.stage.ends.wake()
 
     async def aclose(self) -> None:
         """End all that goes on; a client that was opened here is closed."""
         self.end_streams()
         await self.stage.live.aclose()
+        await self.stage.ends.aclose()
+        await self.stage.fleet.aclose()
         if self._owned is not None:
             await self._owned.aclose()
 
@@ -199,7 +205,7 @@ class WebApp:
         """What answers a request."""
         segments = segments_of(scope)
         base = base_of(scope)
-        if segments and segments[0] == LINKS and self._links is not None:
+        if segments and segments[0] in LINKS and self._links is not None:
             return self._links
         if tuple(segments[: len(API)]) == API:
             return await self._api(request, segments[len(API) :], base)
@@ -244,7 +250,10 @@ class WebApp:
         route, ids = find_route(ROUTES, request.method, segments)
         if request.method not in SAFE_METHODS:
             self._gate.check_change(request, user)
+        if request.method == "HEAD" and route.kind == STREAM_KIND:
+            raise HttpProblem("method-not-allowed", "A stream has GET only.", {}, {"Allow": "GET"})
         call = await self._understood(request, route, ids, user, base)
+        await self.stage.station()  # opened by whoever comes first
         if not route.is_heavy:
             return await _carried_out(route, call)
         async with self.stage.heavy.held():

@@ -18,6 +18,7 @@ from flowcraft.engine.jsonable import jsonable
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.station import Station
 from flowcraft.ports.clock import Clock
+from flowcraft.web.ends import Ends
 from flowcraft.web.health import Fleet
 from flowcraft.web.live import Live
 from flowcraft.web.problems import HttpProblem
@@ -90,6 +91,7 @@ class Backstage:
         clock: The time.
         limits: What bounds the load.
         live: Those who look at runs for others.
+        ends: Those who wait for runs for others.
         fleet: How the fleet is.
         log_link: The template of links to logs.
     """
@@ -98,6 +100,7 @@ class Backstage:
     clock: Clock
     limits: Limits
     live: Live
+    ends: Ends
     fleet: Fleet
     log_link: str | None = None
     heavy: Slots = field(init=False)

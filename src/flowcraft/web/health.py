@@ -50,8 +50,16 @@ class Kept(Generic[T]):
             return self._found[1]
         if self._finding is None:
             self._finding = asyncio.get_running_loop().create_task(self._look())
+            self._finding.add_done_callback(_heard)
         # Who goes away does not take it from the others.
         return await asyncio.shield(self._finding)
+
+    async def aclose(self) -> None:
+        """Find nothing any more."""
+        finding = self._finding
+        if finding is not None:
+            finding.cancel()
+            await asyncio.gather(finding, return_exceptions=True)
 
     async def _look(self) -> T:
         try:
@@ -60,6 +68,12 @@ class Kept(Generic[T]):
             return found
         finally:
             self._finding = None
+
+
+def _heard(finding: asyncio.Task[Any]) -> None:
+    """Whoever asked is told of an error; where nobody does any more, nobody misses it."""
+    if not finding.cancelled():
+        finding.exception()
 
 
 class Fleet:
@@ -76,6 +90,11 @@ class Fleet:
         self.health = Kept(self._health, KEPT_SECONDS, clock)
         self.workers = Kept(self._workers, KEPT_SECONDS, clock)
         self.drain = Kept(self._drain, REPORT_SECONDS, clock)
+
+    async def aclose(self) -> None:
+        """Look at nothing any more."""
+        for each in (self.health, self.workers, self.drain):
+            await each.aclose()
 
     async def _health(self) -> dict[str, Any]:
         depth, standing, workers = await asyncio.gather(

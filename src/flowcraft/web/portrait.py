@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -140,7 +141,7 @@ class Portrait:
                 continue  # what the engine keeps of inputs is told with the nodes
             where = {"key": key}
             values[key], cut = self._cutter.fit(
-                self._run.context[key], lambda where=where: self._value_href(where)
+                self._run.context[key], partial(self._value_href, where)
             )
             if cut is not None:
                 cuts[key] = jsonable(cut)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
 
+from flowcraft.engine.client import FlowClient
 from flowcraft.engine.family import read_head
 from flowcraft.engine.finding import LIVE, Found, Wanted, find
 from flowcraft.engine.following import Follower
 from flowcraft.engine.inspecting import NodeDetails, RunDetails
 from flowcraft.engine.jsonable import jsonable
 from flowcraft.engine.stored import RunSummary, StoredRun, summary_of
-from flowcraft.errors import RunNotFound, RunTimeout
+from flowcraft.errors import RunNotFound
 from flowcraft.web.call import Call, answer
 from flowcraft.web.live import RHYTHMS, Rhythm
 from flowcraft.web.portrait import (
@@ -54,7 +56,6 @@ def wanted_of(call: Call) -> Wanted:
 
 async def list_runs(call: Call) -> Any:
     """List runs."""
-    await call.stage.station()
     wanted = wanted_of(call)
     found = await find(call.client, wanted)
     runs = list(found.runs)
@@ -94,7 +95,7 @@ def _is_wanted(run: RunSummary, wanted: Wanted) -> bool:
 class ListScene:
     """A page of a list, as those see it who watch it."""
 
-    call: Call
+    client: FlowClient
     wanted: Wanted
     runs: dict[str, RunSummary] = field(default_factory=dict)
     found: Found | None = None
@@ -102,7 +103,7 @@ class ListScene:
 
     async def look(self) -> Mapping[str, Any] | None:
         """List them again."""
-        self.found = await find(self.call.client, self.wanted)
+        self.found = await find(self.client, self.wanted)
         after = {run.run_id: run for run in self.found.runs}
         changed = [run for run in after.values() if self.runs.get(run.run_id) != run]
         gone = [run_id for run_id in self.runs if run_id not in after]
@@ -126,10 +127,10 @@ async def watch_list(call: Call) -> Response:
     """Stream how a page of a list changes."""
     rhythm = await _rhythm(call, is_run=False)
     wanted = wanted_of(call)
-    key = ("list", repr(wanted))
+    key, client = ("list", repr(wanted)), call.client
 
     async def open_scene() -> ListScene:
-        return ListScene(call, wanted)
+        return ListScene(client, wanted)
 
     return stream(call, key, open_scene, rhythm)
 
@@ -144,7 +145,6 @@ async def _rhythm(call: Call, *, is_run: bool) -> Rhythm:
 
 async def show_run(call: Call) -> Response:
     """All of a run."""
-    await call.stage.station()
     with_values = call.query["values"]
     follower = await call.client.follow_run(call.ids["runId"], with_values=with_values)
     run = await follower.look()
@@ -213,7 +213,6 @@ def _instance(run: RunDetails, node_id: str, iteration: str) -> NodeDetails:
 
 async def show_blueprint(call: Call) -> Response:
     """The blueprint that a run was started with, nodes that it has added included."""
-    await call.stage.station()
     run = await call.client.get_run(call.ids["runId"])
     return await answer(lambda: {"runId": run.run_id, "blueprint": run.blueprint.to_dict()})
 
@@ -221,39 +220,21 @@ async def show_blueprint(call: Call) -> Response:
 async def show_result(call: Call) -> Response:
     """How a run ended, waited for if need be."""
     run_id, wait = call.ids["runId"], call.query["wait"]
-    await call.stage.station()
-    run = await _over(call, run_id, min(wait, call.stage.limits.wait_seconds))
+    run = None
+    if wait > 0:
+        async with call.stage.streams.held():
+            run = await call.stage.ends.over(run_id, min(wait, call.stage.limits.wait_seconds))
+    run = run or await call.client.get_run(run_id)
     status = 200 if run.status.is_final else 202
     return await answer(lambda: _result_data(call, run), status)
-
-
-async def _over(call: Call, run_id: str, seconds: float) -> StoredRun:
-    """A run that is over, or as it is when time is up."""
-    if seconds <= 0:
-        return await call.client.get_run(run_id)
-    async with call.stage.streams.held():
-        waiting = asyncio.ensure_future(call.client.wait_for_run(run_id, timeout=seconds))
-        ending = asyncio.ensure_future(call.stage.is_ending.wait())
-        try:
-            await asyncio.wait((waiting, ending), return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                return waiting.result()
-        except RunTimeout:
-            pass
-        finally:
-            waiting.cancel()
-            ending.cancel()
-    return await call.client.get_run(run_id)
 
 
 def _result_data(call: Call, run: StoredRun) -> dict[str, Any]:
     cutter, outputs, cuts = Cutter(), {}, {}
     for node_id in run.outputs:
         where = {"node": node_id, "part": "output"}
-        outputs[node_id], cut = cutter.fit(
-            run.outputs[node_id],
-            lambda where=where: value_href(call.base, run.run_id, where),
-        )
+        href = partial(value_href, call.base, run.run_id, where)
+        outputs[node_id], cut = cutter.fit(run.outputs[node_id], href)
         if cut is not None:
             cuts[node_id] = jsonable(cut)
     return {
@@ -296,12 +277,12 @@ class RunScene:
 
 async def watch_run(call: Call) -> Response:
     """Stream how a run goes on."""
-    run_id = call.ids["runId"]
+    run_id, client = call.ids["runId"], call.client
     rhythm = await _rhythm(call, is_run=True)
     await read_head(await call.stage.station(), run_id)
 
     async def open_scene() -> RunScene:
-        return RunScene(await call.client.follow_run(run_id))
+        return RunScene(await client.follow_run(run_id))
 
     return stream(call, ("run", run_id), open_scene, rhythm)
 

@@ -12,6 +12,8 @@ from flowcraft.engine.jsonable import jsonable
 from flowcraft.web.call import Call
 from flowcraft.web.live import Rhythm, Told, Watcher, event_id
 
+STREAM_KIND: Final = "text/event-stream"
+
 RETRY_MS: Final = 3_000
 """When a browser that has lost its stream is to come back."""
 
@@ -56,7 +58,7 @@ class _Stream(StreamingResponse):
         self._call = call
         self._watcher = watcher
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(self._events(), headers=headers, media_type="text/event-stream")
+        super().__init__(self._events(), headers=headers, media_type=STREAM_KIND)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send it."""
@@ -77,5 +79,5 @@ class _Stream(StreamingResponse):
                 return
             if not told:
                 await lookout.wait(stage.limits.heartbeat_seconds)
-                if not self._watcher.has_news:
+                if not self._watcher.has_news and not stage.is_ending.is_set():
                     yield HEARTBEAT

@@ -53,7 +53,6 @@ def moment(name: str, text: str | None) -> datetime | None:
 
 async def start_run(call: Call) -> Response:
     """Start a run."""
-    await call.stage.station()
     options = {own: call.body[name] for name, own in START.items() if name in call.body}
     run = await told(
         call.client.start_run(
