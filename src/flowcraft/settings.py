@@ -105,6 +105,10 @@ OPTIONS: Final = (
         25.0,
         least=0,
     ),
+    Option("web.host", "the address that 'flowcraft ui' listens at", default="127.0.0.1"),
+    Option("web.port", "its port; 0 for any free one", "whole number", 8095, least=0),
+    Option("web.token_file", "the file of the token that requests have to bring", "path"),
+    Option("web.log_link", "links to logs, with {run_id}, {node_id} and {attempt} in them"),
     Option(
         "telemetry.exporter",
         "where traces and metrics go",

@@ -13,7 +13,7 @@ from flowcraft.cli.columns import Column, show_rows
 from flowcraft.cli.drawing import show_lines
 from flowcraft.cli.failures import NOT_FOUND, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
-from flowcraft.cli.output import Output, jsonable, plain
+from flowcraft.cli.output import Output, plain
 from flowcraft.cli.portrait import batch_text, clipped, say, value_text
 from flowcraft.cli.status import MOST_LINES
 from flowcraft.cli.status import show as show_status
@@ -23,6 +23,7 @@ from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.context import INPUTS
 from flowcraft.core.draw_text import draw_lines
 from flowcraft.engine.inspecting import NodeDetails, RunDetails
+from flowcraft.engine.jsonable import jsonable
 
 EPILOG: Final = """\b
 flowcraft inspect RUN

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from heapq import merge
 from typing import Any, Final
 
 import click
@@ -19,18 +16,13 @@ from flowcraft.cli.start import pairs_of
 from flowcraft.cli.times import about, moment_of, relative, span
 from flowcraft.core.correlation import Correlation
 from flowcraft.core.state import RunStatus
-from flowcraft.engine.client import FlowClient
+from flowcraft.engine.finding import LIVE, Found, Wanted, find
 from flowcraft.engine.stored import RunSummary
 
 EPILOG: Final = """\b
 flowcraft list --live
 flowcraft list --status failed --since 2d
 flowcraft list --flow order --tag tenant=acme --limit 100"""
-
-LIVE: Final = (RunStatus.RUNNING, RunStatus.AWAITING, RunStatus.PAUSED)
-PAGE_RUNS: Final = 100
-MOST_PAGES: Final = 20
-"""Pages that are read at most where child runs are left out: there may be very many of them."""
 
 COLUMNS: Final = (
     Column("run", is_whole=True, least=36),
@@ -42,33 +34,6 @@ COLUMNS: Final = (
 WAITS: Final = Column("waits for", least=12)
 WIDE_COLUMNS: Final = 110
 """In narrower terminals what a run waits for stands below it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which runs are asked for.
-
-    Attributes:
-        statuses: In any of these; in any at all without one.
-        filters: What else ``FlowClient.list_runs`` is to look at.
-        after: Goes on behind this run.
-        limit: How many at most.
-        only_top: Whether child runs are left out.
-    """
-
-    statuses: tuple[str, ...]
-    filters: dict[str, Any]
-    after: str | None
-    limit: int
-    only_top: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Runs that were found, and behind which there may be more; ``None`` at the end."""
-
-    runs: Sequence[RunSummary]
-    after: str | None
 
 
 @click.command(name="list", help="List runs, the newest first.", epilog=EPILOG)
@@ -111,45 +76,6 @@ def command(invocation: Invocation, /, **given: Any) -> None:
 
     found = invocation.run(look())
     _tell(invocation, given, found, now)
-
-
-async def find(client: FlowClient, wanted: Wanted) -> Found:
-    """The runs that are asked for.
-
-    Args:
-        client: Whose runs.
-        wanted: Which of them.
-    """
-    found: list[RunSummary] = []
-    after = wanted.after
-    for _ in range(MOST_PAGES):
-        # One more than is shown, to know whether there is more.
-        count = max(PAGE_RUNS, wanted.limit) if wanted.only_top else wanted.limit + 1
-        page = await _page(client, wanted, after, count)
-        for place, run in enumerate(page.runs):
-            if not (wanted.only_top and run.is_child):
-                found.append(run)
-            if len(found) == wanted.limit:
-                is_last = page.after is None and place == len(page.runs) - 1
-                return Found(found, None if is_last else run.run_id)
-        after = page.after
-        if after is None:
-            break
-    return Found(found, after)
-
-
-async def _page(client: FlowClient, wanted: Wanted, after: str | None, count: int) -> Found:
-    pages = [
-        await client.list_runs(status=status, after=after, limit=count, **wanted.filters)
-        for status in wanted.statuses or (None,)
-    ]
-    runs = list(merge(*(page.runs for page in pages), key=_place, reverse=True))
-    is_all = len(runs) <= count and all(page.after is None for page in pages)
-    return Found(runs[:count], None if is_all or not runs else runs[:count][-1].run_id)
-
-
-def _place(run: RunSummary) -> tuple[datetime, str]:
-    return run.created_at, run.run_id
 
 
 def _tell(invocation: Invocation, given: dict[str, Any], found: Found, now: float) -> None:

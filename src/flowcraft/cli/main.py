@@ -63,6 +63,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "skip": ("flowcraft.cli.steer:skip", "Skip a node of a run."),
     "start": ("flowcraft.cli.start:command", "Start a durable run."),
     "status": ("flowcraft.cli.status:command", "Show how a run is."),
+    "ui": ("flowcraft.cli.ui:command", "Serve the dashboard and the HTTP API."),
     "watch": ("flowcraft.cli.watch:command", "Follow runs while they go on."),
     "worker": ("flowcraft.cli.worker:command", "Be a worker."),
 }

@@ -8,22 +8,19 @@ shown instead (:func:`plain`).
 
 from __future__ import annotations
 
-import base64
 import codecs
-import dataclasses
 import io
 import json
-import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from enum import Enum
 from typing import Any, Final, Literal, TextIO
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from flowcraft.engine.jsonable import jsonable
 
 PIPED_COLUMNS: Final = 10_000
 """Nothing is broken into lines for who reads a pipe."""
@@ -54,46 +51,6 @@ def plain(text: object) -> str:
         sign if sign.isprintable() or sign in "\n\t" else f"\\x{ord(sign):02x}"
         for sign in str(text)
     )
-
-
-def jsonable(value: Any) -> Any:
-    """A value as JSON data, of which every program can read the text.
-
-    Times become ISO 8601, lengths of time seconds, bytes base64, numbers that JSON does not have
-    (``NaN``) their text; records (dataclasses and named tuples) objects whose keys are their names
-    in camelCase; what else there is its text. Keys of mappings stay as they are.
-    """
-    match value:
-        case None | bool() | int():
-            return value
-        case float():
-            return value if math.isfinite(value) else str(value)
-        case Enum():
-            return jsonable(value.value)
-        case str():
-            return str(value)
-        case datetime() | date():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
-        case bytes():
-            return base64.b64encode(value).decode("ascii")
-        case Mapping():
-            return {str(key): jsonable(inner) for key, inner in value.items()}
-        case tuple() if hasattr(value, "_fields"):
-            return {_camel(name): jsonable(getattr(value, name)) for name in value._fields}
-        case list() | tuple() | set() | frozenset():
-            return [jsonable(inner) for inner in value]
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            names = [field.name for field in dataclasses.fields(value)]
-            return {_camel(name): jsonable(getattr(value, name)) for name in names}
-        case _:
-            return str(value)
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(map(str.capitalize, others))
 
 
 def json_text(data: Any, stream: TextIO, *, indent: int | None = None) -> str:

@@ -13,11 +13,12 @@ from rich.text import Text
 
 from flowcraft.cli.failures import DONE, FAILED, NOT_OVER
 from flowcraft.cli.list_ import event_text
-from flowcraft.cli.output import STYLES, Output, jsonable, plain
+from flowcraft.cli.output import STYLES, Output, plain
 from flowcraft.cli.times import both, local, relative, span
 from flowcraft.core.correlation import Correlation
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.inspecting import BatchDetails, NodeDetails, RunDetails
+from flowcraft.engine.jsonable import jsonable
 from flowcraft.engine.results import Awaiting
 
 LABEL_COLUMNS: Final = 11

@@ -16,7 +16,7 @@ from rich.text import Text
 from flowcraft.cli.changes import Changed, list_changes, run_changes
 from flowcraft.cli.failures import DONE, FAILED, NOT_OVER, TIMED_OUT, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
-from flowcraft.cli.list_ import LIVE, Wanted, find, run_lines
+from flowcraft.cli.list_ import run_lines
 from flowcraft.cli.output import Output, plain
 from flowcraft.cli.portrait import (
     awaiting_text,
@@ -29,6 +29,7 @@ from flowcraft.cli.portrait import (
 )
 from flowcraft.cli.times import local
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.finding import LIVE, Wanted, find
 from flowcraft.engine.following import Follower
 from flowcraft.engine.inspecting import RunDetails
 from flowcraft.engine.stored import RunSummary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowcraft.core.blueprint import WorkflowBlueprint
@@ -29,6 +29,7 @@ class Awaiting:
         actions: The wait's ``actions`` parameter.
         event: The name of the event it is for, where the wait gives one.
         correlation_key: The key of that event as text, where it has one.
+        schema: The wait's ``schema`` parameter, the JSON Schema of the answer.
     """
 
     path: tuple[str, ...]
@@ -38,6 +39,7 @@ class Awaiting:
     actions: tuple[str, ...] = ()
     event: str | None = None
     correlation_key: str | None = None
+    schema: Any = field(default=None, hash=False)
 
     @property
     def node_id(self) -> str:
@@ -217,8 +219,18 @@ def open_waits(run: RunView, above: tuple[str, ...] = ()) -> Iterator[Awaiting]:
                 params = node.definition.params
                 actions = _texts(params.get("actions"))
                 title = params.get("title")
-                named = correlation_of(record) or ()
-                yield Awaiting(here, "external_event", record.due_at, title, actions, *named)
+                event, event_key = correlation_of(record) or (None, None)
+                schema = current.copied(params.get("schema"))
+                yield Awaiting(
+                    here,
+                    "external_event",
+                    record.due_at,
+                    title,
+                    actions,
+                    event,
+                    event_key,
+                    schema,
+                )
             elif record.status is SLEEPING:
                 yield Awaiting(here, "timer", record.due_at)
 

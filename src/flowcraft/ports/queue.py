@@ -52,6 +52,24 @@ class Delivery:
     trace: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """How much there is on a queue: about, where a service only estimates it.
+
+    Attributes:
+        ready: Messages that can be received now.
+        in_hand: Messages that somebody has received, and not deleted yet.
+        delayed: Messages that are due later.
+        oldest_seconds: How long the oldest of those that can be received has been there; ``None``
+            without one, and where the service does not say.
+    """
+
+    ready: int
+    in_hand: int
+    delayed: int
+    oldest_seconds: float | None = None
+
+
 class Queue(Protocol):
     """A queue of messages, delivered at least once and in no particular order.
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from flowcraft import FlowRuntime, create_flow
-from flowcraft.cli.list_ import Wanted, find, run_lines
+from flowcraft.cli.list_ import run_lines
 from flowcraft.cli.output import Output
 from flowcraft.core.correlation import Correlation
 from flowcraft.core.state import RunStatus
+from flowcraft.engine.finding import Wanted, find
 from flowcraft.engine.stored import RunSummary
 from flowcraft.sqlite import SqliteAdapter
 from tests.unit.aws_fleet import FakeFleet

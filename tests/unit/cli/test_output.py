@@ -14,7 +14,8 @@ import pytest
 from rich.text import Text
 
 from flowcraft.cli.columns import Column, cut, lines_of
-from flowcraft.cli.output import Output, jsonable, plain
+from flowcraft.cli.output import Output, plain
+from flowcraft.engine.jsonable import jsonable
 
 
 class Terminal(io.StringIO):

@@ -22,7 +22,7 @@ from flowcraft.adapters.aws.failures import Resource, Service
 from flowcraft.adapters.aws.transport import Transport
 from flowcraft.errors import StorageError, StorageUnavailable
 from flowcraft.ports.clock import Clock
-from flowcraft.ports.queue import Delivery, Outgoing
+from flowcraft.ports.queue import Delivery, Outgoing, QueueDepth
 
 logger = logging.getLogger("flowcraft")
 
@@ -152,6 +152,15 @@ class SqsQueue:
     def attributes(self) -> Mapping[str, str]:
         """The queue's attributes as they were when it was opened, by the names AWS has."""
         return self._attributes
+
+    async def depth(self) -> QueueDepth:
+        """How many messages there were when it was opened, as far as SQS can tell.
+
+        SQS says of no message how old it is without a receive; CloudWatch has the age.
+        """
+        names = ("", "NotVisible", "Delayed")
+        counts = [self._attributes.get(f"ApproximateNumberOfMessages{each}", 0) for each in names]
+        return QueueDepth(*map(int, counts))
 
     @property
     def max_receives(self) -> int | None:

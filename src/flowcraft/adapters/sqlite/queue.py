@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from flowcraft.adapters.sqlite.connection import Database
-from flowcraft.ports.queue import Delivery, Outgoing
+from flowcraft.ports.queue import Delivery, Outgoing, QueueDepth
 
 POLL_SECONDS = (0.02, 0.2)
 """How long a waiting receiver leaves the database alone: at first, and at most.
@@ -32,6 +32,11 @@ _RECEIVE = """
 """
 _EXTEND = "UPDATE messages SET visible_at = ? WHERE id = ? AND receives = ?"
 _DELETE = "DELETE FROM messages WHERE id = ? AND receives = ?"
+_DEPTH = """
+    SELECT coalesce(sum(visible_at <= ?1), 0), coalesce(sum(visible_at > ?1 AND receives > 0), 0),
+           coalesce(sum(visible_at > ?1 AND receives = 0), 0), min(visible_at)
+    FROM messages
+"""
 # Texts and blobs come after all numbers, so that the index finds them.
 _ALTERED = "SELECT 1 FROM messages WHERE visible_at >= '' LIMIT 1"
 _MEND = "UPDATE messages SET visible_at = ? WHERE visible_at >= ''"
@@ -88,6 +93,14 @@ class SqliteQueue:
             for message in messages:
                 execute(_SEND, (message.body, now + message.delay_seconds, message.trace))
         self._database.waiting.wake()
+
+    async def depth(self) -> QueueDepth:
+        """How many messages there are."""
+        now = self._clock.now()
+        with self._database.snapshot as execute:
+            ready, in_hand, delayed, first = execute(_DEPTH, (now,)).fetchone()
+        is_old = isinstance(first, int | float) and first <= now
+        return QueueDepth(ready, in_hand, delayed, now - first if is_old else None)
 
     async def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
         """Receive at most ``limit`` messages, waiting up to ``wait_seconds`` for the first."""
