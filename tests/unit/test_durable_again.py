@@ -41,6 +41,38 @@ def mended(world: World, broken: list[bool]) -> FlowBuilder:
     return flow.edge("a", "ok").edge("a", "bad").edge("ok", "z").edge("bad", "z")
 
 
+@pytest.mark.parametrize("way", ["retry", "rerun"])
+def test_what_was_patched_is_taken_over_by_a_new_run(way: str) -> None:
+    """A context that was changed while the run was paused is the new run's, in its order."""
+
+    async def story(world: World) -> None:
+        async def read(ctx: Ctx) -> Any:
+            await ctx.context.set("own", "later")
+            return await ctx.context.get("patched")
+
+        async def fail(ctx: Ctx) -> Any:
+            world.count(ctx)
+            seen = [await ctx.context.get(key) for key in ("patched", "own", "gone")]
+            if world.bodies[ctx.idempotency_key] == 1 and ctx.run_id == RUN:
+                raise ValueError(f"{seen}")
+            return seen
+
+        flow = create_flow("f").wait("w").node("a", read).node("z", fail)
+        flow.edge("w", "a").edge("a", "z")
+        client = world.knows(flow).client
+        await client.start_run("f", {"gone": 1, "own": "early"}, run_id=RUN)
+        await world.process()
+        await client.pause_run(RUN)
+        await client.patch_context(RUN, {"patched": 1, "own": "between"}, delete=["gone"])
+        await client.continue_run(RUN)
+        await client.resume_with_action(RUN)
+        assert (await world.finish(RUN)).status == "failed"
+        again = await (client.retry_failed(RUN) if way == "retry" else client.rerun_from(RUN, "z"))
+        assert (await world.finish(again)).outputs == {"w": None, "a": 1, "z": [1, "later", None]}
+
+    play(story)
+
+
 def test_failed_nodes_of_a_run_that_is_over_are_retried_in_a_new_one() -> None:
     """What succeeded is taken over, what failed and what is behind it runs; the old run stays."""
 

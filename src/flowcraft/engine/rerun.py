@@ -139,6 +139,8 @@ class TakingOver:
                 self._take(started, recording, at)
             elif not isinstance(event, _KEPT) or _is_about(event, self._plan, self._anew.nodes):
                 continue
+            elif isinstance(event, ev.ContextPatched):
+                self._patch(event, recording, at)
             elif isinstance(event, ev.ItemFailed):
                 if final[event.key, event.item] is event and self._is_over(event):
                     self._take_outcome(event._replace(retryable=False), recording, at)
@@ -150,6 +152,12 @@ class TakingOver:
         for key in self._anew.batches:
             self._take(ev.ItemsRetried(key), [], facts[-1].at)
         return self._entries
+
+    def _patch(self, event: ev.ContextPatched, recording: Recording, at: float) -> None:
+        """Change the context as somebody did: a run is paused for that."""
+        self._take(ev.PauseRequested(), [], at)
+        self._take(event, recording, at)
+        self._take(ev.ContinueRequested(), [], at)
 
     def _take_outcome(self, event: Any, recording: Recording, at: float) -> None:
         if _has_failures(event) and self._would_stop(event.key):
