@@ -192,6 +192,7 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
                 await adapter.stop()
         client = application.open_client(invocation.settings, invocation.options_if_any)
         async with client:
+            await application.check_locks(invocation.settings)
             run = await begin(client)
             return run, await run.result(timeout=given["timeout"]) if given["wait"] else None
 
