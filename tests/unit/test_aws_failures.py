@@ -32,8 +32,18 @@ def canceled(*codes: str) -> AwsError:
 @pytest.mark.parametrize(
     ("given", "resource", "kind", "words"),
     [
-        (error("ResourceNotFoundException"), TABLE, StorageUnavailable, ["'runId'", "region", "aws apply"]),
-        (error("NonExistentQueue"), QUEUE, StorageUnavailable, ["standard queue", "region", "aws apply"]),
+        (
+            error("ResourceNotFoundException"),
+            TABLE,
+            StorageUnavailable,
+            ["'runId'", "region", "aws apply"],
+        ),
+        (
+            error("NonExistentQueue"),
+            QUEUE,
+            StorageUnavailable,
+            ["standard queue", "region", "aws apply"],
+        ),
         (
             error("AccessDeniedException"),
             TABLE,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 import click
 
+from flowcraft.cli.columns import Column, show_rows
 from flowcraft.cli.invocation import Invocation, pass_invocation
-from flowcraft.settings import Value
+from flowcraft.settings import Settings, Value
 
 _USER_INFO = re.compile(r"(?<=://)[^/@]*@")
 
@@ -34,10 +36,33 @@ def show(invocation: Invocation) -> None:
         )
         return
     rows = [
-        (option.name, _text(setting.value), setting.origin, option.help)
+        (option.name, _text(setting.value), _from(setting.origin, settings), option.help)
         for option, setting in settings
     ]
-    out.table(["setting", "value", "from", "what it is"], rows)
+    columns = _COLUMNS
+    if out.width < 2 * len(columns) + sum(
+        max(map(len, cells)) for cells in zip(*rows, strict=True)
+    ):
+        # Half a sentence helps nobody; the page of the command has them all.
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    show_rows(out, columns, rows)
+    if settings.file is not None:
+        out.remark(f"The file is {settings.file}.")
+
+
+_COLUMNS: Final = (
+    Column("setting", is_whole=True, least=28),
+    Column("value", least=10),
+    Column("from", least=14),
+    Column("what it is"),
+)
+
+
+def _from(origin: str, settings: Settings) -> str:
+    """Where a value comes from, in few words: of the file its name."""
+    return (
+        origin if settings.file is None else origin.replace(str(settings.file), settings.file.name)
+    )
 
 
 def _shown(value: Value) -> Value:

@@ -131,7 +131,6 @@ def with_flags(command: click.Command) -> click.Command:
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             with_flags(inner)
-        return command
     own = {name for parameter in command.params for name in parameter.opts}
     flags = [flag for flag in shared_options() if not own.intersection(flag.opts)]
     taken = [flag.name for flag in flags if flag.name is not None]

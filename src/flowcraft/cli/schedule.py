@@ -101,7 +101,7 @@ def add(invocation: Invocation, /, schedule_id: str, flow: str, **given: Any) ->
     options = _options(given) | ({"context": context} if context else {})
     if tags:
         options["tags"] = tags
-    wanted = flow_of(flow, directory)
+    wanted = flow_of(flow, directory, invocation.options_if_any)
 
     async def verb(client: FlowClient) -> ScheduleInfo:
         return await client.schedules.create(schedule_id, wanted, paused=paused, **options)

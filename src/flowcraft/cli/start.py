@@ -20,6 +20,7 @@ from flowcraft.cli.kinds import seconds
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.run import Run
 
@@ -125,14 +126,17 @@ def _object(text: str, source: str) -> dict[str, Any]:
     return found
 
 
-def flow_of(name: str, directory: Path) -> str | WorkflowBlueprint:
+def flow_of(
+    name: str, directory: Path, options: RuntimeOptions | None = None
+) -> str | WorkflowBlueprint:
     """What a command was told to start: the id of a flow, or a blueprint in a JSON file.
 
     Args:
         name: An id, or the name of a file that ends in ``.json``.
         directory: Where files are seen from.
+        options: The app; ids of its flows may end so, too, and are then no files.
     """
-    if not name.endswith(".json"):
+    if not name.endswith(".json") or (options is not None and name in options.blueprints):
         return name
     data = json_of(read_text(name, directory), f"'{name}'")
     if not isinstance(data, Mapping):
@@ -169,7 +173,9 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
         "budget_usd": given["budget_usd"],
         "budget_requests": given["budget_requests"],
     }
-    wanted = flow_of(flow, directory)
+    wanted = flow_of(flow, directory, invocation.options_if_any)
+    if isinstance(wanted, str) and invocation.options_if_any is None:
+        _check_known(invocation)
 
     async def work() -> tuple[str, RunResult | None]:
         if given["work"]:
@@ -204,6 +210,17 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
 
     run_id, result = invocation.run(work())
     return _tell(invocation, run_id, result)
+
+
+def _check_known(invocation: Invocation) -> None:
+    """See that somebody may know a flow by its id; otherwise no file of runs is made in vain.
+
+    Raises:
+        CommandError: There is neither an app, nor a place where a worker has stored its flows.
+    """
+    settings = invocation.settings
+    if settings["backend"] == "sqlite" and not Path(settings["sqlite.path"]).exists():
+        raise CommandError(application.NO_APP)
 
 
 def poll_seconds(invocation: Invocation) -> float:
