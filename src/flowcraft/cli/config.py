@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import click
 
-from flowcraft.cli.columns import Column, show_rows
+from flowcraft.cli.columns import GAP, Column, show_rows
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.settings import Settings, Value
 
@@ -36,16 +37,14 @@ def show(invocation: Invocation) -> None:
         )
         return
     rows = [
-        (option.name, _text(setting.value), _from(setting.origin, settings), option.help)
+        (option.name, _text(setting.value), setting.origin, option.help)
         for option, setting in settings
     ]
-    columns = _COLUMNS
-    if out.width < 2 * len(columns) + sum(
-        max(map(len, cells)) for cells in zip(*rows, strict=True)
-    ):
-        # Half a sentence helps nobody; the page of the command has them all.
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-    show_rows(out, columns, rows)
+    if _fits(rows, out.width):
+        show_rows(out, _COLUMNS, rows)
+        return
+    # Half a sentence helps nobody; the page of the command has them all.
+    show_rows(out, _COLUMNS[:-1], [(*row[:2], _briefly(row[2], settings)) for row in rows])
     if settings.file is not None:
         out.remark(f"The file is {settings.file}.")
 
@@ -58,11 +57,15 @@ _COLUMNS: Final = (
 )
 
 
-def _from(origin: str, settings: Settings) -> str:
+def _fits(rows: Sequence[tuple[str, ...]], width: int) -> bool:
+    columns = zip(*rows, strict=True)
+    return sum(max(map(len, cells)) for cells in columns) + GAP * len(_COLUMNS) <= width
+
+
+def _briefly(origin: str, settings: Settings) -> str:
     """Where a value comes from, in few words: of the file its name."""
-    return (
-        origin if settings.file is None else origin.replace(str(settings.file), settings.file.name)
-    )
+    file = settings.file
+    return origin if file is None else origin.replace(str(file), file.name)
 
 
 def _shown(value: Value) -> Value:

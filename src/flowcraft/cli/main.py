@@ -29,7 +29,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "delete": ("flowcraft.cli.steer:delete", "Delete a run with all that belongs to it."),
     "dev": (
         "flowcraft.cli.dev:command",
-        "A worker that starts anew at each change, and the list of runs.",
+        "A worker that follows changes of code, and the list of runs.",
     ),
     "dlq": ("flowcraft.cli.dlq:group", "See and redrive dead letters."),
     "doctor": ("flowcraft.cli.doctor:command", "Look for what is wrong, and say what helps."),

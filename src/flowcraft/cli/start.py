@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +15,7 @@ from flowcraft import application
 from flowcraft.cli.causes import error_lines
 from flowcraft.cli.failures import DONE, FAILED, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
-from flowcraft.cli.kinds import seconds
+from flowcraft.cli.kinds import moment, seconds
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.client import FlowClient
@@ -150,11 +149,15 @@ def flow_of(
 @click.option("--run-id", metavar="ID", help="The run's id; a fresh one without it.")
 @click.option("--key", metavar="TEXT", help="Idempotency key: a second start is the same run.")
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A label to find it by.")
-@click.option("--at", type=click.DateTime(), help="When it is to start (local time).")
+@click.option("--at", type=moment, metavar="TIME", help="When it is to start (local time).")
 @click.option("--on-failure", type=click.Choice(["continue", "fail_fast"]), help="At a failure.")
 @click.option("--fairness-key", metavar="TEXT", help="Whose run it is, such as a tenant's id.")
-@click.option("--budget-usd", type=float, help="It fails once it has cost more (AWS).")
-@click.option("--budget-requests", type=float, help="It fails after so many requests (AWS).")
+@click.option(
+    "--budget-usd", type=float, metavar="USD", help="It fails once it has cost more (AWS)."
+)
+@click.option(
+    "--budget-requests", type=float, metavar="N", help="It fails after so many requests (AWS)."
+)
 @click.option("--wait", is_flag=True, help="Wait until it is over, and show what came out.")
 @click.option("--work", is_flag=True, help="The same, with a worker in this process.")
 @click.option("--timeout", type=seconds, metavar="SECONDS", help="How long to wait at most.")
@@ -167,7 +170,7 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
         "run_id": given["run_id"],
         "idempotency_key": given["key"],
         "tags": pairs_of(given["tags"], "--tag"),
-        "start_at": _local(given["at"]),
+        "start_at": given["at"],
         "on_failure": given["on_failure"],
         "fairness_key": given["fairness_key"],
         "budget_usd": given["budget_usd"],
@@ -241,10 +244,6 @@ def pairs_of(pairs: Sequence[str], flag: str) -> dict[str, str]:
             raise CommandError(f"{flag} takes name=value, not '{pair}'.")
         found[name] = value
     return found
-
-
-def _local(time: datetime | None) -> datetime | None:
-    return None if time is None else time.astimezone()
 
 
 def _tell(invocation: Invocation, run_id: str, result: RunResult | None) -> int:

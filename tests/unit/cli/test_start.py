@@ -133,3 +133,13 @@ def test_a_start_of_nobodys_flow_leaves_no_file(
     ended = flowcraft("start", "order")
     assert (ended.code, "No app is configured" in ended.err) == (2, True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("time", ["2999-03-01T12:30", "2999-03-01", "2999-03-01T12:30+02:00"])
+def test_a_start_at_a_time_takes_what_the_list_takes(
+    project: Path, flowcraft: Call, time: str
+) -> None:
+    """A time without seconds, a day, and one of another zone; anything else is refused."""
+    assert flowcraft("start", "order", "-c", "amount=1", "--at", time).code == 0
+    ended = flowcraft("start", "order", "--at", "tomorrow")
+    assert (ended.code, "'tomorrow' is no time such as 2026-03-01" in ended.err) == (2, True)
