@@ -391,6 +391,26 @@ def _fleet(settings: Settings) -> dict[str, Any]:
     }
 
 
+async def check_locks(settings: Settings) -> None:
+    """See that the table of locks of a fleet can be used.
+
+    Who starts a run needs nothing of it; but where its name is wrong here it is wrong for workers
+    too, and they are elsewhere.
+
+    Raises:
+        StorageError: It cannot.
+    """
+    if settings["backend"] != "aws":
+        return
+    from flowcraft.aws import DynamoDbCoordinationStore  # noqa: PLC0415
+
+    dynamodb = aws_clients(settings).client("dynamodb")
+    try:
+        await DynamoDbCoordinationStore(dynamodb, names_of(settings).coordination).get("start")
+    finally:
+        dynamodb.close()
+
+
 # --- runs ----------------------------------------------------------------------------------
 
 

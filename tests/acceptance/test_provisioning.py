@@ -152,6 +152,13 @@ def project(
         yield tmp_path
 
 
+class Terminal(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """What a command answers: its exit code, and what it wrote."""
     code = run(["aws", *arguments])
@@ -166,8 +173,11 @@ def test_the_command_makes_a_fleet_and_takes_it_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Plan, apply, apply again and destroy, with the exit codes that a script goes by."""
-    for answer, told in (("", (2, "give --yes")), ("n\n", (4, "Nothing was done"))):
-        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    for stdin, told in (
+        (io.StringIO("y\n"), (2, "give --yes")),
+        (Terminal("n\n"), (4, "Nothing was done")),
+    ):
+        monkeypatch.setattr("sys.stdin", stdin)
         code, _, err = called(capsys, "apply")
         assert (code, told[1] in err) == (told[0], True)
     code, out, _ = called(capsys, "plan", "--detailed-exit-code")
@@ -212,6 +222,18 @@ def test_the_command_says_what_cannot_be(
     }.items():
         code, _, err = called(capsys, *arguments)
         assert (code in (2, 5), message in err) == (True, True), (arguments, err)
+
+
+def test_a_start_needs_the_table_of_locks_too(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A start writes nothing there, but a wrong name of it is told at once, and starts nothing."""
+    assert called(capsys, "apply", "--yes")[0] == 0
+    code = run(["start", "sums", "--run-id", "r", "--set", "aws.coordination_table=nope"])
+    assert (code, "There is no table 'nope'" in capsys.readouterr().err) == (5, True)
+    assert run(["status", "r"]) == 3
+    assert run(["start", "sums", "--run-id", "r"]) == 0
+    assert called(capsys, "destroy", "--yes")[0] == 0
 
 
 def test_the_command_writes_the_template(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,11 @@ def _fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@group.command("plan", help="Show what is different from what the fleet needs; change nothing.")
+@group.command(
+    "plan",
+    help="Show what is different from what the fleet needs; change nothing.",
+    short_help="Show what apply would do; change nothing.",
+)
 @_fleet_options
 @click.option(
     "--detailed-exit-code", is_flag=True, help="End with 2 if there are changes, with 0 if none."

@@ -27,6 +27,7 @@ flowcraft aws policy viewer --why"""
 
 @click.command(
     name="policy",
+    short_help="Print the policy of IAM for a role.",
     help="Print the policy of IAM for a role: the least that it needs, as JSON.",
     epilog=EPILOG,
 )

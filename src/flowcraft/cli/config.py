@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Final
 
 import click
 
+from flowcraft.cli.columns import GAP, Column, show_rows
 from flowcraft.cli.invocation import Invocation, pass_invocation
-from flowcraft.settings import Value
+from flowcraft.settings import Settings, Value
 
 _USER_INFO = re.compile(r"(?<=://)[^/@]*@")
 
@@ -37,7 +40,32 @@ def show(invocation: Invocation) -> None:
         (option.name, _text(setting.value), setting.origin, option.help)
         for option, setting in settings
     ]
-    out.table(["setting", "value", "from", "what it is"], rows)
+    if _fits(rows, out.width):
+        show_rows(out, _COLUMNS, rows)
+        return
+    # Half a sentence helps nobody; the page of the command has them all.
+    show_rows(out, _COLUMNS[:-1], [(*row[:2], _briefly(row[2], settings)) for row in rows])
+    if settings.file is not None:
+        out.remark(f"The file is {settings.file}.")
+
+
+_COLUMNS: Final = (
+    Column("setting", is_whole=True, least=28),
+    Column("value", least=10),
+    Column("from", least=14),
+    Column("what it is"),
+)
+
+
+def _fits(rows: Sequence[tuple[str, ...]], width: int) -> bool:
+    columns = zip(*rows, strict=True)
+    return sum(max(map(len, cells)) for cells in columns) + GAP * len(_COLUMNS) <= width
+
+
+def _briefly(origin: str, settings: Settings) -> str:
+    """Where a value comes from, in few words: of the file its name."""
+    file = settings.file
+    return origin if file is None else origin.replace(str(file), file.name)
 
 
 def _shown(value: Value) -> Value:

@@ -98,12 +98,21 @@ def _option(name: str, help_: str) -> Callable[[Any], Any]:
     metavar="SOURCE:TARGET=P",
     help="How likely an edge is taken; edges with conditions share equally.",
 )
-@click.option("--retry-rate", type=float, help="Share of attempts that fail, of those retried (0).")
-@click.option("--workers", type=int, help="Workers that share a run (1).")
-@click.option("--kept-days", type=float, help="How long a run is kept (30).")
-@click.option("--lambda-gb", type=float, help="Memory of the function that is the worker.")
-@click.option("--s3-over-bytes", type=float, help="Outputs that are larger go to S3.")
-@click.option("--runs-per-month", type=float, help="Tell what that many runs cost, too.")
+@click.option(
+    "--retry-rate",
+    type=float,
+    metavar="N",
+    help="Share of attempts that fail, of those retried (0).",
+)
+@click.option("--workers", type=int, metavar="N", help="Workers that share a run (1).")
+@click.option("--kept-days", type=float, metavar="N", help="How long a run is kept (30).")
+@click.option(
+    "--lambda-gb", type=float, metavar="N", help="Memory of the function that is the worker."
+)
+@click.option("--s3-over-bytes", type=float, metavar="N", help="Outputs that are larger go to S3.")
+@click.option(
+    "--runs-per-month", type=float, metavar="N", help="Tell what that many runs cost, too."
+)
 @pass_invocation
 def command(
     invocation: Invocation,

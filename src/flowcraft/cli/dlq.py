@@ -72,7 +72,7 @@ def _selects(function: F) -> F:
         metavar="CAUSE",
         help="Those of a cause, as 'dlq list' names them; may be given more than once.",
     )
-    run = click.option("--run", "run_id", metavar="RUN_ID", help="Those of a run.")
+    run = click.option("--run", "run_id", metavar="RUN", help="Those of a run.")
     return cause(run(function))
 
 
@@ -130,6 +130,7 @@ def show(invocation: Invocation, /, letter_id: str) -> None:
 
 @group.command(
     name="redrive",
+    short_help="Send letters back to the queue they came from.",
     help="Send letters back to the queue that they came from: some, those of a cause, or all.",
     epilog="\b\nflowcraft dlq redrive --cause implementation-missing\n"
     "flowcraft dlq redrive --all --yes",

@@ -34,7 +34,9 @@ def group() -> None:
     """Import workflows."""
 
 
-@group.command(name="asl", help=HELP, epilog=EPILOG)
+@group.command(
+    name="asl", help=HELP, epilog=EPILOG, short_help="Of a definition of AWS Step Functions."
+)
 @click.argument("file")
 @click.option(
     "--out",

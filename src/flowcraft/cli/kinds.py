@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Any
 
 import click
+
+
+def moment(value: Any) -> datetime:
+    """A time in ISO 8601: of this machine's zone unless it names another; a day is its midnight.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    if isinstance(value, datetime):
+        return value
+    try:
+        return datetime.fromisoformat(value).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise click.BadParameter(
+            f"'{value}' is no time such as 2026-03-01 or 2026-03-01T12:30."
+        ) from None
 
 
 def seconds(value: Any) -> float:

@@ -50,7 +50,13 @@ WIDE_COLUMNS: Final = 110
 @click.option("--since", metavar="TIME", help="Started since: 30m, 2h, 7d, or 2026-03-01T12:30.")
 @click.option("--until", metavar="TIME", help="Started before: the same.")
 @click.option("--top", is_flag=True, help="Leave out child runs.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    metavar="N",
+    help="How many at most (20).",
+)
 @click.option("--after", metavar="RUN", help="Go on behind this run of the list.")
 @pass_invocation
 def command(invocation: Invocation, /, **given: Any) -> None:

@@ -29,7 +29,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "delete": ("flowcraft.cli.steer:delete", "Delete a run with all that belongs to it."),
     "dev": (
         "flowcraft.cli.dev:command",
-        "A worker that starts anew at each change, and the list of runs.",
+        "A worker that follows changes of code, and the list of runs.",
     ),
     "dlq": ("flowcraft.cli.dlq:group", "See and redrive dead letters."),
     "doctor": ("flowcraft.cli.doctor:command", "Look for what is wrong, and say what helps."),
@@ -134,7 +134,6 @@ def with_flags(command: click.Command) -> click.Command:
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             with_flags(inner)
-        return command
     own = {name for parameter in command.params for name in parameter.opts}
     flags = [flag for flag in shared_options() if not own.intersection(flag.opts)]
     taken = [flag.name for flag in flags if flag.name is not None]

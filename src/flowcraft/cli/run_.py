@@ -27,7 +27,8 @@ from flowcraft.engine.runtime import FlowRuntime
 EPILOG = """\b
 flowcraft run shop.py:order -c amount=21
 flowcraft run order.json --app shop:runtime --events
-flowcraft run shop:review --save review.run; flowcraft run shop:review --resume review.run -o yes"""
+flowcraft run shop:review --save review.run
+flowcraft run shop:review --resume review.run -o yes"""
 
 
 def find(invocation: Invocation, name: str) -> tuple[FlowRuntime, WorkflowBlueprint]:

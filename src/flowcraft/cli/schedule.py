@@ -12,6 +12,7 @@ from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.cli.columns import Column, show_rows
 from flowcraft.cli.failures import CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
+from flowcraft.cli.kinds import moment
 from flowcraft.cli.output import Output, plain
 from flowcraft.cli.portrait import say, value_text
 from flowcraft.cli.start import context_of, flow_of, pairs_of
@@ -57,8 +58,10 @@ def _when(command: Command) -> Command:
         click.option("--every", metavar="TIME", help="Instead: from tick to tick, such as 15m."),
         click.option("--offset", metavar="TIME", help="How much later than multiples of --every."),
         click.option("--time-zone", metavar="NAME", help="Of --cron, such as Europe/Berlin; UTC."),
-        click.option("--start-at", type=click.DateTime(), help="No ticks before (local time)."),
-        click.option("--end-at", type=click.DateTime(), help="No ticks after (local time)."),
+        click.option(
+            "--start-at", type=moment, metavar="TIME", help="No ticks before (local time)."
+        ),
+        click.option("--end-at", type=moment, metavar="TIME", help="No ticks after (local time)."),
     )
     for flag in reversed(flags):
         command = flag(command)
@@ -86,8 +89,10 @@ def _when(command: Command) -> Command:
     help="Ticks that nobody looked after in time: latest.",
 )
 @click.option("--catch-up-limit", type=int, metavar="N", help="How many at most: 100.")
-@click.option("--grace-seconds", type=float, help="When a tick counts as missed: 300.")
-@click.option("--jitter-seconds", type=float, help="Runs start up to so much later: 0.")
+@click.option("--grace-seconds", type=float, metavar="N", help="When a tick counts as missed: 300.")
+@click.option(
+    "--jitter-seconds", type=float, metavar="N", help="Runs start up to so much later: 0."
+)
 @click.option("--note", metavar="TEXT", help="What people are to know of it.")
 @click.option("--paused", is_flag=True, help="It has no ticks until it is resumed.")
 @pass_invocation
@@ -101,7 +106,7 @@ def add(invocation: Invocation, /, schedule_id: str, flow: str, **given: Any) ->
     options = _options(given) | ({"context": context} if context else {})
     if tags:
         options["tags"] = tags
-    wanted = flow_of(flow, directory)
+    wanted = flow_of(flow, directory, invocation.options_if_any)
 
     async def verb(client: FlowClient) -> ScheduleInfo:
         return await client.schedules.create(schedule_id, wanted, paused=paused, **options)
@@ -120,7 +125,13 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 @group.command("list", help="List schedules, by their ids.")
-@click.option("--limit", type=click.IntRange(1, LONGEST_PAGE), default=100, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, LONGEST_PAGE),
+    default=100,
+    metavar="N",
+    help="How many at most (100).",
+)
 @click.option("--after", metavar="ID", help="Go on behind this schedule.")
 @pass_invocation
 def list_(invocation: Invocation, /, limit: int, after: str | None) -> None:
@@ -146,7 +157,11 @@ def list_(invocation: Invocation, /, limit: int, after: str | None) -> None:
         out.remark(f"There may be more: flowcraft schedule list --after {last}")
 
 
-@group.command("show", help="Show a schedule: its next ticks, and what became of the last ones.")
+@group.command(
+    "show",
+    help="Show a schedule: its next ticks, and what became of the last ones.",
+    short_help="Show a schedule, its next and its last ticks.",
+)
 @click.argument("schedule_id", metavar="ID")
 @pass_invocation
 def show(invocation: Invocation, /, schedule_id: str) -> None:
@@ -214,8 +229,12 @@ def trigger(invocation: Invocation, /, schedule_id: str) -> None:
 @group.command("preview", help="Tell the ticks that a schedule has, or would have.")
 @click.argument("schedule_id", metavar="[ID]", required=False)
 @_when
-@click.option("--count", type=click.IntRange(1, MOST_TIMES), default=5, show_default=True)
-@click.option("--after", type=click.DateTime(), help="Ticks after this time (local time); now.")
+@click.option(
+    "--count", type=click.IntRange(1, MOST_TIMES), default=5, metavar="N", help="How many (5)."
+)
+@click.option(
+    "--after", type=moment, metavar="TIME", help="Ticks after this time (local time); now."
+)
 @pass_invocation
 def preview(invocation: Invocation, /, schedule_id: str | None, count: int, **given: Any) -> None:
     """Tell ticks."""

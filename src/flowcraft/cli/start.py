@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +15,11 @@ from flowcraft import application
 from flowcraft.cli.causes import error_lines
 from flowcraft.cli.failures import DONE, FAILED, CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
-from flowcraft.cli.kinds import seconds
+from flowcraft.cli.kinds import moment, seconds
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.run import Run
 
@@ -125,14 +125,17 @@ def _object(text: str, source: str) -> dict[str, Any]:
     return found
 
 
-def flow_of(name: str, directory: Path) -> str | WorkflowBlueprint:
+def flow_of(
+    name: str, directory: Path, options: RuntimeOptions | None = None
+) -> str | WorkflowBlueprint:
     """What a command was told to start: the id of a flow, or a blueprint in a JSON file.
 
     Args:
         name: An id, or the name of a file that ends in ``.json``.
         directory: Where files are seen from.
+        options: The app; ids of its flows may end so, too, and are then no files.
     """
-    if not name.endswith(".json"):
+    if not name.endswith(".json") or (options is not None and name in options.blueprints):
         return name
     data = json_of(read_text(name, directory), f"'{name}'")
     if not isinstance(data, Mapping):
@@ -146,11 +149,15 @@ def flow_of(name: str, directory: Path) -> str | WorkflowBlueprint:
 @click.option("--run-id", metavar="ID", help="The run's id; a fresh one without it.")
 @click.option("--key", metavar="TEXT", help="Idempotency key: a second start is the same run.")
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A label to find it by.")
-@click.option("--at", type=click.DateTime(), help="When it is to start (local time).")
+@click.option("--at", type=moment, metavar="TIME", help="When it is to start (local time).")
 @click.option("--on-failure", type=click.Choice(["continue", "fail_fast"]), help="At a failure.")
 @click.option("--fairness-key", metavar="TEXT", help="Whose run it is, such as a tenant's id.")
-@click.option("--budget-usd", type=float, help="It fails once it has cost more (AWS).")
-@click.option("--budget-requests", type=float, help="It fails after so many requests (AWS).")
+@click.option(
+    "--budget-usd", type=float, metavar="USD", help="It fails once it has cost more (AWS)."
+)
+@click.option(
+    "--budget-requests", type=float, metavar="N", help="It fails after so many requests (AWS)."
+)
 @click.option("--wait", is_flag=True, help="Wait until it is over, and show what came out.")
 @click.option("--work", is_flag=True, help="The same, with a worker in this process.")
 @click.option("--timeout", type=seconds, metavar="SECONDS", help="How long to wait at most.")
@@ -163,13 +170,15 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
         "run_id": given["run_id"],
         "idempotency_key": given["key"],
         "tags": pairs_of(given["tags"], "--tag"),
-        "start_at": _local(given["at"]),
+        "start_at": given["at"],
         "on_failure": given["on_failure"],
         "fairness_key": given["fairness_key"],
         "budget_usd": given["budget_usd"],
         "budget_requests": given["budget_requests"],
     }
-    wanted = flow_of(flow, directory)
+    wanted = flow_of(flow, directory, invocation.options_if_any)
+    if isinstance(wanted, str) and invocation.options_if_any is None:
+        _check_known(invocation)
 
     async def work() -> tuple[str, RunResult | None]:
         if given["work"]:
@@ -192,6 +201,7 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
                 await adapter.stop()
         client = application.open_client(invocation.settings, invocation.options_if_any)
         async with client:
+            await application.check_locks(invocation.settings)
             run = await begin(client)
             return run, await run.result(timeout=given["timeout"]) if given["wait"] else None
 
@@ -203,6 +213,17 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
 
     run_id, result = invocation.run(work())
     return _tell(invocation, run_id, result)
+
+
+def _check_known(invocation: Invocation) -> None:
+    """See that somebody may know a flow by its id; otherwise no file of runs is made in vain.
+
+    Raises:
+        CommandError: There is neither an app, nor a place where a worker has stored its flows.
+    """
+    settings = invocation.settings
+    if settings["backend"] == "sqlite" and not Path(settings["sqlite.path"]).exists():
+        raise CommandError(application.NO_APP)
 
 
 def poll_seconds(invocation: Invocation) -> float:
@@ -223,10 +244,6 @@ def pairs_of(pairs: Sequence[str], flag: str) -> dict[str, str]:
             raise CommandError(f"{flag} takes name=value, not '{pair}'.")
         found[name] = value
     return found
-
-
-def _local(time: datetime | None) -> datetime | None:
-    return None if time is None else time.astimezone()
 
 
 def _tell(invocation: Invocation, run_id: str, result: RunResult | None) -> int:

@@ -69,7 +69,7 @@ def _do(
 
 
 @click.command(name="cancel", help="Cancel a run: what runs is stopped, what is to be undone is.")
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @click.option("--reason", metavar="TEXT", help="Why; it is shown with the run.")
 @pass_invocation
 def cancel(invocation: Invocation, /, run_id: str, reason: str | None) -> None:
@@ -78,7 +78,7 @@ def cancel(invocation: Invocation, /, run_id: str, reason: str | None) -> None:
 
 
 @click.command(name="pause", help="Pause a run: it starts nothing new, what runs finishes.")
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @pass_invocation
 def pause(invocation: Invocation, /, run_id: str) -> None:
     """Pause a run."""
@@ -86,7 +86,7 @@ def pause(invocation: Invocation, /, run_id: str) -> None:
 
 
 @click.command(name="continue", help="Let a paused run go on.")
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @pass_invocation
 def continue_(invocation: Invocation, /, run_id: str) -> None:
     """Continue a run."""
@@ -99,7 +99,7 @@ def continue_(invocation: Invocation, /, run_id: str) -> None:
     epilog='\b\nflowcraft resume RUN --action approve -o \'{"by": "ops"}\'\n'
     "flowcraft resume RUN --node review/approval",
 )
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @click.option("--action", metavar="NAME", help="Which way to go on.")
 @click.option(
     "--node",
@@ -167,7 +167,7 @@ def event(invocation: Invocation, /, name: str, **given: Any) -> None:
 @click.command(
     name="retry", help="Try what failed again: in the run, or in a new one if it is over."
 )
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @pass_invocation
 def retry(invocation: Invocation, /, run_id: str) -> None:
     """Retry what failed."""
@@ -177,8 +177,8 @@ def retry(invocation: Invocation, /, run_id: str) -> None:
 @click.command(
     name="skip", help="Count a failed, retrying or waiting node as done, with a given output."
 )
-@click.argument("run_id")
-@click.argument("node_id")
+@click.argument("run_id", metavar="RUN")
+@click.argument("node_id", metavar="NODE")
 @click.option(
     "--iteration", metavar="N[,N]", default="", help="Of which rounds of the loops around it."
 )
@@ -220,8 +220,8 @@ def iteration_of(text: str) -> tuple[int, ...]:
     help="Start a new run that takes over what an earlier one achieved, up to a node.",
     epilog="\b\nflowcraft rerun RUN charge --input charge='{\"amount\": 20}'",
 )
-@click.argument("run_id")
-@click.argument("node_id")
+@click.argument("run_id", metavar="RUN")
+@click.argument("node_id", metavar="NODE")
 @click.option(
     "--input", "inputs", multiple=True, metavar="NODE=VALUE", help="Another input of a node."
 )
@@ -250,7 +250,7 @@ def rerun(invocation: Invocation, /, run_id: str, node_id: str, **given: Any) ->
     help="Change the context of a paused run.",
     epilog="\b\nflowcraft patch RUN -c amount=20 --delete coupon",
 )
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @context_options
 @click.option("--delete", "keys", multiple=True, metavar="KEY", help="A key to take out.")
 @pass_invocation
@@ -270,7 +270,7 @@ def patch(invocation: Invocation, /, run_id: str, **given: Any) -> None:
 
 
 @click.command(name="delete", help="Forget runs that are over, with all that belongs to them.")
-@click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID...")
+@click.argument("run_ids", nargs=-1, required=True, metavar="RUN...")
 @click.option("--force", is_flag=True, help="Also those that are not over; nothing is undone.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_invocation

@@ -15,6 +15,7 @@ import pytest
 
 import flowcraft as flowcraft_package
 from flowcraft import errors
+from flowcraft.cli import output
 from flowcraft.cli.failures import CommandError, code_of
 from flowcraft.cli.main import COMMANDS
 from flowcraft.settings import SettingsError
@@ -209,7 +210,7 @@ def test_every_command_is_in_the_table_and_has_help(name: str, flowcraft: Call) 
     ended = flowcraft(name, "--help")
     assert ended.code == 0
     assert f"Usage: flowcraft {name}" in ended.out
-    assert ended.out.count("Write JSON, for programs.") == (not isinstance(command, click.Group))
+    assert ended.out.count("Write JSON, for programs.") == 1
 
 
 def test_only_the_command_that_is_called_is_imported(tmp_path: Path) -> None:
@@ -279,3 +280,24 @@ def test_settings_are_shown_without_passwords(project: Path, flowcraft: Call) ->
     assert lines[0].split() == ["setting", "value", "from", "what", "it", "is"]
     (app,) = [line for line in lines if line.startswith("app ")]
     assert str(project / "flowcraft.toml") in app
+
+
+def test_settings_fit_a_narrow_terminal(
+    project: Path, flowcraft: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names and values stay whole in 80 columns; what each is stands there where there is room."""
+    monkeypatch.setattr(output, "PIPED_COLUMNS", 80)
+    lines = flowcraft("config", "show").out.splitlines()
+    assert any(line.startswith("worker.drain_timeout_seconds  25.0") for line in lines)
+    assert max(map(len, lines)) <= 80
+    monkeypatch.setattr(output, "PIPED_COLUMNS", 400)
+    assert "messages worked on at once" in flowcraft("config", "show").out
+
+
+def test_the_flags_may_stand_between_a_group_and_its_command(
+    project: Path, flowcraft: Call
+) -> None:
+    """What every command takes its groups take, too."""
+    assert flowcraft("config", "--json", "--db", "x.db", "show").data["settings"]["backend"]
+    shown = flowcraft("config", "--prefix", "a", "show", "--json", "--prefix", "b").data
+    assert shown["settings"]["aws.prefix"]["value"] == "b"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import Call, Look
+from tests.unit.cli.modules import forgotten
 
 
 def test_a_run_is_started_and_worked_on_in_one_command(project: Path, flowcraft: Call) -> None:
@@ -104,3 +105,41 @@ def test_a_run_that_is_not_over_in_time_is_told_by_the_exit_code(
     ended = flowcraft("start", "order", "-c", "amount=1", "--wait", "--timeout", "0.01")
     assert ended.code == 6
     assert "Started" in ended.err
+
+
+def test_the_id_of_a_flow_may_end_as_a_file_does(
+    project: Path, flowcraft: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flow that the app has by this id is meant, in start, run and schedules; else a file."""
+    (project / "files.py").write_text(
+        "from flowcraft import FlowRuntime, create_flow\n\n"
+        "def read(ctx):\n    return 1\n\n"
+        "runtime = FlowRuntime(flows=[create_flow('in.json').node('read', read)])\n"
+    )
+    monkeypatch.setenv("FLOWCRAFT_APP", "files:runtime")
+    with forgotten("files"):
+        assert flowcraft("start", "in.json", "--work", "--json").data["outputs"] == {"read": 1}
+        assert flowcraft("run", "in.json", "--json").data["outputs"] == {"read": 1}
+        assert flowcraft("schedule", "add", "s", "in.json", "--every", "1h").code == 0
+        ended = flowcraft("start", "out.json")
+        assert (ended.code, "'out.json' cannot be read" in ended.err) == (2, True)
+
+
+def test_a_start_of_nobodys_flow_leaves_no_file(
+    tmp_path: Path, flowcraft: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an app and without runs there is nothing to start, and no file of runs is made."""
+    monkeypatch.chdir(tmp_path)
+    ended = flowcraft("start", "order")
+    assert (ended.code, "No app is configured" in ended.err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("time", ["2999-03-01T12:30", "2999-03-01", "2999-03-01T12:30+02:00"])
+def test_a_start_at_a_time_takes_what_the_list_takes(
+    project: Path, flowcraft: Call, time: str
+) -> None:
+    """A time without seconds, a day, and one of another zone; anything else is refused."""
+    assert flowcraft("start", "order", "-c", "amount=1", "--at", time).code == 0
+    ended = flowcraft("start", "order", "--at", "tomorrow")
+    assert (ended.code, "'tomorrow' is no time such as 2026-03-01" in ended.err) == (2, True)
