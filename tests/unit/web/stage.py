@@ -172,7 +172,7 @@ class Stream:
     def __init__(self, web: Web, path: str, headers: Mapping[str, str]) -> None:
         route, _, query = path.partition("?")
         names = {"host": "localhost", **{k.replace("_", "-"): v for k, v in headers.items()}}
-        self._scope = {
+        self.scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
@@ -187,13 +187,14 @@ class Stream:
             "server": ("localhost", 80),
         }
         self._app = web.app
+        self.receive: Any = self._disconnect
         self.parts: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._left = asyncio.Event()
         self._text = ""
         self.start: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
 
     async def __aenter__(self) -> Stream:
-        self.task = asyncio.create_task(self._app(self._scope, self._receive, self._send))
+        self.task = asyncio.create_task(self._app(self.scope, self.receive, self._send))
         self.task.add_done_callback(lambda _: self.parts.put_nowait(None))
         async with asyncio.timeout(PATIENCE_SECONDS):
             self.status = (await self.start)["status"]
@@ -208,7 +209,7 @@ class Stream:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await self.task
 
-    async def _receive(self) -> dict[str, Any]:
+    async def _disconnect(self) -> dict[str, Any]:
         await self._left.wait()
         return {"type": "http.disconnect"}
 
