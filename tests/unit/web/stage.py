@@ -26,12 +26,13 @@ from flowcraft.web.routes import find_route
 DOCUMENT = document(ROUTES)
 PATIENCE_SECONDS = 10.0
 
-formats = FormatChecker(())
 
-
-@formats.checks("date-time", raises=ValueError)
 def _is_time(value: object) -> bool:
     return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
+
+
+formats = FormatChecker(())
+formats.checks("date-time", raises=ValueError)(_is_time)
 
 
 async def check(ctx: Any) -> Any:

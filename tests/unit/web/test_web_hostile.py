@@ -68,7 +68,7 @@ def test_ids_that_no_run_has_are_not_found(run_id: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [10_000_000])
 def test_large_values_are_cut_and_given_whole_elsewhere(size: int, tmp_path: Path) -> None:
-    """An output of 10 MB is a few hundred bytes in the answer about its run, and whole as a file."""
+    """An output of 10 MB is a few hundred bytes in the answer about its run, whole as a file."""
 
     async def work() -> None:
         async with working(tmp_path) as (web, _):

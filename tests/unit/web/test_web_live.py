@@ -14,9 +14,9 @@ from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.errors import RunNotFound, StorageBusy
 from flowcraft.testing import VirtualClock
 from flowcraft.web import Limits
-from flowcraft.web import streams as streams_of
 from flowcraft.web.ends import Ends
-from flowcraft.web.live import KEPT_CHANGES, LINGER_SECONDS, Live, Rhythm, Watcher, event_id
+from flowcraft.web.live import KEPT_CHANGES, LINGER_SECONDS, Live, Rhythm, Told, Watcher, event_id
+from flowcraft.web.streams import event_text
 from tests.unit.runs import drive
 from tests.unit.web.stage import looking, started, working
 
@@ -392,6 +392,7 @@ def test_all_who_wait_for_a_run_wait_together() -> None:
     async def work() -> None:
         clock, client = VirtualClock(), Counting()
         ends = Ends(client, clock)  # type: ignore[arg-type]
+        waiting: list[asyncio.Task[Any]]
         waiting = [asyncio.create_task(ends.over("r", 5.0 + n)) for n in range(10)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -430,7 +431,7 @@ def test_heavy_requests_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_events_are_lines_of_one_json_text() -> None:
     """Whatever is in an event, it is one event."""
-    told = streams_of.Told("change", {"text": "a\n\nevent: end\r\u2028\ud800"}, 1)
-    text = streams_of.event_text(told, "t.1").decode()
+    told = Told("change", {"text": "a\n\nevent: end\r\u2028\ud800"}, 1)
+    text = event_text(told, "t.1").decode()
     assert text.count("\n\n") == 1
     assert text.splitlines()[0] == "event: change"

@@ -120,8 +120,8 @@ async def schedule(web: Web) -> None:
     assert (await over(web, run_id))["status"] == "completed"
     assert (await web.call("GET", path))["ticks"][0]["runId"] == run_id
     assert len((await web.call("GET", f"{path}/ticks?count=3"))["times"]) == 3
-    body = {"every": "1d", "count": 2, "after": "2026-03-01T12:00:00Z"}
-    times = (await web.call("POST", "/schedules/preview", body))["times"]
+    asked = {"every": "1d", "count": 2, "after": "2026-03-01T12:00:00Z"}
+    times = (await web.call("POST", "/schedules/preview", asked))["times"]
     assert times[0] == "2026-03-02T00:00:00+00:00"
     assert [each["id"] for each in (await web.call("GET", "/schedules"))["schedules"]] == [
         "each/day"

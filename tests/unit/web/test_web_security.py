@@ -49,8 +49,8 @@ def test_without_a_token_only_this_machine_is_answered(
     """Another machine, another name, a proxy or a page of another site gets nothing."""
 
     async def work() -> None:
-        async with looking(tmp_path) as web:
-            web = Web(web.app, client=client)
+        async with looking(tmp_path) as own:
+            web = Web(own.app, client=client)
             answer = await web.ask("GET", "/api/v1/session", headers=headers)
             assert answer.status_code == status
             check_headers(answer)
@@ -93,8 +93,8 @@ def test_the_token_lets_in_from_anywhere(tmp_path: Path) -> None:
     """With the token neither the host nor a proxy matters."""
 
     async def work() -> None:
-        async with looking(tmp_path, token=TOKEN) as web:
-            web = Web(web.app, client="10.0.0.7")
+        async with looking(tmp_path, token=TOKEN) as own:
+            web = Web(own.app, client="10.0.0.7")
             headers = {**BEARER, "Host": "flows.example", "X-Forwarded-For": "1.2.3.4"}
             answer = await web.ask("GET", "/api/v1/session", headers=headers)
             assert answer.json()["user"] == "token"
@@ -226,8 +226,8 @@ def test_a_hook_says_who_asks(tmp_path: Path) -> None:
         return users.get(request.headers.get("x-user"))
 
     async def work() -> None:
-        async with looking(tmp_path, auth=auth) as web:
-            web = Web(web.app, client="10.0.0.7")
+        async with looking(tmp_path, auth=auth) as own:
+            web = Web(own.app, client="10.0.0.7")
             for path in ("/", "/api/v1/session"):
                 assert (await web.ask("GET", path)).status_code == 401
             assert (await web.ask("GET", "/login")).status_code == 401
@@ -318,7 +318,7 @@ def test_no_file_but_those_of_the_pages_is_served(path: str, tmp_path: Path) -> 
 
 
 def test_files_of_pages_are_served_with_a_tag(tmp_path: Path) -> None:
-    """A file that a browser has already is not sent again, and pages load nothing from elsewhere."""
+    """A file that a browser has is not sent again, and pages load nothing from elsewhere."""
 
     async def work() -> None:
         async with looking(tmp_path) as web:
