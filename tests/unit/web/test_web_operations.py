@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,11 @@ async def steer(web: Web) -> None:
     await web.call("GET", f"{path}/values", status=400)
     await web.call("GET", f"{path}/values?key=nothing", status=404)
     assert (await web.call("GET", f"{path}/blueprint"))["blueprint"]["id"] == "order"
-    await web.call("GET", f"{path}/history", status=501)
+    lines = (await web.call("GET", f"{path}/history")).text.splitlines()
+    assert json.loads(lines[0])["runId"] == run_id
+    assert json.loads(lines[-1]) == {"end": True, "events": len(lines) - 3}
+    bare = (await web.call("GET", f"{path}/history?payloads=false")).text
+    assert json.loads(bare.splitlines()[0])["payloads"] is False
     await web.call("DELETE", path)
     await web.call("GET", path, status=404)
 
