@@ -7,7 +7,7 @@ import signal
 import socket
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 STOP_SECONDS: Final = 5
 """How long answers may take to end when it stops; streams end at once."""
 
+MOST_PORT: Final = 65_535
 WAITING_REQUESTS: Final = 100
 
 EPILOG: Final = """\b
@@ -120,15 +121,19 @@ def listen(host: str, port: int) -> socket.socket:
         CommandError: It cannot be listened there.
     """
     name = host.strip("[]")
+    if port > MOST_PORT:
+        raise CommandError(f"A port is a number up to {MOST_PORT}, not {port}.")
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
             name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(place)
-        listening.listen(WAITING_REQUESTS)
-    except (OSError, OverflowError) as error:
+        with ExitStack() as stack:
+            listening = stack.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(place)
+            listening.listen(WAITING_REQUESTS)
+            stack.pop_all()
+    except OSError as error:
         hint = "Is it running already? Take another port with --port."
         raise CommandError(f"It cannot listen at {host}:{port}: {error}. {hint}", 5) from error
     return listening

@@ -6,7 +6,7 @@ from typing import Final
 
 from flowcraft.core.state import RunStatus
 from flowcraft.dead_letters import Cause
-from flowcraft.web import bodies, fleet, letters, runs, schedules, verbs
+from flowcraft.web import bodies, fleet, history, letters, runs, schedules, verbs
 from flowcraft.web.reading import Param
 from flowcraft.web.routes import Route
 from flowcraft.web.schemas import (
@@ -215,12 +215,15 @@ RUNS: Final = (
         "GET",
         "/runs/{runId}/history",
         "getHistory",
-        runs.show_history,
-        "The history of a run, as lines of JSON, where one is kept.",
-        STREAM,
-        kind="application/x-ndjson",
-        is_heavy=True,
-        problems=("run-not-found", "not-kept"),
+        history.show_history,
+        "All that happened in a run, as lines of JSON.",
+        {"type": "string", "description": "Lines of JSON; see docs/history.md."},
+        query=(
+            Param("payloads", "Whether values are told.", "flag", True),
+            Param("children", "Whether child runs are told of, too.", "flag", True),
+        ),
+        kind=history.KIND,
+        problems=("run-not-found",),
     ),
     _verb("cancel", verbs.cancel, "Let a run start nothing more, and undo it.", bodies.CANCEL),
     _verb("pause", verbs.pause, "Let a run start nothing new.", bodies.NOTHING),

@@ -254,6 +254,8 @@ class WebApp:
             raise HttpProblem("method-not-allowed", "A stream has GET only.", {}, {"Allow": "GET"})
         call = await self._understood(request, route, ids, user, base)
         await self.stage.station()  # opened by whoever comes first
+        if request.method not in SAFE_METHODS:
+            logger.info("%r: %s %r", user.name, route.name, ids)
         if not route.is_heavy:
             return await _carried_out(route, call)
         async with self.stage.heavy.held():

@@ -83,7 +83,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind("storage-too-new", 500, "A newer version has written what is stored"),
         Kind("codec-missing", 500, "What is stored is encoded, and cannot be decoded here"),
         Kind("misconfigured", 500, "The application is not set up as it has to be"),
-        Kind("not-kept", 501, "This is not kept here"),
         Kind("overloaded", 503, "There are too many requests at once", 1),
         Kind("storage-busy", 503, "The storage is busy", 1),
         Kind("storage-failed", 503, "The storage could not do it", 2),

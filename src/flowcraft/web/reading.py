@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NoReturn
@@ -41,11 +42,12 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > most_bytes:
-                raise _too_large(most_bytes)
-            parts.append(part)
+        async with aclosing(request.stream()) as stream:
+            async for part in stream:
+                size += len(part)
+                if size > most_bytes:
+                    raise _too_large(most_bytes)
+                parts.append(part)
     except ClientDisconnect as error:
         raise HttpProblem("bad-request", "The body has ended early.") from error
     return b"".join(parts)

@@ -285,12 +285,3 @@ async def watch_run(call: Call) -> Response:
         return RunScene(await client.follow_run(run_id))
 
     return stream(call, ("run", run_id), open_scene, rhythm)
-
-
-async def show_history(call: Call) -> Response:
-    """The history of a run, as lines of JSON."""
-    history = getattr(call.client, "history", None)
-    if history is None:
-        text = "No history of runs is kept here; GET /runs/{runId} has attempts and last errors."
-        raise HttpProblem("not-kept", text)
-    raise HttpProblem("not-kept", "No history of this run is kept.")

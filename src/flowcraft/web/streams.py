@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
@@ -57,18 +57,20 @@ class _Stream(StreamingResponse):
     def __init__(self, call: Call, watcher: Watcher) -> None:
         self._call = call
         self._watcher = watcher
+        self._told = self._events()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(self._events(), headers=headers, media_type=STREAM_KIND)
+        super().__init__(self._told, headers=headers, media_type=STREAM_KIND)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send it."""
         try:
             await super().__call__(scope, receive, send)
         finally:
+            await self._told.aclose()
             self._call.stage.live.leave(self._watcher)
             self._call.stage.streams.give_back()
 
-    async def _events(self) -> AsyncIterator[bytes]:
+    async def _events(self) -> AsyncGenerator[bytes, None]:
         stage, lookout = self._call.stage, self._watcher.lookout
         yield f"retry: {RETRY_MS}\n\n".encode()
         while not stage.is_ending.is_set():

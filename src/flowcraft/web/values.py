@@ -18,6 +18,9 @@ MOST_ANSWER_CHARACTERS: Final = 1_000_000
 """Of all values of an answer together."""
 
 MOST_DEPTH: Final = 100
+MOST_BITS: Final = 10_000
+"""Python gives no decimal text of numbers much larger than this."""
+
 PREVIEW_CHARACTERS: Final = 1_000
 PIECE_CHARACTERS: Final = 65_536
 
@@ -97,6 +100,8 @@ def json_text(value: Any) -> str:
 
 def _deep_text(value: Any) -> str:
     def prepare(each: Any) -> Any:
+        if isinstance(each, int) and each.bit_length() > MOST_BITS:
+            return hex(each)
         if isinstance(each, dict):
             return {str(name): inner for name, inner in each.items()}
         if isinstance(each, list | tuple | set | frozenset):
