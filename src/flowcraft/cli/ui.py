@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -167,12 +168,13 @@ async def serve(app: WebApp, listening: socket.socket, tell: Callable[[], None])
         def capture_signals(self) -> Iterator[None]:
             """Stop at a signal, and end as what is done: the signal is not raised again."""
             loop = asyncio.get_running_loop()
-            for each in (signal.SIGINT, signal.SIGTERM):
+            numbers = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM)
+            for each in numbers:
                 loop.add_signal_handler(each, self.handle_exit, each, None)
             try:
                 yield
             finally:
-                for each in (signal.SIGINT, signal.SIGTERM):
+                for each in numbers:
                     loop.remove_signal_handler(each)
 
         async def startup(self, sockets: Any = None) -> None:

@@ -188,7 +188,7 @@ class WebApp:
         except FlowcraftError as error:
             answer = problem_answer(problem_of(error))
             if answer.status_code >= 500:
-                logger.warning("%s %s: %s", request.method, scope["path"][:200], error)
+                logger.warning("%s %r: %s", request.method[:20], scope["path"][:200], error)
         except asyncio.CancelledError:
             raise
         except Exception:

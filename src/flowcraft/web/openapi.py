@@ -11,10 +11,23 @@ from flowcraft.web.reading import Param
 from flowcraft.web.routes import Route
 from flowcraft.web.schemas import Schema, components, ref
 
-ALWAYS: Final = ("bad-request", "unauthorized", "forbidden", "internal", "overloaded")
+ALWAYS: Final = (
+    "bad-request",
+    "unauthorized",
+    "forbidden",
+    "invalid",
+    "internal",
+    "storage-corrupt",
+    "storage-too-new",
+    "codec-missing",
+    "overloaded",
+    "storage-busy",
+    "storage-failed",
+    "storage-unavailable",
+)
 """Kinds of problems that any operation may have."""
 
-CHANGES: Final = ("cross-site", "read-only", "too-large", "not-json", "invalid")
+CHANGES: Final = ("cross-site", "read-only", "too-large", "not-json", "storage-full")
 """Those of operations that change something."""
 
 

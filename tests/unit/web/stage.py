@@ -113,7 +113,9 @@ class Web:
         answer = await self.ask(method, f"{self.base}/api/v1{path}", content=content, headers=sent)
         assert answer.status_code == status, answer.text[:2000]
         self.check(method, path, answer)
-        return answer.json() if answer.headers["content-type"].endswith(("/json", "+json")) else answer
+        return (
+            answer.json() if answer.headers["content-type"].endswith(("/json", "+json")) else answer
+        )
 
     def check(self, method: str, path: str, answer: httpx.Response) -> None:
         """Hold an answer against the document."""
