@@ -325,9 +325,9 @@ def show_schedule(out: Output, info: ScheduleInfo, now: float) -> None:
     """Write a schedule."""
     out.print(f"{info.id}  {info.flow}", "bold")
     say(out, "when", when_text(info))
-    for label, moment in (("not before", info.start_at), ("not after", info.end_at)):
-        if moment is not None:
-            say(out, label, local(moment))
+    for label, bound in (("not before", info.start_at), ("not after", info.end_at)):
+        if bound is not None:
+            say(out, label, local(bound))
     note = f": {info.pause_note}" if info.pause_note else ""
     say(
         out,

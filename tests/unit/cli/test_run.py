@@ -122,7 +122,8 @@ def test_a_run_that_waits_for_an_answer_says_that_none_can_come(
 ) -> None:
     """A wait with a time would keep the command for days: it says so, and what helps."""
     (project / "asks.py").write_text(
-        "from flowcraft import create_flow\n\nflow = create_flow('asks').wait('ask', timeout='2d')\n"
+        "from flowcraft import create_flow\n\n"
+        "flow = create_flow('asks').wait('ask', timeout='2d')\n"
     )
     ended = flowcraft("run", "asks.py:flow", "--timeout", "0.3")
     assert ended.code == 6
