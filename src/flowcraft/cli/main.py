@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -199,10 +200,16 @@ def run(arguments: Sequence[str]) -> int:
     try:
         invocation = new_invocation()
     except OSError as error:
-        sys.stderr.write(f"Error: the working directory cannot be used: {error.strerror}.\n")
-        return NO_STORAGE
+        nowhere = Invocation(Path(), os.environ)
+        nowhere.as_json = "--json" in arguments
+        text = f"The working directory cannot be used: {error.strerror}."
+        return _say(nowhere, type(error).__name__, text, NO_STORAGE)
     # A flag that is none is found before any flag is taken in.
     invocation.as_json = "--json" in arguments
+    for argument in arguments:
+        if not _is_text(argument):
+            text = f"An argument is no text in the encoding that is used here: {argument!a}."
+            return _say(invocation, "UsageError", text, WRONG_USE)
     try:
         answer = cli().main(list(arguments), "flowcraft", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
@@ -236,6 +243,15 @@ def run(arguments: Sequence[str]) -> int:
         text = f"{type(error).__name__}: {error}"
         hint = "This is a bug of the command; --traceback shows where it happened."
         return _say(invocation, type(error).__name__, f"{text}\n{hint}", INTERNAL)
+
+
+def _is_text(argument: str) -> bool:
+    """Whether all bytes of an argument could be read as text."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _open_closed_streams() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from flowcraft.cli.kinds import seconds
 from flowcraft.cli.output import plain
 from flowcraft.cli.start import context_of, context_options, flow_of, read_text, tell_result
 from flowcraft.cli.steer import OUTPUT, OUTPUT_FILE, output_of
+from flowcraft.cli.times import both
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.bus import FlowEvent
@@ -95,8 +98,11 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
         given["pairs"], given["context_json"], given["context_file"], invocation.directory
     )
     runtime, blueprint = find(invocation, flow)
+    _check_place(invocation, given["save"])
     if given["events"]:
         runtime.subscribe(lambda event: _tell_event(invocation, event))
+    elif not given["no_timers"]:
+        runtime.subscribe(lambda event: _tell_of_wait(invocation, event))
     token = CancelToken()
     is_late = False
 
@@ -161,6 +167,30 @@ def _keep(invocation: Invocation, result: RunResult, file: str | None) -> None:
         Path(beside).replace(path)
     except OSError as error:
         raise CommandError(f"'{file}' cannot be written: {error.strerror}.") from error
+
+
+def _check_place(invocation: Invocation, file: str | None) -> None:
+    """See that a run can be kept, before it is run: what it did would be lost."""
+    if file is None:
+        return
+    directory = (invocation.directory / file).parent
+    if not directory.is_dir() or not os.access(directory, os.W_OK | os.X_OK):
+        raise CommandError(f"'{file}' cannot be written: there is no directory for it to write to.")
+
+
+def _tell_of_wait(invocation: Invocation, event: FlowEvent) -> None:
+    """Say of an answer that is waited for that it does not come in here."""
+    due_at = event.payload.get("due_at")
+    if event.type != "node:awaiting" or due_at is None or invocation.as_json:
+        return
+    if event.payload.get("reason") != "external_event":
+        return
+    until = both(datetime.fromtimestamp(due_at, UTC), invocation.clock.now())
+    invocation.out.remark(
+        f"'{event.node_id}' waits for an answer, until {until}. Nobody can give it to this "
+        "process: Ctrl-C cancels the run. With --no-timers --save FILE it is kept, and can be "
+        "answered with --resume."
+    )
 
 
 def _tell_event(invocation: Invocation, event: FlowEvent) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -22,6 +23,10 @@ from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.run import Run
+from flowcraft.errors import FlowcraftError
+
+FIRST_LOOK_SECONDS: Final = 0.5
+LONGEST_LOOK_SECONDS: Final = 30.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,9 +95,11 @@ def read_text(file: str, directory: Path) -> str:
     Raises:
         CommandError: It cannot be read, or is no text.
     """
-    if file == "-":
-        return sys.stdin.read()
     try:
+        if file == "-":
+            if sys.stdin is None:
+                raise CommandError("Standard input is closed: there is nothing to read.")
+            return sys.stdin.read()
         return (directory / file).read_text(encoding="utf-8")
     except OSError as error:
         raise CommandError(f"'{file}' cannot be read: {error.strerror}.") from error
@@ -189,7 +196,7 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
                 run = await begin(adapter)
                 # Started first: what is there when a worker begins is taken up at once.
                 await adapter.start()
-                return run, await run.result(timeout=given["timeout"])
+                return run, await result_of(adapter, run)
             except asyncio.CancelledError:
                 seconds_left = invocation.settings["worker.drain_timeout_seconds"]
                 invocation.out.remark(
@@ -203,7 +210,14 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
         async with client:
             await application.check_locks(invocation.settings)
             run = await begin(client)
-            return run, await run.result(timeout=given["timeout"]) if given["wait"] else None
+            return run, await result_of(client, run) if given["wait"] else None
+
+    async def result_of(client: FlowClient, run: Run) -> RunResult:
+        telling = asyncio.ensure_future(_tell_of_waits(invocation, client, run))
+        try:
+            return await run.result(timeout=given["timeout"])
+        finally:
+            telling.cancel()
 
     async def begin(client: FlowClient) -> Run:
         run = await client.start_run(wanted, context, **arguments)
@@ -224,6 +238,26 @@ def _check_known(invocation: Invocation) -> None:
     settings = invocation.settings
     if settings["backend"] == "sqlite" and not Path(settings["sqlite.path"]).exists():
         raise CommandError(application.NO_APP)
+
+
+async def _tell_of_waits(invocation: Invocation, client: FlowClient, run: Run) -> None:
+    """Say once, while a result is waited for, that the run waits for an answer, and how it comes.
+
+    It is asked less and less often. What cannot be read is told with the result.
+    """
+    # It knows tables, and those know this module.
+    from flowcraft.cli.portrait import next_steps  # noqa: PLC0415
+
+    pause = 0.0 if invocation.as_json else FIRST_LOOK_SECONDS
+    with contextlib.suppress(FlowcraftError):
+        while pause:
+            await asyncio.sleep(pause)
+            details = await client.inspect_run(str(run))
+            if details.status is RunStatus.AWAITING:
+                for step in next_steps(details):
+                    invocation.out.remark(f"It waits for an answer: {step}")
+                return
+            pause = min(2 * pause, LONGEST_LOOK_SECONDS)
 
 
 def poll_seconds(invocation: Invocation) -> float:

@@ -10,6 +10,7 @@ import threading
 import click
 
 from flowcraft import application
+from flowcraft.cli.failures import CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.engine.adapter import Adapter
 from flowcraft.settings import Settings
@@ -27,7 +28,10 @@ def adapter_of(invocation: Invocation) -> Adapter:
     """The worker that the settings describe."""
     settings = invocation.settings
     telemetry = application.telemetry_of(settings)
-    return application.open_adapter(settings, invocation.options, telemetry=telemetry)
+    try:
+        return application.open_adapter(settings, invocation.options, telemetry=telemetry)
+    except (TypeError, ValueError) as error:
+        raise CommandError(str(error)) from error
 
 
 @click.command(
@@ -55,7 +59,11 @@ def command(
         else application.names_of(settings).queue
     )
     flows = ", ".join(sorted(invocation.options.blueprints)) or "no flows"
-    invocation.out.remark(f"A worker of {flows} on {where}; Ctrl-C lets it finish and stop.")
+    # A poll that is given up may swallow a message for half a minute, so it is let run out.
+    patience = "" if settings["backend"] == "sqlite" else ", which may take 20 s"
+    invocation.out.remark(
+        f"A worker of {flows} on {where}; Ctrl-C lets it finish and stop{patience}."
+    )
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     adapter.run()

@@ -245,7 +245,7 @@ def test_streams_and_directories_of_no_use_are_no_bug(tmp_path: Path) -> None:
     assert (code, json.loads(message)["error"]["exitCode"]) == (5, 5)
     code, message = found["no directory"]
     assert code == 5
-    assert message.startswith("Error: the working directory cannot be used: ")
+    assert message.startswith("Error: The working directory cannot be used: ")
     assert message.count("\n") == 1
 
 
@@ -301,3 +301,33 @@ def test_the_flags_may_stand_between_a_group_and_its_command(
     assert flowcraft("config", "--json", "--db", "x.db", "show").data["settings"]["backend"]
     shown = flowcraft("config", "--prefix", "a", "show", "--json", "--prefix", "b").data
     assert shown["settings"]["aws.prefix"]["value"] == "b"
+
+
+def test_an_argument_that_is_no_text_is_refused(project: Path, flowcraft: Call) -> None:
+    """Bytes that are none of the encoding are refused as such, whatever they were meant for."""
+    for arguments in (("start", "\udcff"), ("status", "\udcff", "--json"), ("\udcff",)):
+        ended = flowcraft(*arguments)
+        assert (ended.code, "no text in the encoding" in ended.err) == (2, True)
+
+
+def test_a_directory_that_is_gone_is_told_to_programs_too(tmp_path: Path) -> None:
+    """Without a working directory there is one message; with --json it is an object."""
+    code = (
+        "import os, sys\nfrom flowcraft.cli.main import run\n"
+        "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "sys.exit(run(['list', '--json']))"
+    )
+    ended = in_python(code, tmp_path)
+    assert (ended.returncode, ended.stdout) == (5, "")
+    assert "working directory" in json.loads(ended.stderr)["error"]["message"]
+
+
+def test_more_than_any_number_that_is_meant_is_refused(project: Path) -> None:
+    """A setting that no worker can have is an error of use, not of the command."""
+    code = (
+        "import sys\nfrom flowcraft.cli.main import run\n"
+        "sys.exit(run(['worker', '--concurrency', '9' * 30]))"
+    )
+    ended = in_python(code, project)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("Error: concurrency is larger")

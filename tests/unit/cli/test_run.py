@@ -115,3 +115,24 @@ def test_a_project_is_not_overwritten(project: Path, flowcraft: Call) -> None:
     assert (project / "flowcraft.toml").read_text(encoding="utf-8") == 'app = "shop:runtime"\n'
     assert not (project / "flows.py").exists()
     assert flowcraft("init", "--force").code == 0
+
+
+def test_a_run_that_waits_for_an_answer_says_that_none_can_come(
+    project: Path, flowcraft: Call
+) -> None:
+    """A wait with a time would keep the command for days: it says so, and what helps."""
+    (project / "asks.py").write_text(
+        "from flowcraft import create_flow\n\n"
+        "flow = create_flow('asks').wait('ask', timeout='2d')\n"
+    )
+    ended = flowcraft("run", "asks.py:flow", "--timeout", "0.3")
+    assert ended.code == 6
+    assert "'ask' waits for an answer, until " in ended.err
+    assert "--no-timers --save FILE" in ended.err
+    assert "waits for" not in flowcraft("run", "asks.py:flow", "--no-timers").err
+
+
+def test_where_a_run_cannot_be_kept_it_is_not_run(project: Path, flowcraft: Call) -> None:
+    """A place to keep it in that is none is told before anything is done."""
+    ended = flowcraft("run", "order", "-c", "amount=1", "--save", "no/such/kept", "--events")
+    assert (ended.code, "workflow:start" in ended.err) == (2, False)

@@ -143,3 +143,27 @@ def test_a_start_at_a_time_takes_what_the_list_takes(
     assert flowcraft("start", "order", "-c", "amount=1", "--at", time).code == 0
     ended = flowcraft("start", "order", "--at", "tomorrow")
     assert (ended.code, "'tomorrow' is no time such as 2026-03-01" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("flag", ["--wait", "--work"])
+def test_who_waits_is_told_what_the_run_waits_for(
+    project: Path, flowcraft: Call, flag: str
+) -> None:
+    """A run that needs an answer says so, with the command that gives it."""
+    if flag == "--wait":
+        flowcraft(
+            "start", "order", "-c", "amount=2000", "--run-id", "r", "--work", "--timeout", "1"
+        )
+    arguments = ["-c", "amount=2000", "--run-id", "r", flag, "--timeout", "1"]
+    ended = flowcraft("start", "order", *arguments)
+    assert ended.code in (0, 6)
+    assert "flowcraft resume r --node approve --action yes" in ended.err
+
+
+def test_closed_input_is_told(
+    project: Path, flowcraft: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the shell has closed standard input nothing can be read from it."""
+    monkeypatch.setattr("sys.stdin", None)
+    ended = flowcraft("start", "order", "--context-file", "-")
+    assert (ended.code, "Standard input is closed" in ended.err) == (2, True)
