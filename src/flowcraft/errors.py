@@ -9,6 +9,7 @@
     │   └── ExpressionLimitError    it is too long, too deep or takes too many steps
     ├── SerializationError          a value cannot be stored, or stored data cannot be read
     ├── InputError                  a value does not fit a node's annotation, or a schedule
+    │   └── AnswerRefused           an answer does not fit the ``schema`` of its wait
     ├── ImplementationMissing       no callable is registered for a node's ``uses``
     ├── NodeTimeout                 an attempt took longer than the node's ``timeout``
     ├── ProcessDied                 the process that a node had to itself ended before the node
@@ -29,7 +30,11 @@
     └── RunError                    a request about a run makes no sense, or its result is asked for
         ├── RunNotFound             no run has this id
         ├── InvalidRunState         the run is not in a state in which this can be done
+        │   ├── AlreadyAnswered     a link leads to a wait that has its answer, or is over
+        │   └── NotWaitingYet       a link leads to a round of a loop that has not come yet
         ├── NobodyWaits             no run waits for an event that was sent by its name
+        ├── LinkInvalid             a link is none of ours, or was altered
+        │   └── LinkExpired         its time is over
         ├── RunFailed               raised by ``raise_for_status`` when a run failed
         ├── RunCancelled            raised by ``raise_for_status`` when a run was cancelled
         └── RunTimeout              a result was not there in time
@@ -121,6 +126,16 @@ class InputError(FlowcraftError):
     """A value does not fit the type that a node's annotation asks for, or what a schedule takes."""
 
     disposition: ClassVar[Disposition] = "fail"
+
+
+class AnswerRefused(InputError):
+    """An answer does not fit the ``schema`` of the wait; ``problems`` has the places in it."""
+
+    disposition: ClassVar[Disposition] = "drop"
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class ImplementationMissing(FlowcraftError):
@@ -226,6 +241,24 @@ class RunNotFound(RunError):
 
 class InvalidRunState(RunError):
     """The run is not in a state in which this can be done; the message says why."""
+
+
+class AlreadyAnswered(InvalidRunState):
+    """A link leads to a wait that has its answer, or that nobody can answer any more."""
+
+
+class NotWaitingYet(InvalidRunState):
+    """A link leads to a round of a loop that has not come yet; its answer cannot be kept."""
+
+    disposition: ClassVar[Disposition] = "retry"
+
+
+class LinkInvalid(RunError):
+    """A link is none of ours, or was altered, or is used for what it is not for."""
+
+
+class LinkExpired(LinkInvalid):
+    """The time of a link is over."""
 
 
 class NobodyWaits(RunError):

@@ -255,7 +255,8 @@ class FlowBuilder:
         Args:
             id: Id of the node.
             title: What is asked, for people.
-            schema: JSON Schema of the answer.
+            schema: JSON Schema (draft 2020-12) of the answer; checking answers needs the extra
+                ``web``.
             actions: The actions an answer may have.
             timeout: Seconds, a text such as ``"2h"`` or a ``timedelta`` after which it goes on
                 with the action ``timeout``.
@@ -266,7 +267,7 @@ class FlowBuilder:
                 a UUID. It is looked up when the wait begins.
 
         Raises:
-            ValueError: The timeout is no duration.
+            ValueError: The timeout is no duration, or the schema cannot be used.
         """
         params = wait_params(title, schema, actions, timeout, event, correlation_key)
         return self._add(id, builtins.WAIT, params or None, None, {})
@@ -282,7 +283,10 @@ class FlowBuilder:
         event: str | None = None,
         correlation_key: str | None = None,
     ) -> FlowBuilder:
-        """Add a node that waits for a POST to a URL of its own; arguments as for :meth:`wait`."""
+        """Add a node that waits for a POST to a URL of its own; arguments as for :meth:`wait`.
+
+        The URL is what ``ctx.answer_url(id)`` gives another node, or ``client.answer_links(run)``.
+        """
         params = wait_params(title, schema, actions, timeout, event, correlation_key)
         return self._add(id, builtins.WEBHOOK, params or None, None, {})
 

@@ -28,6 +28,7 @@ UNKNOWN_CYCLE_ENTRY           warning   one of ``cycleEntryPoints`` is no node
 BAD_EXPRESSION                error     a condition or transform does not parse
 BAD_DURATION                  error     a ``sleep``, or the timeout of a ``wait``, has none
 BAD_PARAM                     error     a parameter that the engine refuses
+BAD_SCHEMA                    error     the ``schema`` of a wait cannot be used: no answer fits it
 MISSING_PARAM                 warning   a parameter that a built-in node needs
 NON_TEXT_ACTION               warning   an edge's action is not text
 UNKNOWN_CONFIG_KEY            warning   a configuration that nothing reads

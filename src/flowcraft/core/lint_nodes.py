@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from flowcraft.core import builtins, correlation
+from flowcraft.core import answer_schemas, builtins, correlation
 from flowcraft.core.blueprint import NodeConfig, NodeDefinition
 from flowcraft.core.builtins import BUILTIN_USES
 from flowcraft.core.durations import parse_duration_ms
@@ -197,6 +197,9 @@ def _check_wait(subject: Subject, node: NodeDefinition) -> Refused:
         yield from _check_duration(node, "timeout")
     for name, problem in correlation.problems(node.params):
         yield "BAD_PARAM", name, f"{problem}."
+    schema = node.params.get("schema")
+    for place, problem in answer_schemas.problems(schema) if schema is not None else ():
+        yield "BAD_SCHEMA", "schema", f"{place} {problem}.".lstrip()
 
 
 def _check_duration(node: NodeDefinition, name: str) -> Refused:

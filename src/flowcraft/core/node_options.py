@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypedDict
 
 from flowcraft.core.definitions import NodeConfig
+from flowcraft.core.answer_schemas import problems
 from flowcraft.core.durations import parse_duration_ms
 from flowcraft.core.retry_policy import RetryPolicy, milliseconds
 
@@ -56,8 +57,10 @@ def wait_params(
     """The parameters of a ``wait``; a timeout as a number is seconds.
 
     Raises:
-        ValueError: The timeout is no duration.
+        ValueError: The timeout is no duration, or the schema cannot be used.
     """
+    if schema is not None and (found := problems(schema)):
+        raise ValueError("schema: " + "; ".join(f"{place} {why}".strip() for place, why in found))
     limit: float | str | None = None
     if isinstance(timeout, str):
         parse_duration_ms(timeout)

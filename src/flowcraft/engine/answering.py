@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from flowcraft.core.plan import Key, Kind, index_of_key
 from flowcraft.core.state import CHILD, SLEEPING, WAITING, NodeStatus
 from flowcraft.core.waits import refusal
+from flowcraft.engine.answer_checks import check_answer
 from flowcraft.engine.results import open_waits
 from flowcraft.engine.view import RunView, runs_below
 from flowcraft.errors import InvalidRunState
@@ -26,16 +27,20 @@ class Target(NamedTuple, Generic[R]):
     node_id: str
 
 
-def find(run: R, node_id: str | Sequence[str] | None, action: Any = None) -> Target[R]:
-    """The instance that an answer goes to.
+def find(
+    run: R, node_id: str | Sequence[str] | None, action: Any = None, output: Any = None
+) -> Target[R]:
+    """The instance that an answer goes to, which takes it.
 
     Args:
         run: The run, with its children.
         node_id: The node that waits, or a subflow in which only one does, or the ids that lead
             to it; ``None`` where only one node waits for an answer.
         action: The answer's action, which the wait may restrict.
+        output: The answer itself, in stored form, which has to fit the wait's schema.
 
     Raises:
+        AnswerRefused: It does not.
         InvalidRunState: Nothing, or more than one node, waits there; or it does not take the
             action.
     """
@@ -44,6 +49,7 @@ def find(run: R, node_id: str | Sequence[str] | None, action: Any = None) -> Tar
     problem = refusal(node, action)
     if problem is not None:
         raise _refused(run, problem)
+    check_answer(node, output, run.state.run_id)
     return target
 
 

@@ -369,11 +369,12 @@ class FlowClient(WithBlobs, Reports, Restarts):
         Raises:
             RunNotFound: There is no such run.
             InvalidRunState: It does not wait for this, or the wait does not take the action.
+            AnswerRefused: The output does not fit the wait's schema.
             SerializationError: ``output`` cannot be stored.
         """
         ledger = await self._live(run_id)
         value = snapshot(output, registered=self._options.serializer.codec_for, where="output")
-        target = answering.find(ledger, node_id, checked_action(action))
+        target = answering.find(ledger, node_id, checked_action(action), value)
         event = ev.AnswerReceived(target.key, value, action, target.node_id)
         await wishes.ask(await self._opened(), target.run, event)
 
@@ -427,6 +428,7 @@ class FlowClient(WithBlobs, Reports, Restarts):
             NobodyWaits: No run waits for the event by this name and key.
             InvalidRunState: A node does not wait, or a wait does not take the action; then
                 nobody is sent the event.
+            AnswerRefused: The same if the output does not fit the schema of one.
             SerializationError: ``output`` cannot be stored.
             ValueError: Neither run and node are given nor an event, or both; or ``event`` or
                 ``correlation_key`` is none of what it may be.

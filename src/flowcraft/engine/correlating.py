@@ -12,12 +12,19 @@ from typing import Any
 from flowcraft.core import events as ev
 from flowcraft.core.correlation import Correlation, correlation_of
 from flowcraft.core.plan import index_of_key
+from flowcraft.engine.answer_checks import check_answer
 from flowcraft.engine.awaited import awaited_text
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.station import Station
 from flowcraft.engine.wishes import wish
-from flowcraft.errors import InvalidRunState, NobodyWaits, RunNotFound
+from flowcraft.errors import (
+    AnswerRefused,
+    FlowcraftError,
+    InvalidRunState,
+    NobodyWaits,
+    RunNotFound,
+)
 from flowcraft.ports.runs import Query
 
 PAGE_RUNS = 100
@@ -42,20 +49,24 @@ async def answer_all(
     Raises:
         NobodyWaits: There is no such wait.
         InvalidRunState: A wait does not take the action; then none is answered.
+        AnswerRefused: The output does not fit the schema of one; then, too.
     """
     jobs: list[Job] = []
-    refusals: list[str] = []
+    refusals: list[InvalidRunState | AnswerRefused] = []
     for run_id, epoch in await _runs_that_wait(station, expected):
         ledger = await station.read(run_id, epoch)
         if ledger is None:
             continue
         for answer in _answers(ledger, expected, output, action):
             try:
+                assert answer.key is not None
+                node = ledger.plan.nodes[index_of_key(answer.key)]
+                check_answer(node, output, ledger.run_id)
                 jobs.append(wish(station, ledger, answer))
-            except InvalidRunState as error:
-                refusals.append(error.message)
+            except (InvalidRunState, AnswerRefused) as error:
+                refusals.append(error)
     if refusals:
-        raise InvalidRunState(_refused(expected, refusals))
+        raise _refused(expected, refusals)
     if not jobs:
         raise NobodyWaits(_nobody(expected))
     for first in range(0, len(jobs), SENT_TOGETHER):
@@ -102,8 +113,12 @@ def _nobody(expected: Correlation) -> str:
     )
 
 
-def _refused(expected: Correlation, refusals: list[str]) -> str:
-    shown = "".join(f"\n  - {text}" for text in refusals[:_SHOWN_REFUSALS])
+def _refused(
+    expected: Correlation, refusals: list[InvalidRunState | AnswerRefused]
+) -> FlowcraftError:
+    shown = "".join(f"\n  - {each.message}" for each in refusals[:_SHOWN_REFUSALS])
     more = len(refusals) - _SHOWN_REFUSALS
     rest = f"\n  - and {more} more" if more > 0 else ""
-    return f"The event {_named(expected)} was sent to nobody, because not all take it:{shown}{rest}"
+    text = f"The event {_named(expected)} was sent to nobody, because not all take it:{shown}{rest}"
+    problems = [p for each in refusals if isinstance(each, AnswerRefused) for p in each.problems]
+    return AnswerRefused(text, problems) if problems else InvalidRunState(text)

@@ -288,6 +288,7 @@ class FlowRuntime:
             InvalidRunState: The run does not wait for this, or the wait does not take the
                 action; the message lists what it waits for. An answer for a wait that has not
                 begun is kept for it.
+            AnswerRefused: The output does not fit the wait's schema.
             SerializationError: ``state`` is not the saved state of a run.
         """
         blueprint, known = self._resolve(flow)
@@ -304,7 +305,7 @@ class FlowRuntime:
             )
         target = None
         if answer and not (node_id is None and output is None and answering.only_sleeps(run)):
-            target = answering.find(run, node_id, checked_action(action))
+            target = answering.find(run, node_id, checked_action(action), value)
         return await self._drive(session, run, Resumption(target, value, action), cancel)
 
     async def replay(self, flow: Runnable, events: Iterable[FlowEvent]) -> RunResult:

@@ -78,6 +78,7 @@ class Answer:
 
     Raises:
         InvalidRunState: The run does not wait for it; the message lists what it waits for.
+        AnswerRefused: The output does not fit the wait's schema.
         SerializationError: The output cannot be stored.
     """
 
@@ -86,7 +87,7 @@ class Answer:
     ) -> None:
         codec_for = run.session.runtime.options.serializer.codec_for
         value = snapshot(output, registered=codec_for, where="output")
-        self.target = answering.find(run, node_id, action)
+        self.target = answering.find(run, node_id, action, value)
         self._event = ev.AnswerReceived(self.target.key, value, action, self.target.node_id)
 
     def give(self) -> None:
