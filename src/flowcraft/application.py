@@ -9,7 +9,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -20,6 +20,7 @@ from flowcraft.core.builder import FlowBuilder
 from flowcraft.emf import FLEET, EmfTelemetry
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.links import Links
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.runtime import FlowRuntime
 from flowcraft.logs import JsonFormatter
@@ -32,6 +33,7 @@ __all__ = [
     "Names",
     "aws_clients",
     "is_on_this_machine",
+    "links_of",
     "load_app",
     "load_object",
     "load_runtime",
@@ -78,7 +80,9 @@ def load_runtime(settings: Settings) -> FlowRuntime:
     target = settings["app"]
     if target is None:
         raise SettingsError(NO_APP)
-    return runtime_of(load_object(target, settings), target)
+    runtime = runtime_of(load_object(target, settings), target)
+    runtime.options = with_links(runtime.options, settings)
+    return runtime
 
 
 def options_of(found: Any, target: str) -> RuntimeOptions:
@@ -132,6 +136,7 @@ def _runtime(options: RuntimeOptions) -> FlowRuntime:
         strict=options.strict,
         max_executions=options.max_executions,
         limits=options.limits,
+        links=options.links,
     )
 
 
@@ -267,6 +272,60 @@ def log_handler(settings: Settings) -> logging.Handler:
     else:
         handler.setFormatter(logging.Formatter(LINE))
     return handler
+
+
+# --- links -----------------------------------------------------------------------------------
+
+
+def with_links(options: RuntimeOptions, settings: Settings) -> RuntimeOptions:
+    """An app with the links that the settings describe, unless it has some of its own.
+
+    Raises:
+        SettingsError: The settings of links cannot be used.
+    """
+    if options.links is not None:
+        return options
+    links = links_of(settings)
+    return options if links is None else replace(options, links=links)
+
+
+def links_of(settings: Settings) -> Links | None:
+    """The links that the settings describe; ``None`` where they name no address.
+
+    Raises:
+        SettingsError: There is an address and no secret, or one of them cannot be used.
+    """
+    base_url = settings["links.base_url"]
+    if base_url is None:
+        return None
+    secrets = _secrets(settings)
+    if not secrets:
+        raise SettingsError(
+            f"links.base_url is set ({settings.origin('links.base_url')}), and no secret: make one "
+            "with 'flowcraft links secret' and give it as FLOWCRAFT_LINKS_SECRET, or in the file "
+            "that links.secret_file names."
+        )
+    try:
+        return Links(base_url, secrets, lifetime_seconds=settings["links.lifetime_seconds"])
+    except ValueError as error:
+        raise SettingsError(f"The settings of links cannot be used: {error}") from error
+
+
+def _secrets(settings: Settings) -> list[str]:
+    """The secrets of links, the one that signs first."""
+    given = settings["links.secret"]
+    if given is not None:
+        return [each.strip() for each in given.split(",") if each.strip()]
+    path = settings["links.secret_file"]
+    if path is None:
+        return []
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise SettingsError(f"The secret of links cannot be read from {path}: {why}.") from error
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 # --- AWS -----------------------------------------------------------------------------------
@@ -425,6 +484,7 @@ def open_client(settings: Settings, options: RuntimeOptions | None = None) -> Fl
         SettingsError: Something is missing that the settings have to say.
         StorageError: Queue or stores cannot be used.
     """
+    options = with_links(options or RuntimeOptions(), settings)
     common = {
         "retention_seconds": settings["retention_seconds"],
         "codec": load_codec(settings),
@@ -458,6 +518,7 @@ def open_adapter(
         SettingsError: Something is missing that the settings have to say.
         StorageError: Queue or stores cannot be used.
     """
+    options = with_links(options, settings)
     common = {
         "retention_seconds": settings["retention_seconds"],
         "codec": load_codec(settings),

@@ -8,7 +8,9 @@ A value comes from the first of these that has it:
    the nearest one above it that has either;
 4. the default.
 
-Secrets have no place here: AWS has its own ways for credentials, and boto3 finds them.
+Secrets have no place in the file: AWS has its own ways for credentials, and boto3 finds them. The
+secret of links comes from the environment, or from a file of its own that ``links.secret_file``
+names; neither is ever shown.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ class Option:
         choices: All that it may be, where that is a short list.
         least: The smallest value of a number; values have to be larger than 0 without one.
         pattern: What a text has to match as a whole.
+        is_secret: Whether it comes from the environment alone, and is never shown.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Option:
     choices: tuple[str, ...] = ()
     least: float | None = None
     pattern: str = ""
+    is_secret: bool = False
 
     @property
     def variable(self) -> str:
@@ -109,6 +113,10 @@ OPTIONS: Final = (
     Option("web.port", "its port; 0 for any free one", "whole number", 8095, least=0),
     Option("web.token_file", "the file of the token that requests have to bring", "path"),
     Option("web.log_link", "links to logs, with {run_id}, {node_id} and {attempt} in them"),
+    Option("links.base_url", "where links that answer waits lead to, as seen from outside"),
+    Option("links.secret", "signs links; several are separated by commas", is_secret=True),
+    Option("links.secret_file", "a file with that secret; more lines for older ones", "path"),
+    Option("links.lifetime_seconds", "how long links hold", "number", 604_800.0),
     Option(
         "telemetry.exporter",
         "where traces and metrics go",
@@ -221,6 +229,7 @@ def load_settings(
     for name, value in overrides.items():
         option = _option(name, "option --set")
         place = f"option for {name}"
+        _check_open(option, place)
         found[name] = Setting(_placed(option, _converted(option, value, place), directory), place)
     return Settings(found, home, path)
 
@@ -282,6 +291,7 @@ def _of_file(path: Path) -> dict[str, Setting]:
     found: dict[str, Setting] = {}
     for name, value in _flat(table, str(path)):
         option = _option(name, str(path))
+        _check_open(option, f"{path}: {name}")
         converted = _converted(option, value, f"{path}: {name}")
         found[name] = Setting(_placed(option, converted, path.parent), origin)
     return found
@@ -345,6 +355,20 @@ def _option(name: str, place: str) -> Option:
     raise SettingsError(f"{place}: there is no setting '{name}'{_near(name, _BY_NAME)}.")
 
 
+def _check_open(option: Option, place: str) -> None:
+    """See that no secret stands where others read it: in a repository, or a list of processes.
+
+    Raises:
+        SettingsError: It is one.
+    """
+    if option.is_secret:
+        raise SettingsError(
+            f"{place}: a secret does not belong here, where others may read it. Give it as the "
+            f"environment variable {option.variable}, or name a file outside of the repository: "
+            f"{option.name}_file."
+        )
+
+
 def _near(name: str, known: Mapping[str, Any] | frozenset[str]) -> str:
     """What may have been meant, as the end of a sentence."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -377,7 +401,8 @@ def _converted(option: Option, value: Any, place: str) -> Value:
     if fits and isinstance(converted, int | float):
         fits = converted > 0 if option.least is None else converted >= option.least
     if not fits:
-        raise SettingsError(f"{place} is {wanted}, not {_shown(value)}.")
+        shown = "what it is" if option.is_secret else _shown(value)
+        raise SettingsError(f"{place} is {wanted}, not {shown}.")
     return converted
 
 

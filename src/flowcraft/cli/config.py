@@ -10,7 +10,7 @@ import click
 
 from flowcraft.cli.columns import GAP, Column, show_rows
 from flowcraft.cli.invocation import Invocation, pass_invocation
-from flowcraft.settings import Settings, Value
+from flowcraft.settings import Option, Settings, Value
 
 _USER_INFO = re.compile(r"(?<=://)[^/@]*@")
 
@@ -30,14 +30,14 @@ def show(invocation: Invocation) -> None:
             {
                 "file": None if settings.file is None else str(settings.file),
                 "settings": {
-                    option.name: {"value": _shown(setting.value), "origin": setting.origin}
+                    option.name: {"value": _shown(option, setting.value), "origin": setting.origin}
                     for option, setting in settings
                 },
             }
         )
         return
     rows = [
-        (option.name, _text(setting.value), setting.origin, option.help)
+        (option.name, _text(option, setting.value), setting.origin, option.help)
         for option, setting in settings
     ]
     if _fits(rows, out.width):
@@ -68,10 +68,12 @@ def _briefly(origin: str, settings: Settings) -> str:
     return origin if file is None else origin.replace(str(file), file.name)
 
 
-def _shown(value: Value) -> Value:
-    """A value without a password that an address may hold."""
+def _shown(option: Option, value: Value) -> Value:
+    """A value without what nobody is to see: a secret, a password that an address may hold."""
+    if option.is_secret and value is not None:
+        return "***"
     return _USER_INFO.sub("***@", value) if isinstance(value, str) else value
 
 
-def _text(value: Value) -> str:
-    return "-" if value is None else str(_shown(value))
+def _text(option: Option, value: Value) -> str:
+    return "-" if value is None else str(_shown(option, value))

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, Literal, TypedDict
 
-from flowcraft.core.definitions import NodeConfig
 from flowcraft.core.answer_schemas import problems
+from flowcraft.core.definitions import NodeConfig
 from flowcraft.core.durations import parse_duration_ms
 from flowcraft.core.retry_policy import RetryPolicy, milliseconds
 

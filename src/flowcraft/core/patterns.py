@@ -1,4 +1,4 @@
-"""Regular expressions whose matching takes a time that is known beforehand.
+r"""Regular expressions whose matching takes a time that is known beforehand.
 
 The patterns of JSON Schema are matched against what anybody may send. A matcher that goes back and
 tries again, as Python's does, takes years for some pairs of a harmless pattern and a spiteful text.
@@ -6,7 +6,7 @@ This one goes through the text once and follows all ways at the same time (Thomp
 Expression Search Algorithm*, 1968), so the work is at most characters times instructions.
 
 What it reads is what JSON Schema recommends to write (Core, 6.4), in the sense of ECMA-262 with
-the flag ``u``: characters and escapes, classes, ``^``, ``$``, ``\\b``, groups, ``|``, ``*``, ``+``,
+the flag ``u``: characters and escapes, classes, ``^``, ``$``, ``\b``, groups, ``|``, ``*``, ``+``,
 ``?``, ``{n,m}``, lazy ones, too. Looking ahead and behind, references back and properties of
 Unicode are refused.
 """

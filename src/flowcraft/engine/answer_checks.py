@@ -134,7 +134,7 @@ def _spend(work: int) -> None:
 
 # --- the validator -----------------------------------------------------------------------------
 
-Keyword = Callable[[Any, Any, Any, Any], Iterator[Any]]
+Keyword = Callable[[Any, Any, Any, Any], Iterator[Any] | None]
 
 
 @lru_cache(maxsize=128)

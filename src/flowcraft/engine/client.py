@@ -35,6 +35,7 @@ from flowcraft.engine.blobs import WithBlobs
 from flowcraft.engine.blocking import BlockingClient
 from flowcraft.engine.family import read_head, read_run
 from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.linking import Linking
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.reconcile import Reconciler, ReconciliationStats, stalled_seconds
 from flowcraft.engine.removing import Reaper, delete_run
@@ -61,7 +62,7 @@ LONGEST_LOOK_SECONDS = 1.0
 LONGEST_PAGE = 1_000_000
 
 
-class FlowClient(WithBlobs, Reports, Restarts):
+class FlowClient(WithBlobs, Linking, Reports, Restarts):
     """Starts and steers durable runs; it runs no node and needs no registry.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -18,7 +18,9 @@ from flowcraft.core.items import item_name
 from flowcraft.core.plan import index_of_key, iteration_of_key
 from flowcraft.core.retries import max_attempts
 from flowcraft.core.values import copy_value
+from flowcraft.engine.answer_urls import answer_url
 from flowcraft.engine.blobs import AttemptBlobs, Blobs, SyncBlobs
+from flowcraft.engine.links import Purpose
 from flowcraft.engine.state_view import DELETED, Buffer, NodeStateView, SyncNodeStateView
 from flowcraft.ports.context import AsyncContext
 
@@ -214,6 +216,9 @@ class BaseNodeContext(Generic[In]):
         if self._buffer is not None:
             self._buffer.roll_back(count)
 
+    def _answer_url(self, node_id: str, **options: Any) -> str:
+        return answer_url(self._origin.run, self._origin.key, node_id, **options)
+
     def _for_thread(self) -> SyncNodeContext[In]:
         """The same for a plain function, with a copy of what was written so far.
 
@@ -244,6 +249,39 @@ class NodeContext(BaseNodeContext[In]):
         """The run's context: shared values by key."""
         return NodeStateView(self._context_buffer(), self._everything)
 
+    async def answer_url(
+        self,
+        node_id: str,
+        *,
+        action: str | None = None,
+        purpose: Purpose | None = None,
+        iteration: Sequence[int] | None = None,
+        lifetime_seconds: float | None = None,
+    ) -> str:
+        """The address that answers a wait of this run: for a program to post to, or for a person.
+
+        The wait may come later, or be open beside this node. Treat the address as a secret: whoever
+        has it may answer.
+
+        Args:
+            node_id: The wait; in a loop that of the round that this node is in.
+            action: The only action that the link answers with; any that the wait takes without it.
+            purpose: ``webhook`` for an address that takes JSON, ``approval`` for a page; by default
+                the former for a ``webhook`` and the latter for a ``wait``.
+            iteration: Another round of the loops around the wait, outermost first.
+            lifetime_seconds: How long the link holds; the runtime's lifetime by default.
+
+        Raises:
+            FlowcraftError: The runtime has no links, or the run no such wait.
+        """
+        return self._answer_url(
+            node_id,
+            action=action,
+            purpose=purpose,
+            iteration=iteration,
+            lifetime_seconds=lifetime_seconds,
+        )
+
     async def heartbeat(self, progress: float | None = None, detail: Any = None) -> None:
         """Say that the node is alive, and how far it is (from 0 to 1); gives others a turn."""
         self._origin.run.report_progress(self._origin.key, self.attempt, progress, detail)
@@ -264,6 +302,28 @@ class SyncNodeContext(BaseNodeContext[In]):
     def context(self) -> SyncNodeStateView:
         """The run's context: shared values by key."""
         return SyncNodeStateView(self._context_buffer(), self._everything)
+
+    def answer_url(
+        self,
+        node_id: str,
+        *,
+        action: str | None = None,
+        purpose: Purpose | None = None,
+        iteration: Sequence[int] | None = None,
+        lifetime_seconds: float | None = None,
+    ) -> str:
+        """The address that answers a wait of this run; see :meth:`NodeContext.answer_url`.
+
+        Raises:
+            FlowcraftError: The runtime has no links, or the run no such wait.
+        """
+        return self._answer_url(
+            node_id,
+            action=action,
+            purpose=purpose,
+            iteration=iteration,
+            lifetime_seconds=lifetime_seconds,
+        )
 
     def heartbeat(self, progress: float | None = None, detail: Any = None) -> None:
         """Say that the node is alive, and how far it is (from 0 to 1)."""

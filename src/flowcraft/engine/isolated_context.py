@@ -93,6 +93,10 @@ class Place:
         """Ask the parent something, while others have their turn."""
         return await self._link.ask_async(message)
 
+    def ask(self, message: Message) -> Message:
+        """Ask the parent something. May be called from any thread."""
+        return self._link.ask(message)
+
     def report(self, progress: float | None, detail: Any) -> None:
         """Tell how far the node is."""
         told = [progress, snapshot(detail, registered=self.wire.codec_for, where="detail")]
@@ -184,6 +188,11 @@ class _Isolated(BaseNodeContext[In]):
         kept = {key: value for key, value in everything.items() if value is not DELETED}
         copied: dict[str, Any] = copy_value(kept, registered=self._place.wire.codec_for)
         return copied
+
+    def _answer_url(self, node_id: str, **options: Any) -> str:
+        # The secret of links stays with the parent.
+        told = self._place.ask({"is": "answer_url", "node": node_id, "options": options})
+        return str(told["url"])
 
     def _for_thread(self) -> SyncNodeContext[In]:
         twin = IsolatedSyncContext(self._place, self.input)

@@ -203,6 +203,8 @@ class IsolatedNode:
             await child.tell({**answer, "id": message["id"]})
 
     def _found(self, wire: ParentWire, question: Message) -> Message:
+        if question["is"] == "answer_url":
+            return {"url": self._ctx._answer_url(question["node"], **question["options"])}
         if question["is"] == "type":
             return {"named": wire.named(question["name"])}
         if question["is"] == "all":

@@ -11,6 +11,7 @@ from flowcraft.core.expressions import Evaluator, SafeEvaluator
 from flowcraft.core.limits import Limits
 from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS
 from flowcraft.engine.bus import EventBus
+from flowcraft.engine.links import Links
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.registry import Registry
 from flowcraft.engine.serializer import JsonSerializer, Serializer
@@ -39,6 +40,7 @@ class RuntimeOptions:
         timers: From when on timers are no messages; the same for all that share queue and stores.
         retention_seconds: How long a durable run is kept after its end; for ever by default.
         limits: What holds for attempts of the same ``concurrencyKey`` together.
+        links: Makes the addresses that answer waits; there are none without.
     """
 
     dependencies: Mapping[Any, Any] = field(default_factory=dict)
@@ -54,6 +56,7 @@ class RuntimeOptions:
     timers: Spans = field(default_factory=Spans)
     retention_seconds: float | None = None
     limits: Limits = field(default_factory=Limits)
+    links: Links | None = None
 
     @staticmethod
     def checked(options: RuntimeOptions | None) -> RuntimeOptions:

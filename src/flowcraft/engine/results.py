@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.context import HAS_OUTPUT, ContextView
 from flowcraft.core.correlation import correlation_of
-from flowcraft.core.plan import Plan, index_of_key, iteration_of_key
-from flowcraft.core.state import BLOCKED, SKIPPED, SLEEPING, WAITING, ErrorInfo, RunState, RunStatus
+from flowcraft.core.plan import Key, Plan, index_of_key, iteration_of_key
+from flowcraft.core.state import (
+    BLOCKED,
+    SKIPPED,
+    SLEEPING,
+    WAITING,
+    ErrorInfo,
+    Record,
+    RunState,
+    RunStatus,
+)
 from flowcraft.errors import InvalidRunState, RunCancelled, RunFailed
 
 if TYPE_CHECKING:
     from flowcraft.engine.view import RunView
+
+R = TypeVar("R", bound="RunView")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +215,24 @@ def describe_error(error: ErrorInfo) -> str:
     return f"  - {where}{tries}: {error.type}: {error.message}{causes}"
 
 
-def open_waits(run: RunView, above: tuple[str, ...] = ()) -> Iterator[Awaiting]:
+def open_waits(run: RunView) -> Iterator[Awaiting]:
     """What a run and its children wait for."""
-    todo = [(run, above)]
+    for current, path, key, record in open_instances(run):
+        if record.status is SLEEPING:
+            yield Awaiting(path, "timer", record.due_at)
+            continue
+        params = current.plan.nodes[index_of_key(key)].definition.params
+        actions, title = _texts(params.get("actions")), params.get("title")
+        event, event_key = correlation_of(record) or (None, None)
+        schema = current.copied(params.get("schema"))
+        yield Awaiting(
+            path, "external_event", record.due_at, title, actions, event, event_key, schema
+        )
+
+
+def open_instances(run: R) -> Iterator[tuple[R, tuple[str, ...], Key, Record]]:
+    """The instances that wait in a run and its children: their run, the ids that lead to them."""
+    todo: list[tuple[R, tuple[str, ...]]] = [(run, ())]
     while todo:
         current, path = todo.pop(0)
         for key, record in current.state.records.items():
@@ -215,24 +241,8 @@ def open_waits(run: RunView, above: tuple[str, ...] = ()) -> Iterator[Awaiting]:
             child = current.children.get(key)
             if child is not None:
                 todo.append((child, here))
-            elif record.status is WAITING:
-                params = node.definition.params
-                actions = _texts(params.get("actions"))
-                title = params.get("title")
-                event, event_key = correlation_of(record) or (None, None)
-                schema = current.copied(params.get("schema"))
-                yield Awaiting(
-                    here,
-                    "external_event",
-                    record.due_at,
-                    title,
-                    actions,
-                    event,
-                    event_key,
-                    schema,
-                )
-            elif record.status is SLEEPING:
-                yield Awaiting(here, "timer", record.due_at)
+            elif record.status in (WAITING, SLEEPING):
+                yield current, here, key, record
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ from flowcraft.engine.bus import EventBus, FlowEvent, Listener
 from flowcraft.engine.context import CancelToken
 from flowcraft.engine.files import Files
 from flowcraft.engine.known import Known, KnownToFlow, KnownToRuntime
+from flowcraft.engine.links import Links, checked_links
 from flowcraft.engine.local import LocalRun, execute
 from flowcraft.engine.local_limits import LocalLimits
 from flowcraft.engine.middleware import Middleware
@@ -92,6 +93,7 @@ class FlowRuntime:
         max_executions: Node executions after which a run fails (10,000); ``None`` for no bound.
         limits: What holds for nodes of the same ``concurrencyKey`` together, by key; a name that
             ends in ``*`` stands for all keys that begin so, each with a limit of its own.
+        links: Makes the addresses that answer waits, for ``ctx.answer_url`` and clients.
         clock: Another source of time, for tests.
         identifiers: Another source of run ids, for tests.
         files_directory: Where ``ctx.blobs`` keeps files; by default a temporary directory, which
@@ -117,6 +119,7 @@ class FlowRuntime:
         strict: bool = False,
         max_executions: int | None = DEFAULT_MAX_EXECUTIONS,
         limits: Mapping[str, Limit] | Limits | None = None,
+        links: Links | None = None,
         clock: Clock | None = None,
         identifiers: Identifiers | None = None,
         files_directory: str | PathLike[str] | None = None,
@@ -143,6 +146,7 @@ class FlowRuntime:
             blueprints=self.blueprints,
             bus=EventBus(),
             limits=limits if isinstance(limits, Limits) else Limits(limits),
+            links=checked_links(links),
         )
         self.clock: Clock = clock or SystemClock()
         self.identifiers: Identifiers = identifiers or SystemIdentifiers()
