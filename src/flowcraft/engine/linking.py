@@ -18,22 +18,24 @@ from flowcraft.core.state import SUCCEEDED, WAITING
 from flowcraft.core.values import snapshot
 from flowcraft.core.waits import refusal
 from flowcraft.engine.answer_checks import check_answer
-from flowcraft.engine.answer_urls import links_of, target_of, waiting_node
+from flowcraft.engine.answer_urls import NO_LINKS, links_of, target_of, waiting_node
 from flowcraft.engine.carrying import Carrier
 from flowcraft.engine.jobs import Job
 from flowcraft.engine.ledger import Ledger
-from flowcraft.engine.links import LinkTarget, Purpose
+from flowcraft.engine.links import Links, LinkTarget, Purpose
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.results import open_instances
 from flowcraft.engine.station import Station
 from flowcraft.engine.telling import tell_facts
 from flowcraft.errors import (
     AlreadyAnswered,
+    FlowcraftError,
     InvalidRunState,
     NotWaitingYet,
     RunNotFound,
     StorageBusy,
 )
+from flowcraft.ports.clock import Clock
 from flowcraft.ports.runs import Verdict, Written
 
 WRITE_ATTEMPTS: Final = 20
@@ -155,6 +157,28 @@ class Linking:
     """The verbs of a :class:`FlowClient` that are about links."""
 
     _options: RuntimeOptions
+    _clock: Clock
+
+    @property
+    def links(self) -> Links | None:
+        """What makes the links of this client, if anything does."""
+        return self._options.links
+
+    def read_link(self, token: str, purpose: Purpose) -> LinkTarget:
+        """What a link is for.
+
+        Args:
+            token: The last part of its address.
+            purpose: What it is used for: ``webhook`` or ``approval``.
+
+        Raises:
+            FlowcraftError: The client has no links.
+            LinkExpired: It was right once.
+            LinkInvalid: It is none, was altered, or is for another purpose.
+        """
+        if self.links is None:
+            raise FlowcraftError(NO_LINKS, is_fatal=True)
+        return self.links.read(token, purpose, self._clock.now())
 
     async def _opened(self) -> Station:
         raise NotImplementedError
@@ -219,7 +243,7 @@ class Linking:
         """Where a link leads now; nothing changes.
 
         Args:
-            target: What ``Links.read`` found in the token.
+            target: What :meth:`read_link` found.
 
         Raises:
             RunNotFound: The run is not there any more.
@@ -248,7 +272,7 @@ class Linking:
         that was not told may ask again; another one is.
 
         Args:
-            target: What ``Links.read`` found in the token.
+            target: What :meth:`read_link` found.
             output: The wait's output.
             action: The action, where the link carries none: one of those that the wait lists.
 
