@@ -168,9 +168,13 @@ class LinkPages:
         return page_reply(
             "link_notice.html",
             tone="good",
-            title=f"Thank you: {spoken(action)}" if action else "Thank you",
-            detail="Your answer was recorded, and the workflow goes on. You can close this page.",
+            title="Answer recorded",
+            detail=f"{_said(action)}The workflow goes on. You can close this page.",
         )
+
+
+def _said(action: str | None) -> str:
+    return "" if action is None else f"You chose “{spoken(action)}”. "
 
 
 def _form_page(wait: LinkedWait, form: Form, status: int = 200) -> Reply:
