@@ -28,6 +28,7 @@ from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.blobs import StoredBlobs
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.heartbeat import Heartbeat
+from flowcraft.engine.linking import Linking
 from flowcraft.engine.reports import Reports
 from flowcraft.engine.restarts import Restarts
 from flowcraft.engine.schedules import Schedules
@@ -52,6 +53,7 @@ VARIABLE = "FLOWCRAFT_RECORD_REQUESTS"
 
 PEOPLE = ("viewer", "operator")
 STARTING = ("starter", "operator")
+ANSWERING = ("answerer", *STARTING)
 VERBS: dict[type, dict[str, tuple[str, ...]]] = {
     FlowClient: {
         "start_run": STARTING,
@@ -65,6 +67,11 @@ VERBS: dict[type, dict[str, tuple[str, ...]]] = {
             ("cancel_run", "pause_run", "continue_run", "skip_node", "patch_context", "delete_run"),
             ("operator",),
         ),
+    },
+    Linking: {
+        "answer_links": STARTING,
+        "look_at_link": ANSWERING,
+        "answer_by_link": ANSWERING,
     },
     Restarts: dict.fromkeys(("retry_failed", "rerun_from"), ("operator",)),
     Reports: {"drain_report": PEOPLE},

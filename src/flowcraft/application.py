@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -81,8 +82,13 @@ def load_runtime(settings: Settings) -> FlowRuntime:
     if target is None:
         raise SettingsError(NO_APP)
     runtime = runtime_of(load_object(target, settings), target)
-    runtime.options = with_links(runtime.options, settings)
-    return runtime
+    options = with_links(runtime.options, settings)
+    if options is runtime.options:
+        return runtime
+    # The runtime is the user's: with other settings it has other links, or none.
+    again = copy(runtime)
+    again.options = options
+    return again
 
 
 def options_of(found: Any, target: str) -> RuntimeOptions:

@@ -1,8 +1,9 @@
 """Functions of AWS Lambda for an app, without a line of one's own.
 
 ``flowcraft.lambda_functions.worker`` is for an event source mapping of the queue, and
-``flowcraft.lambda_functions.reconciler`` for a schedule of EventBridge; ``flowcraft aws template``
-writes both. They are configured by the environment: ``FLOWCRAFT_APP`` names the workflows and their
+``flowcraft.lambda_functions.reconciler`` for a schedule of EventBridge, and
+``flowcraft.lambda_functions.links`` for a function URL; ``flowcraft aws template`` writes all of
+them. They are configured by the environment: ``FLOWCRAFT_APP`` names the workflows and their
 code, as ``module:attribute``, and ``FLOWCRAFT_AWS_PREFIX`` the fleet; further settings are those of
 ``flowcraft.settings``.
 """
@@ -11,17 +12,29 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flowcraft.adapters.aws.lambda_ import Context, LambdaHandler, ReconcilerHandler
-from flowcraft.application import load_app, log_handler, open_adapter, telemetry_of
+from flowcraft.adapters.aws.lambda_ import Context, LambdaHandler, Loop, ReconcilerHandler
+from flowcraft.application import (
+    links_of,
+    load_app,
+    log_handler,
+    open_adapter,
+    open_client,
+    telemetry_of,
+)
 from flowcraft.aws import SqsAdapter, create_sqs_reconciler, lambda_handler, reconciler_handler
+from flowcraft.engine.options import RuntimeOptions
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.settings import Settings, SettingsError, load_settings
 
-__all__ = ["reconciler", "worker"]
+if TYPE_CHECKING:
+    from flowcraft.web.link_pages import LinkPages
+
+__all__ = ["links", "reconciler", "worker"]
 
 
 def worker(event: Any, context: Context) -> dict[str, Any]:
@@ -54,6 +67,21 @@ def reconciler(event: Any, context: Context) -> dict[str, Any]:
                 flush()
 
 
+def links(event: Any, context: Context) -> dict[str, Any]:
+    """Answer a request to a link, behind a function URL; see ``flowcraft.web.links``.
+
+    Without ``FLOWCRAFT_LINKS_BASE_URL`` the address of the function itself is taken.
+
+    Raises:
+        SettingsError: The environment does not say what is needed.
+        ValueError: The event is none of a function URL.
+    """
+    del context
+    from flowcraft.web.function_url import answer_event, host_of  # noqa: PLC0415 - needs jinja2
+
+    return _loop().run(answer_event(_pages(host_of(event)), event))
+
+
 # Made by the first call and not by the import, so that an error says more than that the module
 # could not be imported; and kept, since connections are, and what is known of runs.
 @cache
@@ -66,6 +94,30 @@ def _reconciler() -> ReconcilerHandler:
     return reconciler_handler(create_sqs_reconciler(adapter=_made().adapter))
 
 
+@cache
+def _loop() -> Loop:
+    return Loop()
+
+
+@cache
+def _pages(host: str) -> LinkPages:
+    from flowcraft.web.link_pages import LinkPages  # noqa: PLC0415 - needs jinja2
+
+    settings = _settings()
+    if not settings.is_set("links.base_url"):
+        settings = settings.replace(links__base_url=f"https://{host}")
+    # The app is needed only for the types that its serializer knows.
+    options = RuntimeOptions() if settings["app"] is None else load_app(settings)
+    pages = LinkPages(open_client(settings, replace(options, links=links_of(settings))))
+    _begin_logging(settings)
+    return pages
+
+
+def _settings() -> Settings:
+    settings = load_settings({}, Path.cwd(), os.environ)
+    return settings if settings.is_set("backend") else settings.replace(backend="aws")
+
+
 class _Made(NamedTuple):
     """What both functions are made of."""
 
@@ -75,9 +127,7 @@ class _Made(NamedTuple):
 
 @cache
 def _made() -> _Made:
-    settings = load_settings({}, Path.cwd(), os.environ)
-    if not settings.is_set("backend"):
-        settings = settings.replace(backend="aws")
+    settings = _settings()
     telemetry = telemetry_of(settings)
     adapter = open_adapter(settings, load_app(settings), telemetry=telemetry)
     if not isinstance(adapter, SqsAdapter):

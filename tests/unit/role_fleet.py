@@ -9,6 +9,7 @@ from flowcraft import FlowRuntime
 from flowcraft.adapters.aws.objects import S3Objects
 from flowcraft.aws import DynamoDbContext, DynamoDbCoordinationStore, SqsAdapter
 from flowcraft.engine.client import FlowClient
+from flowcraft.engine.links import Links
 from flowcraft.ports.clock import Clock
 from flowcraft.provisioning.policies import ROLES, Resources, policy
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
@@ -25,6 +26,8 @@ STATUSES = "flowcraft-statuses"
 COORDINATION = "flowcraft-coordination"
 BUCKET = "payloads"
 PLACE = f"{BUCKET}/team/fleet"
+
+LINKS = Links("https://flows.example.org", "a secret of more than 32 bytes, for tests")
 
 RESOURCES = Resources.named(region=REGION, account=ACCOUNT, bucket=PLACE)
 
@@ -89,7 +92,7 @@ class RoleFleet:
 
     def client(self, role: str, *flows: Any, limits: Any = None, **more: Any) -> FlowClient:
         """A client; one that knows flows may start their runs."""
-        runtime = FlowRuntime(flows=flows, limits=limits)
+        runtime = FlowRuntime(flows=flows, limits=limits, links=LINKS)
         return SqsAdapter.client_of(runtime_options=runtime.options, **self.resources(role), **more)
 
     def context(self, role: str, run_id: str) -> DynamoDbContext:

@@ -18,6 +18,7 @@ from flowcraft.core.limits import Visitor
 from flowcraft.dead_letters import Selection, open_dead_letters
 from flowcraft.doctor import fleet as doctor
 from flowcraft.doctor import mappings
+from flowcraft.engine.links import LinkTarget
 from flowcraft.engine.schedule_options import DeclaredSchedule
 from flowcraft.errors import NobodyWaits, RunNotFound
 from flowcraft.ports.objects import PART_BYTES
@@ -266,6 +267,25 @@ async def removals_that_broke_off(books: dict[str, Book]) -> None:
                 await client.aclose()
 
 
+async def links_that_are_used(books: dict[str, Book]) -> None:
+    """Whoever serves links reads a run with large values and a large blueprint, and answers it."""
+    flow = bulky(7, "asks").node("big", large).wait("w").edge("big", "w").wait("v").edge("n", "v")
+    async with in_virtual_time(books, flow) as (fleet, worker, _):
+        starter, answerer = fleet.client("starter", flow), fleet.client("answerer")
+        await starter.start_run("asks", run_id="r")
+        await fleet.work(worker)
+        with suppress(RunNotFound):
+            await answerer.look_at_link(LinkTarget("gone", "e", "w", (), "approval", None, 0.0))
+        for link in await starter.answer_links("r"):
+            target = answerer.read_link(link.url.rpartition("/")[2], "approval")
+            assert (await answerer.look_at_link(target)).standing == "open"
+            await answerer.answer_by_link(target, LARGE)
+        await fleet.work(worker)
+        assert (await starter.get_run("r")).status == "completed"
+        for each in (starter, answerer):
+            await each.aclose()
+
+
 async def schedules(books: dict[str, Book]) -> None:
     """An operator keeps schedules, a reconciler and a worker start what is due, a viewer looks."""
     report = create_flow("report").node("n", passed)
@@ -330,10 +350,10 @@ async def _lose(fleet: RoleFleet, table: str, run_id: str) -> None:
     await fleet.dynamodb.call("DeleteItem", request)
 
 
-def bulky(number: int) -> Any:
+def bulky(number: int, name: str = "bulky") -> Any:
     """A version of a flow whose blueprint is an object."""
     params = {"text": incompressible(60_000, seed=number)}
-    return create_flow("bulky").node("n", passed, params=params)
+    return create_flow(name).node("n", passed, params=params)
 
 
 async def blueprints_that_are_large(books: dict[str, Book]) -> None:
@@ -473,6 +493,7 @@ async def names_that_are_looked_up(books: dict[str, Book]) -> None:
 SCENARIOS = (
     a_day_at_work,
     runs_that_expire,
+    links_that_are_used,
     timers_that_take_hours,
     removals_that_broke_off,
     blueprints_that_are_large,

@@ -95,10 +95,10 @@ def test_a_key_is_used_by_the_services_alone() -> None:
 
 
 def test_who_may_what_grows_from_role_to_role() -> None:
-    """An operator may all that viewers, starters and reconcilers may; only workers receive jobs."""
+    """Operators may all that starters and reconcilers may, these what answerers."""
     may = {role: {each[:2] for each in permissions(role)} for role in ROLES}
     assert may["viewer"] < may["operator"]
-    assert may["starter"] < may["operator"]
+    assert may["answerer"] < may["starter"] < may["operator"]
     assert may["reconciler"] < may["operator"]
     assert may["reconciler"] < may["worker"]
     assert [role for role in ROLES if ("queue", "sqs:ReceiveMessage") in may[role]] == ["worker"]

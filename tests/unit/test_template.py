@@ -22,7 +22,7 @@ RICH = Fleet(
 )
 BARE = Fleet("shop", status_index=False)
 ALL_OF_IT: dict[str, Any] = {
-    "functions": Functions(),
+    "functions": Functions(links=True),
     "alarms": True,
     "dashboard": True,
     "policies": True,
@@ -131,6 +131,25 @@ def test_roles_have_what_the_policies_say() -> None:
         assert ("sqs:ReceiveMessage" in text) is (name == "Worker")
         assert '"${Payloads.Arn}/below/runs/*"' in text
     assert {f"{role.title()}Policy" for role in ROLES} <= made.keys()
+
+
+def test_links_have_an_address_and_the_least_role() -> None:
+    """The function for links has an open address, a secret of its own, and no job to receive."""
+    made = resources(functions=Functions(links=True))
+    assert made["LinksUrl"]["AuthType"] == "NONE"
+    assert made["LinksFunction"]["Handler"] == "flowcraft.lambda_functions.links"
+    text = json.dumps(made["LinksRole"]["Policies"][0]["PolicyDocument"])
+    assert "sqs:SendMessage" in text
+    assert "sqs:ReceiveMessage" not in text
+    assert "${Coordination.Arn}" not in text
+    variables = made["WorkerFunction"]["Environment"]["Variables"]
+    assert variables["FLOWCRAFT_LINKS_BASE_URL"] == {"Fn::GetAtt": ["LinksUrl", "FunctionUrl"]}
+    secret = {"Fn::Sub": "{{resolve:secretsmanager:${LinksSecret}}}"}
+    assert variables["FLOWCRAFT_LINKS_SECRET"] == secret
+    own = made["LinksFunction"]["Environment"]["Variables"]
+    assert own["FLOWCRAFT_LINKS_SECRET"] == secret
+    assert "FLOWCRAFT_LINKS_BASE_URL" not in own
+    assert not any(name.startswith("Links") for name in resources(functions=Functions()))
 
 
 def test_a_policy_of_iam_is_not_too_long() -> None:

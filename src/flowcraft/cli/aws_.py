@@ -162,6 +162,7 @@ def destroy(invocation: Invocation, /, empty_bucket: bool, yes: bool, **given: A
 @click.option("--function-memory", type=int, metavar="MB", help="Theirs (512).")
 @click.option("--maximum-concurrency", type=int, metavar="N", help="Calls at a time (10).")
 @click.option("--batch-size", type=int, metavar="N", help="Messages of a call (10).")
+@click.option("--links", is_flag=True, help="With a function for links that answer waits.")
 @click.option("--runtime", metavar="NAME", help="The runtime of the functions (python3.13).")
 @click.option("--architecture", type=click.Choice(["arm64", "x86_64"]), help="Theirs (arm64).")
 @click.option("--alarms", is_flag=True, help="With alarms of CloudWatch.")
@@ -187,6 +188,7 @@ def template_(
         "batch_size": given.pop("batch_size"),
         "runtime": given.pop("runtime"),
         "architecture": given.pop("architecture"),
+        "links": given.pop("links") or None,
     }
     said = {name: value for name, value in wanted.items() if value is not None}
     if said and not functions:

@@ -16,6 +16,7 @@ from flowcraft.provisioning.policies import Resources, policy
 EPILOG: Final = """\b
 worker      runs nodes, and does what a reconciler does
 starter     starts runs, waits for their results, answers their waits
+answerer    serves links that answer waits
 operator    all that these commands do, but be a worker
 reconciler  gets runs going that stand still, starts what schedules have due
 viewer      lists, inspects, follows; runs the doctor

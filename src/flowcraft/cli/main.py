@@ -46,6 +46,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "flowcraft.cli.inspect_:command",
         "Show all of a run: timeline, values, errors, graph.",
     ),
+    "links": ("flowcraft.cli.links:group", "Print links that answer what a run waits for."),
     "lint": ("flowcraft.cli.lint:command", "Look for mistakes in workflows."),
     "list": ("flowcraft.cli.list_:command", "List runs."),
     "patch": ("flowcraft.cli.steer:patch", "Change the context of a paused run."),

@@ -1,4 +1,8 @@
-"""Functions of AWS Lambda in a template: one that works on jobs, one that looks after runs."""
+"""Functions of AWS Lambda in a template: one that works on jobs, one that looks after runs.
+
+There may be a third one, for links that answer waits: it has an address that anybody may call, and
+a role that can do no more than answers need.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,8 @@ class Functions:
         reconcile_every_minutes: How often runs and schedules are looked after.
         runtime: The runtime of Lambda.
         architecture: ``arm64`` or ``x86_64``; packages with machine code have to be for it.
+        links: Whether there is a function for links that answer waits, with an address that anybody
+            may call, and a secret of Secrets Manager that signs them.
         environment: Further variables of their environment.
 
     Raises:
@@ -52,6 +58,7 @@ class Functions:
     reconcile_every_minutes: int = 1
     runtime: str = "python3.13"
     architecture: str = "arm64"
+    links: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,10 +100,66 @@ def function_resources(fleet: Fleet, functions: Functions, tags: Sequence[Data])
         made[f"{name}Logs"] = _logs(role, tags)
         made[f"{name}Role"] = _role(name, role, fleet, tags)
         made[f"{name}Function"] = _function(name, role, fleet, functions, tags)
+    if functions.links:
+        made |= _links(fleet, functions, tags)
     made["WorkerMapping"] = _mapping(functions)
     made["ReconcilerSchedule"] = _schedule(functions)
     made["ReconcilerPermission"] = _permission()
     return made
+
+
+LINKS_SECONDS: Final = 15
+"""A request reads a run, checks an answer and writes it."""
+
+
+def _links(fleet: Fleet, functions: Functions, tags: Sequence[Data]) -> Data:
+    """The function for links: its role, its log, its address and the secret."""
+    function = _function("Links", "links", fleet, functions, tags)
+    properties = function["Properties"]
+    properties["Timeout"] = LINKS_SECONDS
+    variables = properties["Environment"]["Variables"]
+    # Its address cannot be in its own environment: it takes that from each request.
+    variables.pop("FLOWCRAFT_LINKS_BASE_URL", None)
+    generated = {"PasswordLength": 64, "ExcludePunctuation": True}
+    secret = {
+        "Description": "Signs the links that answer waits.",
+        "GenerateSecretString": generated,
+        "Tags": tags,
+    }
+    address = {"AuthType": "NONE", "TargetFunctionArn": {"Fn::GetAtt": ["LinksFunction", "Arn"]}}
+    anybody = {"FunctionName": {"Ref": "LinksFunction"}, "Principal": "*"}
+    by_address = {"Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"}
+    # Since October 2025 an address needs both; this one counts for nothing but the address.
+    through_it = {"Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True}
+    permission = "AWS::Lambda::Permission"
+    return {
+        "LinksSecret": {
+            "Type": "AWS::SecretsManager::Secret",
+            "DeletionPolicy": "Delete",
+            "UpdateReplacePolicy": "Delete",
+            "Properties": secret,
+        },
+        "LinksLogs": _logs("links", tags),
+        "LinksRole": _role("Links", "answerer", fleet, tags),
+        "LinksFunction": function,
+        "LinksUrl": {"Type": "AWS::Lambda::Url", "Properties": address},
+        "LinksPermission": {"Type": permission, "Properties": {**anybody, **by_address}},
+        "LinksUrlPermission": {"Type": permission, "Properties": {**anybody, **through_it}},
+    }
+
+
+def links_outputs() -> Data:
+    """Where links lead, and where their secret is, for workers that are no functions."""
+    return {
+        "LinksUrl": {
+            "Description": "Where links that answer waits lead (links.base_url).",
+            "Value": {"Fn::GetAtt": ["LinksUrl", "FunctionUrl"]},
+        },
+        "LinksSecretArn": {
+            "Description": "The secret that signs them.",
+            "Value": {"Ref": "LinksSecret"},
+        },
+    }
 
 
 def _logs(role: str, tags: Sequence[Data]) -> Data:
@@ -177,6 +240,11 @@ def _environment(fleet: Fleet, functions: Functions) -> Data:
     }
     if fleet.bucket is not None:
         variables["FLOWCRAFT_AWS_PAYLOAD_BUCKET"] = fleet.bucket
+    if functions.links:
+        variables["FLOWCRAFT_LINKS_BASE_URL"] = {"Fn::GetAtt": ["LinksUrl", "FunctionUrl"]}
+        variables["FLOWCRAFT_LINKS_SECRET"] = {
+            "Fn::Sub": "{{resolve:secretsmanager:${LinksSecret}}}"
+        }
     return {**variables, **functions.environment}
 
 

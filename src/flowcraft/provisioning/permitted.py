@@ -25,7 +25,7 @@ Kind = Literal[
 """What a request is about. ``bucket`` is the bucket itself, ``objects`` what is in it; ``metrics``
 are those of all that there is, since CloudWatch knows no narrower permission."""
 
-Role = Literal["worker", "starter", "operator", "reconciler", "viewer"]
+Role = Literal["worker", "starter", "answerer", "operator", "reconciler", "viewer"]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -219,11 +219,13 @@ _RECONCILES: Final = ("open", "read", "start", "remove", "time", "schedule", "re
 TASKS_OF: Final[Mapping[Role, tuple[str, ...]]] = {
     "worker": (*_RECONCILES, "work"),
     "starter": ("open", "read", "list", "start", "ask", "remove", "time"),
+    "answerer": ("open", "read", "ask"),
     "operator": (*_LOOKS, *_RECONCILES[2:], "ask", "letters"),
     "reconciler": _RECONCILES,
     "viewer": _LOOKS,
 }
-"""What each role does: a starter starts runs, waits for their results and answers their waits."""
+"""What each role does: a starter starts runs, waits for their results and answers their waits, an
+answerer does no more than requests to links need."""
 
 
 class Asked(NamedTuple):

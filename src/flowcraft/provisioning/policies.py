@@ -218,8 +218,9 @@ def policy(role: Role, resources: Resources) -> dict[str, Any]:
 
     Args:
         role: ``worker``: runs nodes, and does what a reconciler does. ``starter``: starts runs,
-            waits for their results, answers their waits. ``operator``: does all that the commands
-            do. ``reconciler``: gets runs going again, and starts what schedules have due.
+            waits for their results, answers their waits. ``answerer``: serves links that answer
+            waits. ``operator``: does all that the commands do. ``reconciler``: gets runs going
+            again, and starts what schedules have due.
             ``viewer``: lists and inspects.
         resources: What they are allowed on.
 

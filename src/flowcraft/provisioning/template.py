@@ -18,6 +18,7 @@ from flowcraft.provisioning.functions import (
     Functions,
     function_parameters,
     function_resources,
+    links_outputs,
 )
 from flowcraft.provisioning.grants import granted
 from flowcraft.provisioning.model import (
@@ -95,6 +96,8 @@ def template(
     if dashboard:
         resources["Dashboard"] = dashboard_of(fleet, functions)
     outputs = _outputs(fleet)
+    if functions is not None and functions.links:
+        outputs |= links_outputs()
     if policies:
         resources |= {f"{role.title()}Policy": _policy(role, fleet) for role in ROLES}
         outputs |= {f"{role.title()}PolicyArn": _policy_output(role) for role in ROLES}
