@@ -15,6 +15,9 @@ from flowcraft.core.reading import Step, format_place, kind_of
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
+NOTHING: Final[Mapping[str, Any]] = {"not": {}}
+"""What no value fits."""
+
 MAX_SCHEMAS: Final = 500
 """Schemas in a schema, itself included."""
 
@@ -66,6 +69,25 @@ def problems(schema: Any) -> list[tuple[str, str]]:
     reader = _Reader()
     found = list(reader.read(schema))
     return found or list(reader.check_whole())
+
+
+def without_false(schema: Any) -> Any:
+    """The same schema with ``{"not": {}}`` for each ``false`` in it, which says the same."""
+    if schema is False:
+        return dict(NOTHING)
+    if not isinstance(schema, Mapping):
+        return schema
+    written: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name in _ONE:
+            written[name] = without_false(value)
+        elif name in _SEVERAL:
+            written[name] = [without_false(each) for each in value]
+        elif name in _NAMED:
+            written[name] = {key: without_false(each) for key, each in value.items()}
+        else:
+            written[name] = value
+    return written
 
 
 class _Reader:

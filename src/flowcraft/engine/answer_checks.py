@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
-from flowcraft.core.answer_schemas import problems
+from flowcraft.core.answer_schemas import NOTHING, problems, without_false
 from flowcraft.core.patterns import pattern_of
 from flowcraft.core.plan import PlanNode
 from flowcraft.core.reading import format_place
@@ -50,20 +50,33 @@ def check_answer(node: PlanNode, output: Any, run_id: str) -> None:
         AnswerRefused: It does not; ``problems`` has the places.
         FlowcraftError: The schema cannot be used, or the package that reads it is not installed.
     """
-    schema = node.definition.params.get("schema")
-    if schema is None:
-        return
     where = f"Run '{run_id}': the answer for node '{node.id}'"
-    validator = _validator_of(json.dumps(_plain(schema), sort_keys=True), node.id)
-    try:
-        found = _found(validator, _plain(output))
-    except _TooDeep:
-        found = [Problem("", f"is nested more than {MAX_DEPTH} deep")]
-    except _TooMuchWork:
-        found = [Problem("", "takes too long to be checked")]
+    found = answer_problems(node.definition.params.get("schema"), node.id, output)
     if found:
         told = "; ".join(f"{each.place or 'it'} {each.message}" for each in found)
         raise AnswerRefused(f"{where} does not fit its schema: {told}.", found)
+
+
+def answer_problems(schema: Any, node_id: str, output: Any) -> list[Problem]:
+    """What keeps an answer from fitting a schema.
+
+    Args:
+        schema: The schema; anything fits ``None``.
+        node_id: The wait that has it, for errors.
+        output: The answer, in stored form.
+
+    Raises:
+        FlowcraftError: The schema cannot be used, or the package that reads it is not installed.
+    """
+    if schema is None:
+        return []
+    validator = _validator_of(json.dumps(_plain(schema), sort_keys=True), node_id)
+    try:
+        return _found(validator, _plain(output))
+    except _TooDeep:
+        return [Problem("", f"is nested more than {MAX_DEPTH} deep")]
+    except _TooMuchWork:
+        return [Problem("", "takes too long to be checked")]
 
 
 def _found(validator: Any, value: Any) -> list[Problem]:
@@ -163,7 +176,8 @@ def _validator_of(schema_text: str, node_id: str) -> Any:
         ) from error
     kind, formats = _kind()
     # An empty registry: nothing is fetched, whatever a schema refers to.
-    return kind(schema, registry=Registry(), format_checker=formats)
+    # Of a schema that is just false the package does not say where it stands.
+    return kind(without_false(schema), registry=Registry(), format_checker=formats)
 
 
 @cache
@@ -227,10 +241,7 @@ def _additional(validator: Any, inner: Any, instance: Any, schema: Any) -> Itera
     for key, value in instance.items():
         if key in named or any(pattern.search(key, _spend) for pattern in patterns):
             continue
-        if inner is False:
-            yield _error("additionalProperties", "", (key,))
-        else:
-            yield from validator.descend(value, inner, path=key)
+        yield from validator.descend(value, inner, path=key)
 
 
 def _unique(_validator: Any, is_wanted: bool, instance: Any, _schema: Any) -> Iterator[Any]:
@@ -306,7 +317,7 @@ def _told(error: Any) -> Iterator[Problem]:
                 if name not in value:
                     yield Problem(format_place((*path, name)), "is missing")
             return
-        case "additionalProperties":
+        case "not" if wanted == NOTHING["not"]:
             text = "is not expected"
         case "type":
             names = wanted if isinstance(wanted, list) else [wanted]
@@ -319,8 +330,6 @@ def _told(error: Any) -> Iterator[Problem]:
             text = f"must be {_FORMAT_NAMES.get(wanted, wanted)}"
         case "pattern":
             text = f"must match the pattern {_shown(wanted)}"
-        case None:
-            text = "is not expected"
         case keyword:
             text = _WORDS.get(keyword, "does not fit '{keyword}'").format(
                 keyword=keyword, wanted=_shown(wanted)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from flowcraft.engine.answer_checks import answer_problems
 from flowcraft.engine.answer_urls import NO_LINKS
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.linking import LinkedWait
@@ -158,7 +159,12 @@ class LinkPages:
         form = form_of(wait.schema).filled(given)
         action = _chosen(wait, given)
         output, problems = form.answer()
-        if not problems:
+        if problems:
+            # All that is wrong is said at once, not one thing after the other.
+            known = {each.place for each in problems}
+            more = answer_problems(wait.schema, target.node_id, output)
+            problems += [each for each in more if each.place not in known]
+        else:
             try:
                 await self._client.answer_by_link(target, output, action=action)
             except AnswerRefused as error:
