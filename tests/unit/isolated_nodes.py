@@ -404,3 +404,13 @@ def blobs_plain(ctx: SyncNodeContext[Any]) -> dict[str, Any]:
     made = ctx.blobs.put("made", [b"made there, ", b"in pieces"])
     read = b"".join(ctx.blobs.open(ctx.input)).decode()
     return {"read": read, "made": made, "path": kept, "refused": refused}
+
+
+async def asks_for_a_link(ctx: Ctx) -> dict[str, str]:
+    """The link of a wait, and what is said of one that is none."""
+    refused = ""
+    try:
+        await ctx.answer_url("nowhere")
+    except FlowcraftError as error:
+        refused = str(error)
+    return {"url": await ctx.answer_url("w", action="yes"), "refused": refused}
