@@ -17,7 +17,7 @@ from flowcraft.core.plan import Key, PlanNode, index_of_key, iteration_of_key
 from flowcraft.core.state import SUCCEEDED, WAITING
 from flowcraft.core.values import snapshot
 from flowcraft.core.waits import refusal
-from flowcraft.engine.answer_checks import check_answer
+from flowcraft.engine.answer_checks import check_answer, is_same
 from flowcraft.engine.answer_urls import NO_LINKS, links_of, target_of, waiting_node
 from flowcraft.engine.carrying import Carrier
 from flowcraft.engine.jobs import Job
@@ -372,9 +372,7 @@ class _Writer:
 
     def _expect_same(self) -> None:
         output, action = self._place.answer
-        text_of = self._station.options.serializer.dumps
-        is_same = action == self._action and text_of(output) == text_of(self._value)
-        if not is_same:
+        if action != self._action or not is_same(output, self._value):
             raise _refused(self._place, "answered")
 
 
