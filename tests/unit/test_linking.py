@@ -211,7 +211,7 @@ def test_whoever_dies_behind_the_message_has_answered() -> None:
                 def __getattr__(self, name: str) -> Any:
                     return getattr(runs, name)
 
-            station.runs = Dead()  # type: ignore[assignment]
+            station.runs = Dead()
             with pytest.raises(StorageBusy):
                 await world.client.answer_by_link(target_of(link.url), 1, action="yes")
             station.runs = runs
@@ -240,7 +240,7 @@ def test_a_run_that_many_write_to_is_tried_again_and_then_left() -> None:
                 def __getattr__(self, name: str) -> Any:
                     return getattr(runs, name)
 
-            station.runs = Late()  # type: ignore[assignment]
+            station.runs = Late()
             with pytest.raises(StorageBusy, match="many others"):
                 await world.client.answer_by_link(target_of(link.url), 1, action="yes")
             station.runs = runs
