@@ -350,6 +350,33 @@ def test_nodes_get_links_of_waits_that_come_later(body: Any) -> None:
     drive(play())
 
 
+def test_items_of_batches_get_links_of_their_run() -> None:
+    """In the record of its run or in a part of it, an item gets the same link."""
+
+    async def numbers(_: Ctx) -> list[int]:
+        return list(range(5))
+
+    async def asks(ctx: Ctx) -> str:
+        return await ctx.answer_url("w")
+
+    flow = create_flow("f").node("list", numbers).batch("each", asks).edge("list", "each")
+    flow.wait("w").edge("each", "w")
+
+    async def play() -> None:
+        for items in (500, 2):
+            world = World()
+            world.shard_items = items
+            async with scene(flow, world=world):
+                (link,) = await waiting(world, "f")
+                outputs = (await world.client.get_run("r")).outputs
+                urls = outputs["each_gather"]
+                assert {replace(target_of(each), expires_at=0.0) for each in urls} == {
+                    replace(target_of(link.url), expires_at=0.0)
+                }
+
+    drive(play())
+
+
 @pytest.mark.slow
 def test_isolated_nodes_ask_their_parent() -> None:
     """A node in a process of its own gets links, and never sees the secret."""
