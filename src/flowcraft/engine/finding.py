@@ -23,6 +23,9 @@ SEARCHED_RUNS: Final = 2_000
 """Runs that are looked at for a text in their ids, in one page: on AWS each page of a list takes a
 look at all rows."""
 
+MANY_ROWS: Final = 1_000
+"""Whoever asks is told of more rows than this, if they are many for what was found."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -67,11 +70,18 @@ class Found:
         runs: The runs, the newest first.
         after: Behind which run there may be more; ``None`` at the end.
         read: How many runs were looked at for that.
+        rows_read: How many rows the store has read; ``None`` where it does not tell.
     """
 
     runs: Sequence[RunSummary]
     after: str | None
     read: int = 0
+    rows_read: int | None = None
+
+    @property
+    def reads_many(self) -> bool:
+        """Whether far more rows were read than a page of the list has."""
+        return self.rows_read is not None and self.rows_read > max(MANY_ROWS, 10 * len(self.runs))
 
 
 async def find(client: FlowClient, wanted: Wanted) -> Found:
@@ -83,19 +93,21 @@ async def find(client: FlowClient, wanted: Wanted) -> Found:
     """
     found: list[RunSummary] = []
     after, read = wanted.after, 0
+    rows: list[int | None] = []
     for _ in range(MOST_PAGES if wanted.text is None else 1):
         page = await _page(client, wanted, after, wanted.page)
+        rows.append(page.rows_read)
         for place, run in enumerate(page.runs):
             read += 1
             if wanted.includes(run):
                 found.append(run)
             if len(found) == wanted.limit:
                 is_last = page.after is None and place == len(page.runs) - 1
-                return Found(found, None if is_last else run.run_id, read)
+                return Found(found, None if is_last else run.run_id, read, _sum(rows))
         after = page.after
         if after is None:
             break
-    return Found(found, after, read)
+    return Found(found, after, read, _sum(rows))
 
 
 async def _page(client: FlowClient, wanted: Wanted, after: str | None, count: int) -> Found:
@@ -105,7 +117,16 @@ async def _page(client: FlowClient, wanted: Wanted, after: str | None, count: in
     ]
     runs = list(merge(*(page.runs for page in pages), key=_place, reverse=True))
     is_all = len(runs) <= count and all(page.after is None for page in pages)
-    return Found(runs[:count], None if is_all or not runs else runs[:count][-1].run_id)
+    rows = _sum([page.rows_read for page in pages])
+    return Found(
+        runs[:count], None if is_all or not runs else runs[:count][-1].run_id, rows_read=rows
+    )
+
+
+def _sum(rows: Sequence[int | None]) -> int | None:
+    """How many rows were read in all, if that is known of each page."""
+    known = [each for each in rows if each is not None]
+    return sum(known) if len(known) == len(rows) else None
 
 
 def _place(run: RunSummary) -> tuple[datetime, str]:
