@@ -340,8 +340,10 @@ class FlowClient(WithBlobs, Linking, Reports, Restarts):
             )
         )
         last = heads[-1].run_id if len(heads) == limit else None
-        rows_read = heads.rows_read if isinstance(heads, Heads) else None
-        return RunPage(tuple(map(summary_of, heads)), last, rows_read)
+        runs = tuple(map(summary_of, heads))
+        if not isinstance(heads, Heads):
+            return RunPage(runs, last)
+        return RunPage(runs, last, heads.rows_read, heads.scanned)
 
     async def _head(self, run_id: str) -> Head:
         return await read_head(await self._opened(), checked_text("run_id", run_id))

@@ -9,7 +9,7 @@ from heapq import merge
 from typing import TYPE_CHECKING, Any, Final
 
 from flowcraft.core.state import RunStatus
-from flowcraft.engine.stored import RunSummary
+from flowcraft.engine.stored import RunPage, RunSummary
 
 if TYPE_CHECKING:
     from flowcraft.engine.client import FlowClient
@@ -71,12 +71,14 @@ class Found:
         after: Behind which run there may be more; ``None`` at the end.
         read: How many runs were looked at for that.
         rows_read: How many rows the store has read; ``None`` where it does not tell.
+        scanned: Whether it has read all that there are, for want of an index.
     """
 
     runs: Sequence[RunSummary]
     after: str | None
     read: int = 0
     rows_read: int | None = None
+    scanned: bool = False
 
     @property
     def reads_many(self) -> bool:
@@ -93,21 +95,21 @@ async def find(client: FlowClient, wanted: Wanted) -> Found:
     """
     found: list[RunSummary] = []
     after, read = wanted.after, 0
-    rows: list[int | None] = []
+    pages: list[Found] = []
     for _ in range(MOST_PAGES if wanted.text is None else 1):
         page = await _page(client, wanted, after, wanted.page)
-        rows.append(page.rows_read)
+        pages.append(page)
         for place, run in enumerate(page.runs):
             read += 1
             if wanted.includes(run):
                 found.append(run)
             if len(found) == wanted.limit:
                 is_last = page.after is None and place == len(page.runs) - 1
-                return Found(found, None if is_last else run.run_id, read, _sum(rows))
+                return _found(found, None if is_last else run.run_id, read, pages)
         after = page.after
         if after is None:
             break
-    return Found(found, after, read, _sum(rows))
+    return _found(found, after, read, pages)
 
 
 async def _page(client: FlowClient, wanted: Wanted, after: str | None, count: int) -> Found:
@@ -117,16 +119,17 @@ async def _page(client: FlowClient, wanted: Wanted, after: str | None, count: in
     ]
     runs = list(merge(*(page.runs for page in pages), key=_place, reverse=True))
     is_all = len(runs) <= count and all(page.after is None for page in pages)
-    rows = _sum([page.rows_read for page in pages])
-    return Found(
-        runs[:count], None if is_all or not runs else runs[:count][-1].run_id, rows_read=rows
-    )
+    runs = runs[:count]
+    return _found(runs, None if is_all or not runs else runs[-1].run_id, 0, pages)
 
 
-def _sum(rows: Sequence[int | None]) -> int | None:
-    """How many rows were read in all, if that is known of each page."""
-    known = [each for each in rows if each is not None]
-    return sum(known) if len(known) == len(rows) else None
+def _found(
+    runs: Sequence[RunSummary], after: str | None, read: int, pages: Sequence[Found | RunPage]
+) -> Found:
+    """What was found, with what was read for all pages together, if each of them tells."""
+    rows = [page.rows_read for page in pages if page.rows_read is not None]
+    rows_read = sum(rows) if len(rows) == len(pages) else None
+    return Found(runs, after, read, rows_read, any(page.scanned for page in pages))
 
 
 def _place(run: RunSummary) -> tuple[datetime, str]:

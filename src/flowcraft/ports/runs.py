@@ -163,11 +163,15 @@ class Heads(list[Head]):
     Args:
         heads: The runs.
         rows_read: How many rows, or entries of an index, were read.
+        scanned: Whether all rows were read, for want of an index.
     """
 
-    def __init__(self, heads: Iterable[Head] = (), rows_read: int = 0) -> None:
+    def __init__(
+        self, heads: Iterable[Head] = (), rows_read: int = 0, *, scanned: bool = False
+    ) -> None:
         super().__init__(heads)
         self.rows_read = rows_read
+        self.scanned = scanned
 
 
 class Created(NamedTuple):

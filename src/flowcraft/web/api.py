@@ -113,6 +113,7 @@ RUNS: Final = (
                 "after": maybe(TEXT),
                 "read": COUNT,
                 "rowsRead": maybe(COUNT),
+                "scanned": FLAG,
             }
         ),
         query=(*LIST, AFTER),

@@ -67,6 +67,7 @@ async def list_runs(call: Call) -> Any:
         "after": found.after,
         "read": found.read,
         "rowsRead": found.rows_read,
+        "scanned": found.scanned,
     }
 
 

@@ -142,7 +142,7 @@ def _rows_read(
 
 def _way(execute: Execute, query: Query, now: float) -> _Way:
     ends = list(_ends(execute, query))
-    filters = [_time(query, now)]
+    filters: list[Term] = [_time(query, now)]
     for name, column in (("due_before", "due_at"), ("updated_before", "updated_at")):
         if getattr(query, name) is not None:
             filters.append((f"{column} < ?", (getattr(query, name),)))
