@@ -468,8 +468,10 @@ def test_the_errors_say_what_a_worker_does() -> None:
 def test_lists_use_their_indexes(path: Path) -> None:
     """What is asked for regularly does not read every run: by status, due time, key and id."""
     wanted = {
-        "status = 'running' ORDER BY created_at DESC, run_id DESC": "runs_by_status",
-        "1 ORDER BY created_at DESC, run_id DESC": "runs_by_time",
+        "status = 'running' AND is_part = 0 ORDER BY created_at DESC, run_id DESC": (
+            "runs_by_status"
+        ),
+        "is_part = 0 ORDER BY created_at DESC, run_id DESC": "runs_by_time",
         "key = 'k'": "runs_by_key",
         "due_at < 1.0": "runs_by_due",
     }

@@ -87,7 +87,14 @@ def command(invocation: Invocation, /, **given: Any) -> None:
 def _tell(invocation: Invocation, given: dict[str, Any], found: Found, now: float) -> None:
     out = invocation.out
     if out.as_json:
-        out.json({"runs": found.runs, "after": found.after})
+        out.json(
+            {
+                "runs": found.runs,
+                "after": found.after,
+                "rowsRead": found.rows_read,
+                "scanned": found.scanned,
+            }
+        )
         return
     if not found.runs:
         out.remark("There are no runs, or none that were asked for.")
@@ -96,6 +103,9 @@ def _tell(invocation: Invocation, given: dict[str, Any], found: Found, now: floa
             out.console.print(line, soft_wrap=True)
     if found.after is not None:
         out.remark(f"There are more: {_go_on(given, found.after)}")
+    if found.reads_many:
+        why = " (all that there are: the table has no index for lists)" if found.scanned else ""
+        out.remark(f"{found.rows_read:,} rows were read for this page{why}.")
 
 
 def run_lines(out: Output, runs: Sequence[RunSummary], now: float) -> list[Text]:

@@ -53,7 +53,7 @@ from flowcraft.engine.timers import send_start
 from flowcraft.errors import FlowcraftError, InvalidRunState, RunTimeout
 from flowcraft.ports.clock import Clock, Identifiers
 from flowcraft.ports.codec import AnyCodec
-from flowcraft.ports.runs import Head, Query
+from flowcraft.ports.runs import Head, Heads, Query
 from flowcraft.ports.telemetry import Telemetry
 from flowcraft.ports.together import OpenPorts, Ports
 
@@ -340,7 +340,10 @@ class FlowClient(WithBlobs, Linking, Reports, Restarts):
             )
         )
         last = heads[-1].run_id if len(heads) == limit else None
-        return RunPage(tuple(map(summary_of, heads)), last)
+        runs = tuple(map(summary_of, heads))
+        if not isinstance(heads, Heads):
+            return RunPage(runs, last)
+        return RunPage(runs, last, heads.rows_read, heads.scanned)
 
     async def _head(self, run_id: str) -> Head:
         return await read_head(await self._opened(), checked_text("run_id", run_id))

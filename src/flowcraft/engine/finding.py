@@ -9,7 +9,7 @@ from heapq import merge
 from typing import TYPE_CHECKING, Any, Final
 
 from flowcraft.core.state import RunStatus
-from flowcraft.engine.stored import RunSummary
+from flowcraft.engine.stored import RunPage, RunSummary
 
 if TYPE_CHECKING:
     from flowcraft.engine.client import FlowClient
@@ -22,6 +22,9 @@ MOST_PAGES: Final = 20
 SEARCHED_RUNS: Final = 2_000
 """Runs that are looked at for a text in their ids, in one page: on AWS each page of a list takes a
 look at all rows."""
+
+MANY_ROWS: Final = 1_000
+"""Whoever asks is told of more rows than this, if they are many for what was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,20 @@ class Found:
         runs: The runs, the newest first.
         after: Behind which run there may be more; ``None`` at the end.
         read: How many runs were looked at for that.
+        rows_read: How many rows the store has read; ``None`` where it does not tell.
+        scanned: Whether it has read all that there are, for want of an index.
     """
 
     runs: Sequence[RunSummary]
     after: str | None
     read: int = 0
+    rows_read: int | None = None
+    scanned: bool = False
+
+    @property
+    def reads_many(self) -> bool:
+        """Whether far more rows were read than a page of the list has."""
+        return self.rows_read is not None and self.rows_read > max(MANY_ROWS, 10 * len(self.runs))
 
 
 async def find(client: FlowClient, wanted: Wanted) -> Found:
@@ -83,19 +95,21 @@ async def find(client: FlowClient, wanted: Wanted) -> Found:
     """
     found: list[RunSummary] = []
     after, read = wanted.after, 0
+    pages: list[Found] = []
     for _ in range(MOST_PAGES if wanted.text is None else 1):
         page = await _page(client, wanted, after, wanted.page)
+        pages.append(page)
         for place, run in enumerate(page.runs):
             read += 1
             if wanted.includes(run):
                 found.append(run)
             if len(found) == wanted.limit:
                 is_last = page.after is None and place == len(page.runs) - 1
-                return Found(found, None if is_last else run.run_id, read)
+                return _found(found, None if is_last else run.run_id, read, pages)
         after = page.after
         if after is None:
             break
-    return Found(found, after, read)
+    return _found(found, after, read, pages)
 
 
 async def _page(client: FlowClient, wanted: Wanted, after: str | None, count: int) -> Found:
@@ -105,7 +119,17 @@ async def _page(client: FlowClient, wanted: Wanted, after: str | None, count: in
     ]
     runs = list(merge(*(page.runs for page in pages), key=_place, reverse=True))
     is_all = len(runs) <= count and all(page.after is None for page in pages)
-    return Found(runs[:count], None if is_all or not runs else runs[:count][-1].run_id)
+    runs = runs[:count]
+    return _found(runs, None if is_all or not runs else runs[-1].run_id, 0, pages)
+
+
+def _found(
+    runs: Sequence[RunSummary], after: str | None, read: int, pages: Sequence[Found | RunPage]
+) -> Found:
+    """What was found, with what was read for all pages together, if each of them tells."""
+    rows = [page.rows_read for page in pages if page.rows_read is not None]
+    rows_read = sum(rows) if len(rows) == len(pages) else None
+    return Found(runs, after, read, rows_read, any(page.scanned for page in pages))
 
 
 def _place(run: RunSummary) -> tuple[datetime, str]:

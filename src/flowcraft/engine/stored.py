@@ -154,10 +154,19 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """A page of a list; ``after`` asks for the next one, ``None`` on the last."""
+    """A page of a list.
+
+    Attributes:
+        runs: The runs, the newest first.
+        after: Asks for the next page; ``None`` on the last.
+        rows_read: How many rows the store has read for it; ``None`` where it does not tell.
+        scanned: Whether these were all that there are, for want of an index.
+    """
 
     runs: Sequence[RunSummary]
     after: str | None
+    rows_read: int | None = None
+    scanned: bool = False
 
 
 def summary_of(head: Head) -> RunSummary:

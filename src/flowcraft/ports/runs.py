@@ -7,7 +7,7 @@ it appends facts, gives up a lease, takes another and updates the row, or does n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -155,6 +155,23 @@ class Head:
         if self.expires_at is not None or retention_seconds is None or is_kept:
             return self.expires_at
         return now + retention_seconds
+
+
+class Heads(list[Head]):
+    """Runs that a store has found, with how many rows it read for them.
+
+    Args:
+        heads: The runs.
+        rows_read: How many rows, or entries of an index, were read.
+        scanned: Whether all rows were read, for want of an index.
+    """
+
+    def __init__(
+        self, heads: Iterable[Head] = (), rows_read: int = 0, *, scanned: bool = False
+    ) -> None:
+        super().__init__(heads)
+        self.rows_read = rows_read
+        self.scanned = scanned
 
 
 class Created(NamedTuple):
@@ -339,7 +356,7 @@ class RunStore(Protocol):
         ...
 
     async def find(self, query: Query) -> Sequence[Head]:
-        """List runs."""
+        """List runs: as :class:`Heads`, if the store knows how many rows it reads."""
         ...
 
     async def suspects(self, suspicion: Suspicion, after: str | None = None) -> Suspects:

@@ -111,8 +111,13 @@ TASKS: Final[Mapping[str, Task]] = {
         },
     ),
     "list": Task(
-        "list runs by status, blueprint, label or time, and find those that wait for an event",
-        {"statuses": "Scan", "contexts": "BatchGetItem"},
+        "list runs by status, blueprint, label or time, by the index if there is one, and find "
+        "those that wait for an event",
+        {
+            "statuses": "Scan DescribeTable",
+            "status_index": "Query",
+            "contexts": "BatchGetItem",
+        },
     ),
     "follow": Task(
         "follow runs that are not over, and tell which stand still, by the index if there is one",

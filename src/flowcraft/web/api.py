@@ -107,7 +107,15 @@ RUNS: Final = (
         "listRuns",
         runs.list_runs,
         "List runs, the newest first.",
-        record({"runs": several(ref("RunSummary")), "after": maybe(TEXT), "read": COUNT}),
+        record(
+            {
+                "runs": several(ref("RunSummary")),
+                "after": maybe(TEXT),
+                "read": COUNT,
+                "rowsRead": maybe(COUNT),
+                "scanned": FLAG,
+            }
+        ),
         query=(*LIST, AFTER),
         is_heavy=True,
     ),

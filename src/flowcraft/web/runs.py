@@ -62,7 +62,13 @@ async def list_runs(call: Call) -> Any:
     named = await _named(call, wanted, runs)
     if named is not None:
         runs.insert(0, named)
-    return {"runs": [summary_data(each) for each in runs], "after": found.after, "read": found.read}
+    return {
+        "runs": [summary_data(each) for each in runs],
+        "after": found.after,
+        "read": found.read,
+        "rowsRead": found.rows_read,
+        "scanned": found.scanned,
+    }
 
 
 async def _named(call: Call, wanted: Wanted, found: Sequence[RunSummary]) -> RunSummary | None:

@@ -97,7 +97,12 @@ def test_no_runs_is_said_beside_the_pipe(project: Path, flowcraft: Call) -> None
     ended = flowcraft("list", "--status", "failed")
     assert (ended.code, ended.out) == (0, "")
     assert "no runs" in ended.err
-    assert flowcraft("list", "--status", "failed", "--json").data == {"runs": [], "after": None}
+    assert flowcraft("list", "--status", "failed", "--json").data == {
+        "runs": [],
+        "after": None,
+        "rowsRead": 0,
+        "scanned": False,
+    }
     assert flowcraft("list", "--after", "gone").code == 3
     assert flowcraft("list", "--since", "soon").code == 2
     assert flowcraft("list", "--limit", "0").code == 2

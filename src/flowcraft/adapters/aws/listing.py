@@ -10,17 +10,23 @@ from typing import Final
 from flowcraft.adapters.aws.bulk import get_items
 from flowcraft.adapters.aws.item import RunItem, is_ours
 from flowcraft.adapters.aws.mending import Mender, updated_at
+from flowcraft.adapters.aws.newest import Newest, Tally, is_by_index
 from flowcraft.adapters.aws.pages import Row
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.rows import StatusRows, place_in_list
+from flowcraft.adapters.aws.status_index import FOR_LISTS, StatusIndex, may_pass
+from flowcraft.adapters.aws.transport import Transport
 from flowcraft.errors import RunNotFound, StorageError
 from flowcraft.ports.clock import Clock
-from flowcraft.ports.runs import Head, Query
+from flowcraft.ports.runs import Head, Heads, Query
 
 logger = logging.getLogger("flowcraft.aws")
 
 LOOK_AHEAD: Final = 100
 """Items that are read in one go."""
+
+Place = tuple[float, str]
+"""Where a run stands in lists, read backwards: its start, then its id."""
 
 
 class Listing:
@@ -29,40 +35,91 @@ class Listing:
     Args:
         records: The context table.
         rows: The status table.
+        statuses: Carries out requests about the status table.
+        status_table_name: Its name.
         mender: Sees to rows that are behind.
         clock: The service's time.
     """
 
-    def __init__(self, records: Records, rows: StatusRows, mender: Mender, clock: Clock) -> None:
+    def __init__(
+        self,
+        records: Records,
+        rows: StatusRows,
+        statuses: Transport,
+        status_table_name: str,
+        mender: Mender,
+        clock: Clock,
+    ) -> None:
         self._clock = clock
         self._records = records
         self._rows = rows
+        self._statuses = statuses
+        self._status_table_name = status_table_name
         self._mender = mender
+        self._index = StatusIndex(statuses, status_table_name, clock, FOR_LISTS, "lists of runs")
 
-    async def find(self, query: Query) -> list[Head]:
-        """List runs, newest first.
+    async def find(self, query: Query) -> Heads:
+        """List runs, newest first, and tell how many rows were read for that.
 
-        Every page of the status table is read; rows that are behind their run are mended.
+        By the index of the status table, if it has one, no more rows are read than there may be
+        runs in that are on the page or before it; without one, and for what the engine looks for,
+        all of the table is. Either way rows only name runs: their items, read as they are now, say
+        whether they are listed, and rows that are behind them are mended.
 
         Raises:
             RunNotFound: There is no run any more that the list should go on behind.
         """
         behind = None if query.after is None else await self._place_of(query.after)
+        tally = Tally(self._statuses)
+        if is_by_index(query) and (index := await self._index.name()) is not None:
+            found = await self._by_index(tally, index, query, behind)
+            if found is not None:
+                return Heads(found, tally.rows)
+        return Heads(await self._by_scan(tally, query, behind), tally.rows, scanned=True)
+
+    async def _by_index(
+        self, tally: Tally, index: str, query: Query, behind: Place | None
+    ) -> list[Head] | None:
+        """The runs by an index; ``None`` if that turns out to be of no use."""
         now = self._clock.now()
-        rows = [row async for row in self._rows.scan(query, now)]
+        newest = Newest(tally, self._status_table_name, index, query, behind, now)
+        found: list[Head] = []
+        while (left := query.limit - len(found)) > 0:
+            wanted = min(left, LOOK_AHEAD)
+            try:
+                rows = await newest.next(wanted)
+            except StorageError as error:
+                if may_pass(error):
+                    raise
+                self._index.give_up(error)
+                return None
+            found += await self._listed(rows, query, now)
+            if len(rows) < wanted:
+                break
+        return found
+
+    async def _by_scan(self, tally: Tally, query: Query, behind: Place | None) -> list[Head]:
+        now = self._clock.now()
+        rows = [row async for row in self._rows.scan(query, now, tally)]
         if behind is not None:
             rows = [row for row in rows if place_in_list(row) < behind]
         rows.sort(key=place_in_list, reverse=True)
         found: list[Head] = []
         while rows and len(found) < query.limit:
             some, rows = rows[:LOOK_AHEAD], rows[LOOK_AHEAD:]
-            for row, item in await self._with_items(some):
-                head = await self._head(row, item)
-                if head is not None and query.is_of_time(head, now) and matches(head, query):
-                    found.append(head)
+            found += await self._listed(some, query, now)
         return found[: query.limit]
 
-    async def _place_of(self, run_id: str) -> tuple[float, str]:
+    async def _listed(self, rows: Sequence[Row], query: Query, now: float) -> list[Head]:
+        """The runs of rows that are listed, in the order of the rows."""
+        heads = [await self._head(row, item) for row, item in await self._with_items(rows)]
+        return [
+            head
+            for head in heads
+            if head is not None and query.is_of_time(head, now) and matches(head, query)
+        ]
+
+    async def _place_of(self, run_id: str) -> Place:
         item = await self._records.item(run_id)
         if item is None:
             raise RunNotFound(f"There is no run '{run_id}' to go on behind.")

@@ -147,9 +147,17 @@ class StatusRows:
 
     # -- finding ----------------------------------------------------------------------------
 
-    async def scan(self, query: Query, now: float) -> AsyncIterator[Row]:
-        """All rows of this package that a query is about, in no order; ``after`` is not heeded."""
-        conditions, names, values = _conditions(query, now)
+    async def scan(
+        self, query: Query, now: float, service: Transport | None = None
+    ) -> AsyncIterator[Row]:
+        """All rows of this package that a query is about, in no order; ``after`` is not heeded.
+
+        Args:
+            query: Which ones.
+            now: The time.
+            service: Carries these requests out, for who counts what is read.
+        """
+        conditions, names, values = conditions_of(query, now)
         request: dict[str, Any] = {
             "TableName": self._table_name,
             "ConsistentRead": True,
@@ -162,13 +170,14 @@ class StatusRows:
         reads = scans(request, self._segments)
         places = beginning(reads)
         while places:
-            rows, places = await next_pages(self._service, reads, places)
+            rows, places = await next_pages(service or self._service, reads, places)
             for row in rows:
                 if has_epoch(row):
                     yield row
 
 
-def _conditions(query: Query, now: float) -> tuple[list[str], dict[str, str], dict[str, Value]]:
+def conditions_of(query: Query, now: float) -> tuple[list[str], dict[str, str], dict[str, Value]]:
+    """The conditions on rows that a query makes, with the names and values in them."""
     # The epoch tells the rows of this package from those of others.
     conditions = ["attribute_exists(e)"]
     names: dict[str, str] = {}
@@ -273,7 +282,8 @@ def _row(head: Head, revision: int) -> dict[str, Value]:
         "finalStatus": {"S": row.status} if row.status in FINAL_STATUSES else None,
         "blueprintId": {"S": head.blueprint_id},
         "createdAt": number(head.created_at),
-        "lastUpdated": _seconds(head.updated_at),
+        # Never before the start, whatever the clocks: lists are read by that (newest.py).
+        "lastUpdated": _seconds(max(head.updated_at, head.created_at)),
         "dueAt": None if row.due_at is None else number(row.due_at),
         "tags": {"M": {name: {"S": value} for name, value in head.tags.items()}}
         if head.tags

@@ -84,7 +84,9 @@ class DynamoDbRuns:
         self._creator = Creator(self._records, self._rows, clock, retention_seconds)
         self._writer = Writer(self._records, rows, clock, retention_seconds, prices)
         mender = Mender(self._records, self._rows, clock)
-        self._listing = Listing(self._records, self._rows, mender, clock)
+        self._listing = Listing(
+            self._records, self._rows, statuses, status_table_name or "", mender, clock
+        )
         self._finder = Finder(
             self._records, statuses, status_table_name or "", mender, clock, scan_segments
         )

@@ -1,6 +1,7 @@
-"""The index of the status table, if it has one: rows by status, the least lately written first.
+"""The index of the status table, if it has one: rows by status, and by when they were written.
 
-It is the table's owner who makes one. It spares the reconciler the rows of runs that are over.
+It is the table's owner who makes one. It spares the reconciler the rows of runs that are over, and
+who lists runs all rows that are not on the page.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ AGAIN_SECONDS: Final = 3_600.0
 NEEDED: Final = ("dueAt", "e", "r")
 """What the index has to have besides its keys: what tells runs that may be stuck."""
 
+FOR_LISTS: Final = (*NEEDED, "blueprintId", "createdAt", "isPart", "tags")
+"""What it has to have so that lists of runs can be read from it."""
+
 _KEYS: Final = {"HASH": ("status", "S"), "RANGE": ("lastUpdated", "N")}
 _USABLE: Final = ("ACTIVE", "UPDATING")
 
@@ -32,9 +36,20 @@ class StatusIndex:
         service: DynamoDB.
         table_name: The status table.
         clock: The time.
+        needed: What the index has to have besides its keys.
+        wanted: What is looked for by it, for the log.
     """
 
-    def __init__(self, service: Transport, table_name: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        service: Transport,
+        table_name: str,
+        clock: Clock,
+        needed: tuple[str, ...] = NEEDED,
+        wanted: str = "runs that stand still",
+    ) -> None:
+        self._needed = needed
+        self._wanted = wanted
         self._service = service
         self._table_name = table_name
         self._clock = clock
@@ -67,7 +82,7 @@ class StatusIndex:
         except StorageError as error:
             self._tell(
                 logging.WARNING,
-                f"The table '{self._table_name}' is scanned for runs that stand still, because "
+                f"The table '{self._table_name}' is scanned for {self._wanted}, because "
                 f"whether it has an index for that cannot be seen: {error}",
             )
             return None
@@ -77,21 +92,21 @@ class StatusIndex:
         reason = ""
         for index in fitting:
             name = str(index["IndexName"])
-            if missing := missing_attributes(index):
+            if missing := missing_attributes(index, self._needed):
                 reason = f"it does not have {', '.join(missing)}: project ALL attributes"
             elif not is_ready(index):
                 reason = "it is being built or deleted"
             else:
                 self._tell(
                     logging.INFO,
-                    f"Runs that stand still are found by the index '{name}' of the table "
-                    f"'{self._table_name}'",
+                    f"The index '{name}' of the table '{self._table_name}' is used for "
+                    f"{self._wanted}",
                 )
                 return name
         if fitting:
             self._tell(
                 logging.WARNING,
-                f"The table '{self._table_name}' is scanned for runs that stand still, because "
+                f"The table '{self._table_name}' is scanned for {self._wanted}, because "
                 f"its index '{fitting[-1]['IndexName']}' cannot be used: {reason}",
             )
         return None
@@ -121,16 +136,21 @@ def _is_fitting(index: Mapping[str, Any], types: Mapping[str, str]) -> bool:
     return keys == _KEYS
 
 
-def missing_attributes(index: Mapping[str, Any]) -> list[str]:
+def missing_attributes(index: Mapping[str, Any], needed: tuple[str, ...] = NEEDED) -> list[str]:
     """What an index would have to have besides its keys, and has not."""
     projection = index.get("Projection", {})
     if projection.get("ProjectionType") == "ALL":
         return []
     there = projection.get("NonKeyAttributes") or ()
-    return [name for name in NEEDED if name not in there]
+    return [name for name in needed if name not in there]
 
 
 def is_ready(index: Mapping[str, Any]) -> bool:
     """Whether an index can be read."""
     # Some stand-ins for DynamoDB do not say how an index is.
     return index.get("IndexStatus", "ACTIVE") in _USABLE and not index.get("Backfilling", False)
+
+
+def may_pass(error: StorageError) -> bool:
+    """Whether the same request may succeed another time, so that the index is not given up."""
+    return error.disposition == "retry" and not error.is_fatal

@@ -36,7 +36,7 @@ from flowcraft.adapters.aws.pages import (
 from flowcraft.adapters.aws.parts import WRITTEN_AT
 from flowcraft.adapters.aws.records import Records
 from flowcraft.adapters.aws.rows import revision_of, touched_at
-from flowcraft.adapters.aws.status_index import StatusIndex
+from flowcraft.adapters.aws.status_index import StatusIndex, may_pass
 from flowcraft.adapters.aws.transport import Transport
 from flowcraft.errors import StorageError
 from flowcraft.ports.clock import Clock
@@ -92,7 +92,7 @@ class Finder:
         try:
             rows, places = await self._rows(suspicion, after, index)
         except StorageError as error:
-            if index is None or _may_pass(error):
+            if index is None or may_pass(error):
                 raise
             self._index.give_up(error)
             index = None
@@ -198,11 +198,6 @@ class Finder:
                 if suspicion.is_about(head) and not head.is_gone(self._clock.now()):
                     heads.append(head)
         return Suspects(heads, None, mended, tuple(failed))
-
-
-def _may_pass(error: StorageError) -> bool:
-    """Whether the same request may succeed another time."""
-    return error.disposition == "retry" and not error.is_fatal
 
 
 def _is_doubtful(suspicion: Suspicion, item: Row, row: Row | None) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from flowcraft.adapters.sqlite.checking import checked_head, damaged
 from flowcraft.adapters.sqlite.connection import Execute
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.errors import RunNotFound, StorageCorrupt
-from flowcraft.ports.runs import Head, Query, Row
+from flowcraft.ports.runs import Head, Heads, Query, Row
 from flowcraft.ports.suspicion import PAGE_RUNS, Suspects, Suspicion
 
 logger = logging.getLogger("flowcraft.sqlite")
@@ -29,14 +30,21 @@ HEADS = f"{_COLUMNS} FROM runs"
 
 # Without statistics SQLite would take the order by time to be worth more than the index of the
 # few runs that have a timer.
-_DUE_HEADS = f"{_COLUMNS} FROM runs INDEXED BY runs_by_due"
+_DUE = "FROM runs INDEXED BY runs_by_due"
 
-# For the same reason the runs that wait for an event are looked up first, and then sorted.
-_AWAITING_HEADS = f"""
-    {_COLUMNS}
+# For the same reason the runs that wait for an event, or have a rare label, are looked up first,
+# and then sorted.
+_AWAITING = """
     FROM (SELECT run_id AS awaiting FROM awaited WHERE event = ?)
     CROSS JOIN runs ON runs.run_id = awaiting
 """
+_TAGGED = """
+    FROM (SELECT run_id AS tagged FROM tags WHERE name = ? AND value = ?)
+    CROSS JOIN runs ON runs.run_id = tagged
+"""
+_WITH_TAG = "SELECT count(*) FROM (SELECT 1 FROM tags WHERE name = ? AND value = ? LIMIT ?)"
+RARE_RUNS: Final = 1_000
+"""Where no more runs have a label than this, they are looked up by it; else along the list."""
 
 # Of the runs that are not over, and of those that have a timer: never all rows of the table.
 _UNTOUCHED = """
@@ -47,16 +55,7 @@ _OVERDUE = "SELECT run_id FROM runs INDEXED BY runs_by_due WHERE status IN ({}) 
 _PLACE = "SELECT created_at, run_id FROM runs WHERE run_id = ?"
 _ORDER = "ORDER BY created_at DESC, run_id DESC LIMIT ? OFFSET ?"
 _HAS_TAG = "run_id IN (SELECT run_id FROM tags WHERE name = ? AND value = ?)"
-
-_CONDITIONS = {
-    "status": "status = ?",
-    "blueprint_id": "blueprint_id = ?",
-    "created_from": "created_at >= ?",
-    "created_until": "created_at < ?",
-    "due_before": "due_at < ?",
-    "updated_before": "updated_at < ?",
-}
-
+_IS_LISTED = "is_part = 0"
 
 _LIVES = "(expires_at IS NULL OR expires_at > ?)"
 _HAS_LAPSED = "run_id IN ({})"
@@ -68,30 +67,108 @@ _OVER_FOR_LONG = f"""
 """
 
 
-def list_runs(execute: Execute, query: Query, now: float) -> list[Head]:
-    """The runs that a query asks for, at a time.
+Term = tuple[str, tuple[Any, ...]]
+"""A condition on a row, with its values."""
 
-    A page is filled up behind rows that cannot be read: who goes on does so behind its last run,
-    and takes a page that is shorter for the end.
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the rows of a list are come by.
+
+    Attributes:
+        source: The tables and the index.
+        values: The values of the source.
+        ends: What an index has: only rows of the list are read that meet all of these.
+        filters: What is looked at in each row.
+        rows: How many rows are read however long the page; ``None`` where that depends on it.
+    """
+
+    source: str
+    values: tuple[Any, ...]
+    ends: list[Term]
+    filters: list[Term]
+    rows: int | None = None
+
+    def select(self, columns: str, more: Sequence[Term] = ()) -> tuple[str, tuple[Any, ...]]:
+        """The statement that reads columns of its rows, with its values."""
+        terms = [*self.ends, *more]
+        where = f"WHERE {' AND '.join(text for text, _ in terms)}" if terms else ""
+        values = [value for _, given in terms for value in given]
+        return f"{columns} {self.source} {where}", (*self.values, *values)
+
+
+def list_runs(execute: Execute, query: Query, now: float) -> Heads:
+    """The runs that a query asks for, at a time, and how many rows were read for that.
+
+    By status, blueprint, both of them, or time, no more rows are read than are given, but for those
+    of runs whose time is over and that nobody has removed yet. A page is filled up behind rows that
+    cannot be read: who goes on does so behind its last run, and takes a page that is shorter for
+    the end.
 
     Raises:
         RunNotFound: There is no run any more that the list should go on behind.
     """
-    terms = [_time(query, now), *_terms(execute, query)]
-    where = "WHERE " + " AND ".join(text for text, _ in terms)
-    values = [value for _, given in terms for value in given]
-    source = HEADS if query.due_before is None else _DUE_HEADS
-    if query.awaits is not None:
-        source, values = _AWAITING_HEADS, [query.awaits, *values]
+    way = _way(execute, query, now)
+    statement, values = way.select(_COLUMNS, way.filters)
     heads: list[Head] = []
     read = 0
+    last: tuple[Any, ...] | None = None
     while len(heads) < query.limit:
-        rows = execute(f"{source} {where} {_ORDER}", (*values, query.limit, read)).fetchall()
+        rows = execute(f"{statement} {_ORDER}", (*values, query.limit, read)).fetchall()
         heads += _readable(rows)[0]
         read += len(rows)
         if len(rows) < query.limit:
+            last = None
             break
-    return heads[: query.limit]
+        last = rows[-1]
+    return Heads(heads[: query.limit], _rows_read(execute, way, query, read, last))
+
+
+def _rows_read(
+    execute: Execute, way: _Way, query: Query, given: int, last: tuple[Any, ...] | None
+) -> int:
+    """How many rows were looked at for those that were given, the last of a full page among them.
+
+    They are counted in the index that the rows were read by, where labels have left some out.
+    """
+    if way.rows is not None:
+        return way.rows
+    if not query.tags:
+        return given
+    down_to = [] if last is None else [("(created_at, run_id) >= (?, ?)", (last[8], last[0]))]
+    statement, values = way.select("SELECT count(*)", down_to)
+    return int(execute(statement, values).fetchone()[0])
+
+
+def _way(execute: Execute, query: Query, now: float) -> _Way:
+    ends = list(_ends(execute, query))
+    filters: list[Term] = [_time(query, now)]
+    for name, column in (("due_before", "due_at"), ("updated_before", "updated_at")):
+        if getattr(query, name) is not None:
+            filters.append((f"{column} < ?", (getattr(query, name),)))
+    filters += [(_HAS_TAG, tag) for tag in query.tags.items()]
+    if query.awaits is not None:
+        return _Way(_AWAITING, (query.awaits,), ends, filters)
+    if query.due_before is not None:
+        return _Way(_DUE, (), ends, filters)
+    if query.lapsed is not None or query.parts:
+        return _Way("FROM runs", (), ends, filters)
+    rarest = min(((_count(execute, tag), tag) for tag in query.tags.items()), default=None)
+    if rarest is not None and rarest[0] <= RARE_RUNS:
+        return _Way(_TAGGED, rarest[1], ends, filters, rarest[0])
+    return _Way(f"FROM runs INDEXED BY {_index(query)}", (), ends, filters)
+
+
+def _count(execute: Execute, tag: tuple[str, str]) -> int:
+    """How many runs have a label, as far as that matters."""
+    return int(execute(_WITH_TAG, (*tag, RARE_RUNS + 1)).fetchone()[0])
+
+
+def _index(query: Query) -> str:
+    """The index that has the runs of a list in their order."""
+    if query.blueprint_id is None:
+        return "runs_by_time" if query.status is None else "runs_by_status"
+    return "runs_by_blueprint" if query.status is None else "runs_by_blueprint_status"
 
 
 def _readable(rows: Iterable[tuple[Any, ...]]) -> tuple[list[Head], list[str]]:
@@ -184,18 +261,24 @@ def tags_text(tags: Mapping[str, str]) -> str:
     return json.dumps(dict(tags)) if tags else ""
 
 
-def _terms(execute: Execute, query: Query) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Conditions on a row, with their values."""
-    for name, text in _CONDITIONS.items():
-        value = getattr(query, name)
-        if value is not None:
-            yield text, (value,)
+def _ends(execute: Execute, query: Query) -> Iterator[Term]:
+    """What the rows of a list have in common, and between which times they are."""
+    if query.status is not None:
+        yield "status = ?", (query.status,)
+    if query.blueprint_id is not None:
+        yield "blueprint_id = ?", (query.blueprint_id,)
     if not query.parts:
-        yield "NOT is_part", ()
-    for tag in query.tags.items():
-        yield _HAS_TAG, tag
+        yield _IS_LISTED, ()
+    if query.created_from is not None:
+        yield "created_at >= ?", (query.created_from,)
+    place = None
     if query.after is not None:
         place = execute(_PLACE, (query.after,)).fetchone()
         if place is None:
             raise RunNotFound(f"There is no run '{query.after}' to go on behind.")
+    # An index is read from one upper end: of two the other would be looked at in each row.
+    until = query.created_until
+    if place is not None and not (until is not None and place[0] >= until):
         yield "(created_at, run_id) < (?, ?)", place
+    elif until is not None:
+        yield "created_at < ?", (until,)

@@ -118,7 +118,31 @@ _VERSION_5 = (
 # The span that a message was sent from, where somebody traces.
 _VERSION_6 = ("ALTER TABLE messages ADD COLUMN trace TEXT",)
 
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
+# What a list shows, in its order and nothing else: the parts of runs, of which a single run may
+# have thousands, do not lie in between. Blueprints have indexes that parts are not in at all.
+_VERSION_7 = (
+    "DROP INDEX runs_by_time",
+    "DROP INDEX runs_by_status",
+    "CREATE INDEX runs_by_time ON runs (is_part, created_at, run_id)",
+    "CREATE INDEX runs_by_status ON runs (status, is_part, created_at, run_id)",
+    """
+    CREATE INDEX runs_by_blueprint ON runs (blueprint_id, created_at, run_id) WHERE is_part = 0
+    """,
+    """
+    CREATE INDEX runs_by_blueprint_status ON runs (blueprint_id, status, created_at, run_id)
+    WHERE is_part = 0
+    """,
+)
+
+MIGRATIONS = (
+    _VERSION_1,
+    _VERSION_2,
+    _VERSION_3,
+    _VERSION_4,
+    _VERSION_5,
+    _VERSION_6,
+    _VERSION_7,
+)
 """The statements that lead from each version to the next; version 0 is an empty file.
 
 What has been released is never edited: a change is another entry.
