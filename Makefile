@@ -27,7 +27,7 @@ export PYTHONDONTWRITEBYTECODE :=
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install emulators demo demo-aws test conformance check lint types imports bench bench-durable bench-simulation kill format clean
+.PHONY: help install emulators demo demo-aws test conformance check lint types imports bench bench-durable bench-lists bench-simulation kill format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ bench-simulation: $(STAMP) ## Count the simulated runs that a core plays in a se
 
 bench-durable: $(STAMP) ## Run the benchmarks of durable runs on SQLite, about five minutes
 	@$(PY) -m benchmarks.durable $(BENCH_ARGS)
+
+bench-lists: $(STAMP) ## Measure pages of lists among 100,000 runs in SQLite
+	@$(PY) -m benchmarks.lists $(BENCH_ARGS)
 
 kill: $(STAMP) ## Kill workers of the demo at seeded moments (ROUNDS=200 SEED=1)
 	@$(PY) -m tests.acceptance.killing --rounds $(ROUNDS) --seed $(SEED)

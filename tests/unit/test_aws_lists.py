@@ -63,7 +63,7 @@ class Fleet:
         self.runs = DynamoDbRuns(self.service, CONTEXTS, STATUSES, self.clock)
         return self
 
-    async def list(self, **conditions: Any) -> tuple[list[str], Heads]:
+    async def page(self, **conditions: Any) -> tuple[list[str], Heads]:
         """The names of a page, and the page."""
         self.service.requests.clear()
         found = await self.runs.find(Query(**conditions))
@@ -138,7 +138,7 @@ def test_pages_by_the_index_have_all_runs_in_order(conditions: dict[str, Any]) -
         found: list[str] = []
         after = None
         while True:
-            names, page = await fleet.list(**conditions, after=after, limit=30)
+            names, page = await fleet.page(**conditions, after=after, limit=30)
             assert "Scan" not in fleet.service.names
             assert not page.scanned
             found += names
@@ -159,12 +159,12 @@ def test_the_first_page_reads_little_more_than_the_page() -> None:
     async def work() -> None:
         fleet = await Fleet().open()
         await fleet.fill()
-        await fleet.list()
-        names, page = await fleet.list(status="completed", limit=20)
+        await fleet.page()
+        names, page = await fleet.page(status="completed", limit=20)
         assert (len(names), fleet.service.names) == (20, ["Query", "BatchGetItem"])
         assert page.rows_read == LEAST_ROWS
         before = fleet.fake.read_units_of(STATUSES)
-        _, page = await fleet.list(limit=20)
+        _, page = await fleet.page(limit=20)
         assert fleet.service.names == ["Query"] * len(RunStatus) + ["BatchGetItem"]
         assert page.rows_read <= LEAST_ROWS * len(RunStatus)
         # Rows of some 200 bytes, 4 KiB for half a read unit.
@@ -179,7 +179,7 @@ def test_runs_before_a_time_window_are_not_read() -> None:
     async def work() -> None:
         fleet = await Fleet().open()
         heads = await fleet.fill()
-        names, page = await fleet.list(created_from=START + AGES - 10)
+        names, page = await fleet.page(created_from=START + AGES - 10)
         assert names == [head.run_id for head in heads[:10] if not head.is_part]
         # Those of before that ended within the window are among them.
         assert 10 <= page.rows_read <= 60
@@ -193,7 +193,7 @@ def test_without_an_index_all_rows_are_read_and_that_is_said() -> None:
     async def work() -> None:
         fleet = await Fleet(None).open()
         heads = await fleet.fill(100)
-        names, page = await fleet.list(status="completed", limit=5)
+        names, page = await fleet.page(status="completed", limit=5)
         expected = [head.run_id for head in heads if matches(head, Query(status="completed"))]
         assert names == expected[:5]
         assert fleet.service.names == ["DescribeTable", "Scan", "BatchGetItem"]
@@ -211,7 +211,7 @@ def test_an_index_that_lacks_what_lists_need_is_not_used(
     async def work() -> None:
         fleet = await Fleet(FOR_STUCK_RUNS).open()
         await fleet.fill(10)
-        _, page = await fleet.list()
+        _, page = await fleet.page()
         assert page.scanned
 
     drive(work())
@@ -232,9 +232,9 @@ def test_what_the_engine_looks_for_is_never_read_from_the_index() -> None:
             {"parts": True},
         )
         for conditions in engine:
-            names, page = await fleet.list(**conditions)
+            names, page = await fleet.page(**conditions)
             assert (names, page.scanned) == (["waits"], True), conditions
-        assert (await fleet.list(lapsed=START, parts=True))[0] == []
+        assert (await fleet.page(lapsed=START, parts=True))[0] == []
         assert "Query" not in fleet.service.names
 
     drive(work())
@@ -251,10 +251,10 @@ def test_an_index_that_may_not_be_read_is_given_up(caplog: pytest.LogCaptureFixt
         heads = await fleet.fill(20)
         denied = AwsError("AccessDeniedException", "not for you", operation="Query")
         fleet.service.refusal = denied
-        names, page = await fleet.list()
+        names, page = await fleet.page()
         assert names == [head.run_id for head in heads if not head.is_part]
         assert page.scanned
-        await fleet.list()
+        await fleet.page()
         assert "Query" not in fleet.service.names
 
     with caplog.at_level(logging.WARNING):
@@ -271,10 +271,10 @@ def test_an_index_that_is_busy_is_not_given_up() -> None:
         throttled = "ProvisionedThroughputExceededException"
         fleet.service.refusal = AwsError(throttled, "too much", operation="Query")
         with pytest.raises(StorageBusy):
-            await fleet.list()
+            await fleet.page()
         assert "Scan" not in fleet.service.names
         fleet.service.refusal = None
-        assert not (await fleet.list())[1].scanned
+        assert not (await fleet.page())[1].scanned
 
     drive(work())
 
@@ -288,9 +288,9 @@ def test_a_row_that_is_behind_is_judged_by_its_run_and_mended() -> None:
         (before,) = await items(fleet.fake, STATUSES)
         await done(fleet.runs, 1, "fact", row=Row("completed"))
         await fleet.fake.call("PutItem", {"TableName": STATUSES, "Item": before})
-        assert (await fleet.list(status="completed"))[0] == []
-        assert (await fleet.list(status="running"))[0] == []
-        assert (await fleet.list(status="completed"))[0] == ["run"]
+        assert (await fleet.page(status="completed"))[0] == []
+        assert (await fleet.page(status="running"))[0] == []
+        assert (await fleet.page(status="completed"))[0] == ["run"]
 
     drive(work())
 
@@ -303,7 +303,7 @@ def test_a_row_is_never_older_than_its_run() -> None:
         for number in range(60):
             await create(fleet.runs, f"run-{number:02}", created_at=START + number)
         await create(fleet.runs, "ahead", created_at=START + 100, updated_at=START - 50)
-        names, _ = await fleet.list(limit=2)
+        names, _ = await fleet.page(limit=2)
         assert names == ["ahead", "run-59"]
 
     drive(work())
