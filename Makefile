@@ -65,7 +65,7 @@ imports: $(STAMP) ## Check the direction of imports
 bench: $(STAMP) ## Run the benchmarks in process
 	@$(PY) -m benchmarks $(BENCH_ARGS)
 
-bench-simulation: $(STAMP) ## Count the simulated runs that a core plays in a second, two minutes
+bench-simulation: $(STAMP) ## Count the simulated runs that a core plays in a second, three minutes
 	@$(PY) -m benchmarks.simulated $(BENCH_ARGS)
 
 bench-durable: $(STAMP) ## Run the benchmarks of durable runs on SQLite, about five minutes
