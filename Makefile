@@ -39,10 +39,12 @@ emulators: $(EMULATORS) ## Install the emulators of AWS that tests and demos use
 # A browser is the system's, not Python's: as root on Debian and its kin it is installed, elsewhere one
 # that is there is used, and without any the tests of pages are left out.
 browser: ## See that there is a Chromium for the tests of pages
-	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null || { \
-	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing chromium ..." >&2 && \
-	  apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
-	  echo "There is no Chromium: tests of pages are left out. Install one, or name it: FLOWCRAFT_CHROMIUM=..." >&2
+	@for name in "$$FLOWCRAFT_CHROMIUM" chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v "$$name" >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing chromium ..." >&2; \
+	  apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends chromium >/dev/null && exit 0; fi; \
+	echo "There is no Chromium: tests of pages are left out. Install one, or name it: FLOWCRAFT_CHROMIUM=..." >&2
 
 demo: $(STAMP) ## Run an example workflow and show what happens
 	@$(PY) -m examples.demo
