@@ -17,6 +17,7 @@ from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.layout import Layout, Point, Size, lay_out
 from flowcraft.core.picture import Box, Line, Picture, picture_of
 from flowcraft.web.call import Call, json_bytes
+from flowcraft.web.fleet import blueprint_of
 
 BOX_HEIGHT: Final = 46.0
 NARROWEST: Final = 136.0
@@ -127,9 +128,9 @@ async def run_picture(call: Call) -> Response:
     return await _drawn(run.blueprint)
 
 
-async def blueprint_picture(call: Call, blueprint: WorkflowBlueprint) -> Response:
+async def blueprint_picture(call: Call) -> Response:
     """The drawing of a blueprint."""
-    return await _drawn(blueprint)
+    return await _drawn(await blueprint_of(call))
 
 
 async def _drawn(blueprint: WorkflowBlueprint) -> Response:
