@@ -20,7 +20,7 @@ from flowcraft.web.call import Call, json_bytes
 from flowcraft.web.fleet import blueprint_of
 
 BOX_HEIGHT: Final = 46.0
-NARROWEST: Final = 136.0
+NARROWEST: Final = 156.0
 WIDEST: Final = 248.0
 LETTER: Final = 7.2
 """What a letter of a name takes, about: in pixels, as everything here."""
@@ -102,8 +102,8 @@ def _place(point: Point) -> list[float]:
 
 
 def _width(box: Box) -> float:
-    longest = max(_letters(box.id) * LETTER, _letters(box.uses) * LABEL_LETTER)
-    return min(WIDEST, max(NARROWEST, longest + BESIDE_NAME))
+    # Of the key that it uses there is as much to be seen as fits.
+    return min(WIDEST, max(NARROWEST, _letters(box.id) * LETTER + BESIDE_NAME))
 
 
 def _label_size(line: Line) -> Size | None:

@@ -12,8 +12,8 @@ import { startRun } from "./start.js";
 import { onKeys } from "./keys.js";
 
 /** A page that is read once, and drawn when it is there. */
-export function readPage(title, read, draw) {
-  const el = h("div", { class: "page" }, h("p", { class: "boot", role: "status" }, "Loading …"));
+export function readPage(title, read, draw, more = "") {
+  const el = h("div", { class: `page ${more}` }, h("p", { class: "boot", role: "status" }, "Loading …"));
   const state = { isOff: false };
   const load = async () => {
     try {
@@ -43,7 +43,7 @@ function table(blueprints, session) {
       h("td", { class: "fit soft number" }, each.nodes === null ? "–" : number(each.nodes)),
       h("td", { class: "fit soft" }, each.origin === "app" ? "the application" : "runs"),
       h("td", { class: "fit" }, h("div", { class: "row above" }, h("a", { class: "button small", href: linkTo(["runs"], { flow: each.blueprintId }) }, "Runs"),
-        !session.readOnly && h("button", { class: "button small", type: "button", on: { click: () => startRun({ flow: each.blueprintId }) } }, "Start")))))))));
+        !session.readOnly && h("button", { class: "button small", type: "button", on: { click: () => startRun({ flow: each.blueprintId }) } }, "Start"))))))));
 }
 
 export function blueprintView({ ids: [id], query, session }) {
@@ -56,10 +56,9 @@ export function blueprintView({ ids: [id], query, session }) {
   let nodes = new Map();
   const page = readPage(id, read, ([data, picture]) => {
     graph = new Graph(picture, { onSelect: (node) => change({ node }), hasStates: false, label: `Graph of ${id}` });
-    graph.el.classList.add("whole");
     graph.update(new Map());
     nodes = new Map(Object.values(data.blueprint.nodes).map((each) => [each.id, each]));
-    fill(body, h("div", { class: "stack" }, h("div", { class: "card" }, graph.el), findings(data.findings)), side);
+    fill(body, h("div", { class: "run-content" }, h("div", { class: "card" }, graph.el), findings(data.findings)), side);
     queueMicrotask(select);
     return [
       h("div", { class: "crumbs" }, h("a", { href: linkTo(["blueprints"]) }, "Blueprints"), icon("right"), short(id)),
@@ -69,7 +68,7 @@ export function blueprintView({ ids: [id], query, session }) {
       h("dl", { class: "run-facts" }, [["Version", data.version ?? "–"], ["Nodes", number(nodes.size)], ["Known from", data.origin === "app" ? "the application" : "runs"], ["Content", h("span", { class: "mono", title: data.hash }, data.hash.slice(0, 12))]].map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
       body,
     ];
-  });
+  }, "filling");
   const select = () => {
     const node = nodes.get(now.get("node"));
     side.hidden = !node;

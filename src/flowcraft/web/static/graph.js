@@ -180,7 +180,7 @@ export class Graph {
       const key = `${state.status}|${state.detail ?? ""}|${state.times ?? 1}|${state.progress ?? ""}`;
       if (key === last) return;
       last = key;
-      const word = this.hasStates ? [look.word, state.detail].filter(Boolean).join(" · ") : box.uses;
+      const word = this.hasStates ? [look.word, state.detail].filter(Boolean).join(" · ") : nameOf(box.uses);
       el.setAttribute("class", `node tone-${this.hasStates ? look.tone : "past"} is-${this.hasStates ? state.status : "drawn"}${this.selected === place ? " selected" : ""}`);
       sign.setAttribute("d", strokes(this.hasStates ? look.sign : signOf(box)));
       more.textContent = cut(word, most + 3);
@@ -224,6 +224,11 @@ function fateOf(line, source, target, states) {
   if (state.took.has(target)) return "taken";
   if (!isSettled(state.status) && !state.isOver) return "open";
   return state.status === "failed" ? "failed" : "dead";
+}
+
+/** Of a key such as `shop.nodes:charge` the part that tells nodes apart. */
+function nameOf(uses) {
+  return uses.slice(uses.lastIndexOf(":") + 1) || uses;
 }
 
 function signOf(box) {

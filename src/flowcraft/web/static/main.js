@@ -30,7 +30,7 @@ const VIEWS = {
   health: [healthView],
 };
 
-const main = h("main", { class: "main", id: "main", tabindex: "-1" });
+const main = h("main", { class: "stage", id: "main", tabindex: "-1" });
 const links = new Map();
 let session = null;
 let shown = null;

@@ -39,7 +39,7 @@ class RunPage {
     this.content = h("div", { class: "run-content" });
     this.panelPlace = h("div", { class: "panel-place", hidden: true });
     this.body = h("div", { class: "run-body" }, this.content, this.panelPlace);
-    this.el = h("div", { class: "page" }, h("p", { class: "boot", role: "status" }, "Loading …"));
+    this.el = h("div", { class: "page filling" }, h("p", { class: "boot", role: "status" }, "Loading …"));
     this.actions = h("div", { class: "actions" });
     this.showActions = memo(this.actions, () => actionButtons(this));
     this.showHead = memo(this.head, (data) => this.#head(data));
@@ -252,7 +252,7 @@ class RunPage {
     const facts = [
       ["Flow", h("a", { href: linkTo(["blueprints", run.blueprintId], { hash: run.blueprintHash }) }, run.blueprintId, run.version && ` v${shown(run.version)}`)],
       ["Started", h("span", { title: moment(run.createdAt), "data-age": true }, ago(run.createdAt))],
-      [isFinal(run.status) ? "Took" : "Since", h("span", { "data-length": true })],
+      [isFinal(run.status) ? "Took" : "Elapsed", h("span", { "data-length": true })],
       run.endedAt && ["Ended", moment(run.endedAt)],
       run.dueAt && !isFinal(run.status) && ["Next timer", h("span", { title: moment(run.dueAt) }, ago(run.dueAt))],
       run.parent && ["Parent", h("a", { class: "mono", href: linkTo(["runs", run.parent]) }, short(run.parent))],

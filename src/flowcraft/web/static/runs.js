@@ -292,8 +292,8 @@ function filterBar(state) {
   };
   update(state.query);
   const el = h("div", { class: "stack filters" },
-    h("div", { class: "row wrapped" }, segments, h("label", { class: "check soft" }, children, "Child runs")),
-    h("div", { class: "filter-row" }, h("div", { class: "input-icon" }, icon("search"), search, h("kbd", { class: "key" }, "/")), flow, flowsList(), tag, since), chips);
+    h("div", { class: "row wrapped" }, segments),
+    h("div", { class: "filter-row" }, h("div", { class: "input-icon" }, icon("search"), search, h("kbd", { class: "key" }, "/")), flow, flowsList(), tag, since, h("label", { class: "check soft" }, children, "Child runs")), chips);
   return { el, update };
 }
 

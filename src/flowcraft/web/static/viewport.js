@@ -3,6 +3,8 @@
 const LEAST = 0.03;
 const MOST = 2.5;
 const CLICK = 4;
+// Tools and legend stand there.
+const FOOT = 44;
 
 /** Calls back with where the drawing stands, once a frame at most. */
 export class Viewport {
@@ -39,8 +41,8 @@ export class Viewport {
   /** All of it; gives the scale that takes. */
   fit() {
     const { width, height } = this.size;
-    const scale = Math.max(LEAST, Math.min(1, width / this.drawing.width, (height - 8) / this.drawing.height));
-    const y = Math.max(4, (height - this.drawing.height * scale) / 2);
+    const scale = Math.max(LEAST, Math.min(1, width / this.drawing.width, (height - FOOT) / this.drawing.height));
+    const y = Math.max(4, (height - FOOT - this.drawing.height * scale) / 2);
     this.view = { x: (width - this.drawing.width * scale) / 2, y, scale };
     this.#draw();
     return scale;
