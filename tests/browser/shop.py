@@ -6,6 +6,7 @@ Nodes do at once what they do, but for those at a gate: these wait until it is o
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from flowcraft import FlowRuntime, NodeResult, RetryPolicy, create_flow
@@ -38,12 +39,16 @@ class CardDeclined(Exception):
 class Shop:
     """The shop: its workflows, and what its nodes wait for.
 
+    Args:
+        flows: Further workflows.
+
     Attributes:
         gate: Opened when nodes at it may go on.
         is_mended: Whether what fails at first no longer does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, flows: Sequence[Any] = ()) -> None:
+        self.others = flows
         self.gate = asyncio.Event()
         self.is_mended = False
 
@@ -51,7 +56,7 @@ class Shop:
     def options(self) -> RuntimeOptions:
         """What a worker of the shop is given."""
         flows = [self.order(), self.payout(), self.report(), self.parcel(), self.echo()]
-        return FlowRuntime(flows=flows).options
+        return FlowRuntime(flows=[*flows, *self.others]).options
 
     # -- what nodes do ----------------------------------------------------------------------
 
@@ -138,7 +143,7 @@ class Shop:
         """A subflow that waits for an event."""
         flow = create_flow("parcel").node("hand-over", self.note)
         flow.wait("delivered", event="parcel.delivered", correlation_key="number")
-        return flow.edge("hand-over", "delivered")
+        return flow.node("thank", self.note).edge("hand-over", "delivered").edge("delivered", "thank")
 
     def echo(self) -> Any:
         """Values as they are, and very large ones."""

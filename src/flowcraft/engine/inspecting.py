@@ -161,6 +161,7 @@ class RunDetails:
         facts: How many facts are stored of it.
         cost: What it has cost so far; ``None`` where nothing is paid for.
         budget: What it may cost; ``None`` without a bound.
+        paused: Whether it starts nothing new for the time being; what runs comes to its end.
     """
 
     run_id: str
@@ -186,6 +187,7 @@ class RunDetails:
     facts: int
     cost: Usage | None
     budget: Budget | None
+    paused: bool = False
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -241,6 +243,7 @@ def details_of(
         facts=run.number,
         cost=with_what_is_below(run.usage, state),
         budget=state.budget,
+        paused=state.paused,
     )
 
 

@@ -15,6 +15,9 @@ export class Problem extends Error {
   }
 }
 
+/** What somebody has filled in cannot be; `message` says what is wrong with it. */
+export class Mistake extends Error {}
+
 /** The address of something in the API; segments may hold any text. */
 export function at(...segments) {
   return `${BASE}api/v1/${segments.map(encoded).join("/")}`;

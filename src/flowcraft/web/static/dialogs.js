@@ -2,7 +2,7 @@
 
 import { h, fill } from "./dom.js";
 import { icon } from "./icons.js";
-import { Problem } from "./api.js";
+import { Mistake, Problem } from "./api.js";
 
 /**
  * Open a dialog.
@@ -61,7 +61,7 @@ export function confirm({ title, text, submit, danger = false, run, more = [] })
 
 /** What a person is told of an error. */
 export function messageOf(error) {
-  if (!(error instanceof Problem)) console.error(error);
+  if (!(error instanceof Problem || error instanceof Mistake)) console.error(error);
   return error.message || String(error);
 }
 

@@ -29,14 +29,15 @@ export class Graph {
     this.world = s("g", { class: "world" }, this.lines.map((each) => each.el), this.boxes.map((each) => each.el));
     this.svg = s("svg", { class: "canvas", role: "group", "aria-label": `${label}: ${plural(picture.boxes.length, "node")}, arrow keys go from one to the next` }, this.world);
     this.selected = null;
-    this.el = h("div", { class: "graph" }, this.svg, this.#tools(), hasStates && legend());
+    this.window = h("div", { class: "graph-window" }, this.svg);
+    this.el = h("div", { class: "graph" }, this.window, this.#tools(), hasStates && legend());
     this.viewport = new Viewport(this.svg, picture, (view) => this.#place(view));
     this.svg.addEventListener("click", (event) => this.#clicked(event));
     this.svg.addEventListener("keydown", (event) => this.#key(event));
     this.boxes[picture.starts[0] ?? 0]?.el.setAttribute("tabindex", "0");
     if (picture.boxes.length > MANY) this.world.classList.add("many");
     this.observer = new ResizeObserver(() => this.#resized());
-    this.observer.observe(this.svg);
+    this.observer.observe(this.window);
   }
 
   destroy() {
@@ -74,7 +75,7 @@ export class Graph {
   // -- where it is ------------------------------------------------------------------------
 
   #resized() {
-    const { clientWidth, clientHeight } = this.svg;
+    const { clientWidth, clientHeight } = this.window;
     if (!clientWidth || !clientHeight) return;
     this.viewport.resize(clientWidth, clientHeight);
     if (this.hasPlace) return;

@@ -1,7 +1,7 @@
 // A field for JSON that says at once what is wrong with it, and where.
 
 import { h, fill } from "./dom.js";
-import { parse } from "./api.js";
+import { Mistake, parse } from "./api.js";
 
 let count = 0;
 
@@ -19,15 +19,15 @@ export function jsonField({ label, value = "", hint = "", isObject = false, isOp
     const text = input.value.trim();
     if (!text) {
       if (isOptional) return undefined;
-      throw new Error(`${label}: JSON is missing.`);
+      throw new Mistake(`${label}: JSON is missing.`);
     }
     let data;
     try {
       data = parse(text);
     } catch (error) {
-      throw new Error(`${label}: ${placed(error.message, input.value)}`);
+      throw new Mistake(`${label}: ${placed(error.message, input.value)}`);
     }
-    if (isObject && (data === null || typeof data !== "object" || Array.isArray(data))) throw new Error(`${label}: an object is needed, such as {"order": 7}.`);
+    if (isObject && (data === null || typeof data !== "object" || Array.isArray(data))) throw new Mistake(`${label}: an object is needed, such as {"order": 7}.`);
     return data;
   };
   const check = () => {
@@ -72,7 +72,7 @@ export function tagsOf(text) {
   const tags = {};
   for (const part of text.split(",").map((each) => each.trim()).filter(Boolean)) {
     const place = part.indexOf("=");
-    if (place < 1) throw new Error(`Tags: '${part}' is not name=value.`);
+    if (place < 1) throw new Mistake(`Tags: '${part}' is not name=value.`);
     tags[part.slice(0, place).trim()] = part.slice(place + 1).trim();
   }
   return tags;

@@ -98,7 +98,7 @@ export class NodePanel {
 
   #buttons(node, status) {
     if (this.page.session.readOnly) return null;
-    const canSkip = !["succeeded", "skipped", "rescued"].includes(node.status) && (!isFinal(status) || node.status === "failed");
+    const canSkip = ["failed", "retrying", "waiting"].includes(node.status) && !isFinal(status);
     const hasBegun = node.attempt > 0 || isSettled(node.status);
     return [
       canSkip && h("button", { class: "button small", type: "button", on: { click: () => this.#skip(node) } }, icon("skip"), "Skip"),

@@ -15,9 +15,9 @@ export function actionButtons(page) {
   const button = (label, sign, act, more = "") => h("button", { class: `button ${more}`, type: "button", on: { click: act } }, icon(sign), label);
   const buttons = [];
   if (run.status === "failed") buttons.push(button("Retry failed", "again", () => retry(page), "main"));
-  if (run.status === "paused") buttons.push(button("Continue", "play", () => verb(page, "continue", {}, "Goes on."), "main"));
-  else if (!isFinal(run.status)) buttons.push(button("Pause", "pause", () => verb(page, "pause", {}, "Paused: nothing new is started.")));
-  if (!isFinal(run.status)) buttons.push(button("Cancel", "stop", () => cancel(page), "danger"));
+  if (run.paused && !isFinal(run.status)) buttons.push(button("Continue", "play", () => verb(page, "continue", {}, "Goes on."), "main"));
+  else if (!isFinal(run.status) && !run.stopping) buttons.push(button("Pause", "pause", () => verb(page, "pause", {}, "Paused: nothing new is started.")));
+  if (!isFinal(run.status) && !run.stopping) buttons.push(button("Cancel", "stop", () => cancel(page), "danger"));
   buttons.push(menu("More actions", () => [
     { label: "Change context …", sign: "pen", run: () => patch(page), disabled: run.status !== "paused" },
     { label: "Start another of this flow …", sign: "plus", run: () => startRun({ flow: run.blueprintId }) },

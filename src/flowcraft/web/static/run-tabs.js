@@ -2,7 +2,7 @@
 
 import { h, fill, memo } from "./dom.js";
 import { icon } from "./icons.js";
-import { at, get, Problem } from "./api.js";
+import { at, get, Problem, withQuery } from "./api.js";
 import { badge } from "./status.js";
 import { moment, plural, span } from "./format.js";
 import { treeOrCut, textOf, tree } from "./json-tree.js";
@@ -72,23 +72,66 @@ export function jsonTab(page) {
 }
 
 export function historyTab(page) {
-  return readTab(() => readHistory(page.runId), (events, load) => {
+  return readTab(() => readHistory(page.runId), ({ events, isWhole }, load) => {
     if (events === null) {
-      return h("div", { class: "empty" }, icon("clock"), h("h2", null, "No history is kept of this run"),
-        h("p", null, "Its attempts and last errors are in the timeline and with the nodes. A history of every event is kept where that is turned on."));
+      return h("div", { class: "empty" }, icon("clock"), h("h2", null, "No history is kept of this run"), h("p", null, "Its attempts and last errors are in the timeline and with the nodes."));
     }
-    const rows = events.slice(0, MOST_EVENTS);
-    return headed(plural(events.length, "event"), load,
-      h("ol", { class: "stack tight" }, rows.map((event) => h("li", null, h("details", null, h("summary", null, h("span", { class: "faint" }, moment(event.at ?? event.timestamp ?? event.time), " "), h("b", null, event.type ?? event.event ?? "event"), " ", h("span", { class: "soft" }, event.nodeId ?? event.node ?? "")), tree(event, { open: 1, label: "The event" }))))),
-      events.length > rows.length && h("p", { class: "soft" }, `The first ${rows.length} are shown.`));
+    const whole = h("a", { href: at("runs", page.runId, "history"), download: "history.jsonl" }, "Download it whole, with values");
+    return [
+      ...headed(plural(events.length, "event"), load, h("div", { class: "tree-tools" }, whole, !isWhole && h("span", { class: "faint" }, "Only the first of them are shown here."))),
+      h("div", { class: "scroller" }, h("table", { class: "table history" },
+        h("caption", { class: "unseen" }, "What happened, in order"),
+        h("thead", null, h("tr", null, ["After", "Event", "Node", "Attempt", ""].map((name, place) => h("th", { scope: "col", class: place < 2 || place === 3 ? "fit" : null }, name)))),
+        h("tbody", null, events.map(historyRow(events[0]?.at ?? 0)))))];
   });
 }
 
+function historyRow(begin) {
+  return (event) => h("tr", null,
+    h("td", { class: "fit number soft", title: moment(event.time) }, span(event.at - begin)),
+    h("td", { class: "fit" }, h("span", { class: `badge tone-${toneOf(event.type)}` }, icon(signOf(event.type)), event.type)),
+    h("td", { class: "clip" }, event.nodeId ?? "", event.iteration.length > 0 && h("span", { class: "faint" }, ` @${event.iteration.join(".")}`)),
+    h("td", { class: "fit soft" }, event.attempt ?? ""),
+    h("td", { class: "clip soft mono" }, gistOf(event.payload)));
+}
+
+function gistOf(payload) {
+  return Object.entries(payload ?? {}).filter(([, value]) => value !== null && typeof value !== "object").slice(0, 4).map(([name, value]) => `${name}=${value}`).join("  ");
+}
+
+function toneOf(type) {
+  if (/error|failed/.test(type)) return "bad";
+  if (/retry|fallback|released/.test(type)) return "again";
+  if (/finish|processed/.test(type)) return "good";
+  if (/awaiting|pause/.test(type)) return "wait";
+  return /start|resume/.test(type) ? "busy" : "past";
+}
+
+function signOf(type) {
+  return { bad: "cross", again: "again", good: "check", wait: "hand", busy: "play", past: "dots" }[toneOf(type)];
+}
+
+/** Events without their values, which may be large; of very many the first. */
 async function readHistory(runId) {
-  const response = await fetch(at("runs", runId, "history"), { cache: "no-store" });
-  const text = await response.text();
-  if (response.ok) return text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
-  const problem = new Problem(response.status, JSON.parse(text));
-  if (problem.kind === "not-kept") return null;
-  throw problem;
+  const stop = new AbortController();
+  const response = await fetch(withQuery(at("runs", runId, "history"), { payloads: "false" }), { cache: "no-store", signal: stop.signal });
+  if (!response.ok) {
+    const problem = new Problem(response.status, JSON.parse(await response.text()));
+    if (problem.kind === "not-kept") return { events: null };
+    throw problem;
+  }
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const events = [];
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    const lines = (rest + (value ?? "")).split("\n");
+    rest = done ? "" : lines.pop();
+    for (const line of lines.filter(Boolean).map((each) => JSON.parse(each))) if (line.type) events.push(line);
+    if (done) return { events, isWhole: true };
+    if (events.length >= MOST_EVENTS) {
+      stop.abort();
+      return { events: events.slice(0, MOST_EVENTS), isWhole: false };
+    }
+  }
 }

@@ -143,7 +143,7 @@ class RunPage {
     if (this.isOff) return;
     if (!this.head.isConnected) fill(this.el, this.head, this.notices, this.tabs, this.body);
     const { counts, ...head } = this.run;
-    this.showActions(this.run.status);
+    this.showActions([this.run.status, this.run.paused, this.run.stopping]);
     this.showHead({ ...head, awaiting: 0, errors: 0, facts: 0, executions: 0, live: this.live });
     this.showNotices({ status: this.run.status, awaiting: this.run.awaiting, errors: this.run.errors, reason: this.run.reason });
     this.showTabs({ tab: this.tab, nodes: Object.values(counts).reduce((sum, each) => sum + each, 0), query: this.query.toString() });
@@ -266,7 +266,8 @@ class RunPage {
         h("a", { href: linkTo(["runs"], { flow: run.blueprintId }) }, short(run.blueprintId)), liveSign(run)),
       h("div", { class: "page-head" },
         h("div", { class: "run-title" }, h("h1", null, this.runId), badge(run.status),
-          run.stopping && h("span", { class: "soft" }, `stopping: ${run.stopping}`),
+          run.stopping && h("span", { class: "soft" }, `being stopped: ${run.stopping}`),
+          run.paused && run.status === "running" && h("span", { class: "soft" }, "pausing: what runs comes to its end"),
           h("button", { class: "button quiet small square", type: "button", "aria-label": "Copy the run's id", title: "Copy id", on: { click: () => copy(this.runId) } }, icon("copy"))),
         this.actions),
       h("dl", { class: "run-facts" }, facts.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),

@@ -2,7 +2,7 @@
 
 import { h, fill } from "./dom.js";
 import { icon } from "./icons.js";
-import { at, get, send } from "./api.js";
+import { Mistake, at, get, send } from "./api.js";
 import { go, linkTo } from "./router.js";
 import { ago, moment, short, span } from "./format.js";
 import { attempt, confirm, messageOf, openDialog, toast } from "./dialogs.js";
@@ -130,7 +130,7 @@ async function add() {
   for (const name of ["cron", "zone", "every"]) fields[name].input.addEventListener("input", look);
   const run = () => {
     const body = { id: fields.id.value().trim(), flow: fields.flow.value().trim(), overlap: overlap.value, context: context.value() ?? {}, ...options() };
-    if (!body.id || !body.flow) throw new Error("Schedule and flow: both need a name.");
+    if (!body.id || !body.flow) throw new Mistake("Schedule and flow: both need a name.");
     const tags = tagsOf(fields.tags.value());
     if (Object.keys(tags).length) body.tags = tags;
     if (fields.note.value()) body.note = fields.note.value();

@@ -1,6 +1,7 @@
 // A form made from a JSON Schema: the common part of it; the rest is written as JSON.
 
 import { h, fill } from "./dom.js";
+import { Mistake } from "./api.js";
 import { jsonField } from "./json-field.js";
 import { textOf } from "./json-tree.js";
 
@@ -105,7 +106,7 @@ function wrongIf(condition, schema, label, what, input) {
   if (!condition) return;
   input.setAttribute("aria-invalid", "true");
   input.focus();
-  throw new Error(`${schema.title ?? label}: ${what}`);
+  throw new Mistake(`${schema.title ?? label}: ${what}`);
 }
 
 function choice(schema, label, isRequired) {

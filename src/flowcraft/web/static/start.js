@@ -1,7 +1,7 @@
 // Starting runs, and sending events: what the list of runs offers.
 
 import { h, fill } from "./dom.js";
-import { at, get, send } from "./api.js";
+import { Mistake, at, get, send } from "./api.js";
 import { go, linkTo } from "./router.js";
 import { openDialog, toast } from "./dialogs.js";
 import { jsonField, tagsOf, textField } from "./json-field.js";
@@ -40,7 +40,7 @@ export async function startRun({ flow = "", context = "{}" } = {}) {
   list.id = "known-flows-2";
   if (flow) fields.context.input.setAttribute("autofocus", "");
   const run = async () => {
-    if (!fields.flow.value().trim()) throw new Error("Flow: which one is to be started?");
+    if (!fields.flow.value().trim()) throw new Mistake("Flow: which one is to be started?");
     const body = { flow: fields.flow.value().trim(), context: fields.context.value() ?? {} };
     if (fields.runId.value().trim()) body.runId = fields.runId.value().trim();
     const tags = tagsOf(fields.tags.value());
@@ -65,7 +65,7 @@ export async function sendEvent() {
   const action = textField({ label: "Action", placeholder: "optional" });
   const output = jsonField({ label: "Output", hint: "What the waiting nodes give; null if this is empty.", rows: 5 });
   const run = () => {
-    if (!name.value().trim()) throw new Error("Event: its name is missing.");
+    if (!name.value().trim()) throw new Mistake("Event: its name is missing.");
     const body = {};
     if (key.value()) body.correlationKey = key.value();
     if (action.value().trim()) body.action = action.value().trim();

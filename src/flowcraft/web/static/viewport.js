@@ -1,15 +1,25 @@
 // The part of a drawing that is seen: moved with a pointer, two fingers, a wheel or keys.
+//
+// To paint a drawing takes longer than a frame has, where it is large. So what is painted is larger
+// than the window onto it, and moving shifts the painted picture; only at its rim, and some moments
+// after its size was changed, is it painted anew.
 
 const LEAST = 0.03;
 const MOST = 2.5;
 const CLICK = 4;
 // Tools and legend stand there.
 const FOOT = 44;
+// So much is painted around the window, in pixels.
+const RIM = 320;
+const SETTLE_MS = 140;
 
-/** Calls back with where the drawing stands, once a frame at most. */
+/** Calls back when the drawing is to be painted: with where it stands, and what of it can be seen. */
 export class Viewport {
   constructor(svg, { width, height }, placed) {
     this.svg = svg;
+    this.window = svg.parentElement;
+    this.painted = null;
+    svg.style.setProperty("--rim", `${RIM}px`);
     this.drawing = { width, height };
     this.placed = placed;
     this.size = { width: 0, height: 0 };
@@ -27,6 +37,7 @@ export class Viewport {
 
   destroy() {
     this.listeners.abort();
+    clearTimeout(this.timer);
     cancelAnimationFrame(this.frame);
   }
 
@@ -35,6 +46,7 @@ export class Viewport {
     this.view.x += (width - this.size.width) / 2;
     this.view.y += this.size.height ? (height - this.size.height) / 2 : 0;
     this.size = { width, height };
+    this.painted = null;
     this.#draw();
   }
 
@@ -85,8 +97,32 @@ export class Viewport {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
-      this.placed({ ...this.view, ...this.#seen() });
+      if (!this.#shift()) this.#paint();
     });
+  }
+
+  #paint() {
+    clearTimeout(this.timer);
+    this.painted = { ...this.view };
+    const { left, top, right, bottom } = this.#seen();
+    const rim = RIM / this.view.scale;
+    this.svg.style.removeProperty("transform");
+    this.placed({ x: this.view.x + RIM, y: this.view.y + RIM, scale: this.view.scale, left: left - rim, top: top - rim, right: right + rim, bottom: bottom + rim });
+  }
+
+  /** Move what is painted already; gives whether that is enough. */
+  #shift() {
+    if (!this.painted) return false;
+    const grown = this.view.scale / this.painted.scale;
+    const x = this.view.x - grown * this.painted.x;
+    const y = this.view.y - grown * this.painted.y;
+    const isCovered = -x / grown >= -RIM && -y / grown >= -RIM && (this.size.width - x) / grown <= this.size.width + RIM && (this.size.height - y) / grown <= this.size.height + RIM;
+    if (!isCovered || grown > 2) return false;
+    const rest = RIM - grown * RIM;
+    this.svg.style.setProperty("transform", `translate(${x + rest}px, ${y + rest}px) scale(${grown})`);
+    clearTimeout(this.timer);
+    if (grown !== 1) this.timer = setTimeout(() => this.#paint(), SETTLE_MS);
+    return true;
   }
 
   #down(event) {
@@ -112,7 +148,7 @@ export class Viewport {
   }
 
   #pinch(before, after, other) {
-    const { left, top } = this.svg.getBoundingClientRect();
+    const { left, top } = this.window.getBoundingClientRect();
     const was = Math.hypot(before.x - other.x, before.y - other.y);
     const is = Math.hypot(after.clientX - other.x, after.clientY - other.y);
     if (was > 0) this.zoom(is / was, (after.clientX + other.x) / 2 - left, (after.clientY + other.y) / 2 - top);
@@ -127,7 +163,7 @@ export class Viewport {
     event.preventDefault();
     const unit = event.deltaMode === 1 ? 16 : 1;
     if (event.ctrlKey || event.metaKey) {
-      const { left, top } = this.svg.getBoundingClientRect();
+      const { left, top } = this.window.getBoundingClientRect();
       this.zoom(Math.exp(-event.deltaY * unit * 0.004), event.clientX - left, event.clientY - top);
     } else if (event.shiftKey && !event.deltaX) this.move(-event.deltaY * unit, 0);
     else this.move(-event.deltaX * unit, -event.deltaY * unit);
