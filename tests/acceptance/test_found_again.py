@@ -56,6 +56,9 @@ FOUND = [
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "
     "--fault worker-1:165:crash-before",
+    # Of a tick's run and one that was triggered, begun at one time, the latter was taken for first.
+    "memory: --graph schedule-steered --seed 1247811706 --concurrency 2 "
+    "--fault worker-1:124:late:40 --fault worker-1:58:stall-after:40 --skew-seconds 2 --slow",
     # An item began on a worker that knew its run was cancelled.
     "memory: --graph cancel-shards-anywhere --seed 4 --doubles --fault worker-1:43:lost",
     # A claim of nobody, on an item that was put aside, was in the way of a run that went on.
