@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from flowcraft.engine.answer_checks import answer_problems
 from flowcraft.web import reading
 from flowcraft.web.link_forms import form_of
 from flowcraft.web.problems import HttpProblem
@@ -38,3 +39,10 @@ def test_a_number_of_hundreds_of_digits_is_an_answer() -> None:
     """A form takes a whole number that is larger than any float, as JSON does."""
     form = form_of({"type": "object", "properties": {"a": {"type": "integer"}}})
     assert form.filled({"v0": "9" * 400}).answer() == ({"a": json.loads("9" * 400)}, [])
+
+
+@pytest.mark.parametrize("number", [10**400, float("inf")])
+def test_numbers_that_cannot_be_divided_do_not_fit(number: float) -> None:
+    """A number beyond all floats is refused as an answer, and is no bug of the application."""
+    (problem,) = answer_problems({"multipleOf": 0.01}, "n", number)
+    assert "too large" in problem.message
