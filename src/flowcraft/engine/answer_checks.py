@@ -77,6 +77,8 @@ def answer_problems(schema: Any, node_id: str, output: Any) -> list[Problem]:
         return [Problem("", f"is nested more than {MAX_DEPTH} deep")]
     except _TooMuchWork:
         return [Problem("", "takes too long to be checked")]
+    except OverflowError:
+        return [Problem("", "holds a number that is too large to be checked")]
 
 
 def _found(validator: Any, value: Any) -> list[Problem]:

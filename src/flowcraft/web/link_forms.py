@@ -271,7 +271,7 @@ def _number(text: str) -> Any:
             number = kind(text.strip())
         except ValueError:
             continue
-        if math.isfinite(number):
+        if isinstance(number, int) or math.isfinite(number):
             return number
     return text
 
