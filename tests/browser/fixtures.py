@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.browser import chromium
+
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
@@ -19,12 +21,11 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def browsing() -> Iterator[Browsing]:
     """Chromium, and the event loop that it is spoken to on."""
-    from tests.browser import site  # noqa: PLC0415 - most tests need nothing of it
+    path = chromium()
+    from tests.browser.site import Browsing  # noqa: PLC0415 - most tests need nothing of it
 
-    if site.CHROMIUM is None:
-        (pytest.fail if site.REQUIRED else pytest.skip)(site.NO_CHROMIUM)
     with asyncio.Runner() as runner:
-        browsing = site.Browsing(runner)
+        browsing = Browsing(runner, path)
         yield browsing
         browsing.close()
 

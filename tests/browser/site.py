@@ -7,8 +7,6 @@ be waited for by the clock.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,28 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from playwright.async_api import Browser, ConsoleMessage, Dialog, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Dialog, Page
 
 from flowcraft.cli.ui import address_of, listen
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.sqlite import SqliteAdapter
 from flowcraft.web import create_app
+from tests.acceptance.browser import browser as chromium_at
 
-REQUIRED: Final = os.environ.get("FLOWCRAFT_BROWSER") == "required"
-"""`FLOWCRAFT_BROWSER=required`: without a browser the tests fail instead of being left out."""
-
-NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM: Final = next(filter(None, map(shutil.which, NAMES)), None)
-NO_CHROMIUM: Final = "There is no Chromium here: make browser."
-ARGUMENTS: Final = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PATIENCE_MS: Final = 15_000
 PATIENCE_SECONDS: Final = 60.0
 
@@ -99,12 +83,14 @@ class Browsing:
 
     Args:
         runner: The loop.
+        path: Where Chromium is.
     """
 
-    def __init__(self, runner: asyncio.Runner) -> None:
+    def __init__(self, runner: asyncio.Runner, path: str) -> None:
         self._runner = runner
         self._stack = AsyncExitStack()
-        self.browser = runner.run(self._stack.enter_async_context(_chromium()))
+        opening = self._stack.enter_async_context(chromium_at(path))
+        self.browser: Browser = runner.run(opening)
 
     def play(self, work: Callable[[Browser], Awaitable[None]]) -> None:
         """Carry out a test, for so long at most."""
@@ -118,16 +104,6 @@ class Browsing:
     def close(self) -> None:
         """Close it."""
         self._runner.run(self._stack.aclose())
-
-
-@asynccontextmanager
-async def _chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as play:
-        browser = await play.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        try:
-            yield browser
-        finally:
-            await browser.close()
 
 
 @asynccontextmanager

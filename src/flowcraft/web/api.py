@@ -454,6 +454,7 @@ FLEET: Final = (
             {
                 "user": TEXT,
                 "readOnly": FLAG,
+                "hasLogin": FLAG,
                 "version": TEXT,
                 "logLink": maybe(TEXT),
                 "storage": {"enum": ["here", "apart"]},

@@ -128,6 +128,7 @@ class WebApp:
             Ends(client, clock),
             Fleet(client, clock),
             log_link,
+            has_login=self._gate.has_login,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

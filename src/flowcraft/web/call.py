@@ -94,6 +94,7 @@ class Backstage:
         ends: Those who wait for runs for others.
         fleet: How the fleet is.
         log_link: The template of links to logs.
+        has_login: Whether people log in and out here.
     """
 
     client: FlowClient
@@ -103,6 +104,7 @@ class Backstage:
     ends: Ends
     fleet: Fleet
     log_link: str | None = None
+    has_login: bool = False
     heavy: Slots = field(init=False)
     streams: Slots = field(init=False)
     is_ending: asyncio.Event = field(default_factory=asyncio.Event)

@@ -25,6 +25,7 @@ async def session(call: Call) -> Any:
     return {
         "user": call.user.name,
         "readOnly": call.user.read_only,
+        "hasLogin": call.stage.has_login,
         "version": version(),
         "logLink": call.stage.log_link,
         "storage": "apart" if station.runs.rows_are_apart else "here",
