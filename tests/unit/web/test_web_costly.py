@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,8 @@ class _Name(str):
 
 def test_a_name_that_is_there_twice_is_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each name of a large object is compared a few times, not with all the others."""
-    pairs = [(_Name(number), 1) for number in range(1_000)] + [(_Name(999), 1)]
+    names = [*range(1_000), 999]
+    pairs: list[tuple[str, Any]] = [(_Name(number), 1) for number in names]
     monkeypatch.setattr(_Name, "compared", 0)
     with pytest.raises(ValueError, match="'999' is there twice"):
         reading._unique(pairs)
