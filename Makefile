@@ -27,7 +27,7 @@ export PYTHONDONTWRITEBYTECODE :=
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install emulators demo demo-aws test conformance check lint types imports bench bench-durable bench-lists bench-simulation kill format clean
+.PHONY: help install emulators browser demo demo-aws test conformance check lint types imports bench bench-durable bench-lists bench-simulation kill format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,13 +36,23 @@ install: $(STAMP) ## Create .venv with the package and the development tools
 
 emulators: $(EMULATORS) ## Install the emulators of AWS that tests and demos use
 
+# A browser is the system's, not Python's: as root on Debian and its kin it is installed, elsewhere one
+# that is there is used, and without any the tests of pages are left out.
+browser: ## See that there is a Chromium for the tests of pages
+	@for name in "$$FLOWCRAFT_CHROMIUM" chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v "$$name" >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing chromium ..." >&2; \
+	  apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends chromium >/dev/null && exit 0; fi; \
+	echo "There is no Chromium: tests of pages are left out. Install one, or name it: FLOWCRAFT_CHROMIUM=..." >&2
+
 demo: $(STAMP) ## Run an example workflow and show what happens
 	@$(PY) -m examples.demo
 
 demo-aws: $(STAMP) $(EMULATORS) ## The same on SQS and DynamoDB, by an emulator on this machine
 	@$(PY) -m examples.demo_aws
 
-test: $(STAMP) $(EMULATORS) ## Run all tests, the conformance corpus included
+test: $(STAMP) $(EMULATORS) browser ## Run all tests, the conformance corpus included
 	@$(PY) -m pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 conformance: $(STAMP) ## Compare with the recorded corpus alone, case by case (BACKEND=memory)
@@ -65,7 +75,7 @@ imports: $(STAMP) ## Check the direction of imports
 bench: $(STAMP) ## Run the benchmarks in process
 	@$(PY) -m benchmarks $(BENCH_ARGS)
 
-bench-simulation: $(STAMP) ## Count the simulated runs that a core plays in a second, two minutes
+bench-simulation: $(STAMP) ## Count the simulated runs that a core plays in a second, three minutes
 	@$(PY) -m benchmarks.simulated $(BENCH_ARGS)
 
 bench-durable: $(STAMP) ## Run the benchmarks of durable runs on SQLite, about five minutes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.emulators.fixtures"]
+pytest_plugins = ["tests.browser.fixtures", "tests.emulators.fixtures"]
 if os.environ.get("FLOWCRAFT_RECORD_REQUESTS"):
     pytest_plugins.append("tests.role_recording")
 

@@ -16,6 +16,7 @@ from flowcraft.core.state import ErrorInfo, RunStatus
 from flowcraft.engine.bus import FlowEvent
 from flowcraft.engine.context import CancelToken, NodeContext, SyncNodeContext
 from flowcraft.engine.files import BlobReference
+from flowcraft.engine.links import Links
 from flowcraft.engine.middleware import Middleware
 from flowcraft.engine.nodes import Node, NodeResult, node
 from flowcraft.engine.options import RuntimeOptions
@@ -65,6 +66,7 @@ __all__ = [
     "InvalidRunState",
     "JsonSerializer",
     "Limit",
+    "Links",
     "LintIssue",
     "LintResult",
     "Middleware",

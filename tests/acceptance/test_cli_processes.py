@@ -135,13 +135,16 @@ def test_a_worker_ends_with_the_dev_that_started_it(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_start_says_what_it_waits_for(project: Path) -> None:
-    """Ctrl-C while a node runs hands the node back, says so, and ends with 130."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_start_says_what_it_waits_for(
+    project: Path, number: signal.Signals, code: int
+) -> None:
+    """Ctrl-C or SIGTERM while a node runs hands it back, says so, and ends as shells have it."""
     with Process(project, "start", "slow", "-c", "seconds=600", "--work", "--run-id", "r") as start:
         start.until("Started r")
-        start.process.send_signal(signal.SIGINT)
+        start.process.send_signal(number)
         start.until("The run goes on with the next worker")
-        assert start.process.wait(timeout=30) == 130
+        assert start.process.wait(timeout=30) == code
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ PUBLIC_NAMES = [
     "InvalidRunState",
     "JsonSerializer",
     "Limit",
+    "Links",
     "LintIssue",
     "LintResult",
     "Middleware",

@@ -32,8 +32,10 @@ def test_what_a_policy_of_a_role_allows_is_not_told_as_denied(role: Role, bucket
         bucket=bucket,
     )
     document = Policy(policy(role, resources))
+    asked: set[str] = set()
 
     def simulate(request: Any) -> Any:
+        asked.update(request["ActionNames"])
         entries = request.get("ContextEntries", ())
         context = tuple((each["ContextKeyName"], each["ContextKeyValues"][0]) for each in entries)
         assert all(each["ContextKeyType"] == "string" for each in entries)
@@ -59,5 +61,5 @@ def test_what_a_policy_of_a_role_allows_is_not_told_as_denied(role: Role, bucket
         return await patient.look(role=role, payload_bucket=bucket)
 
     found = of(drive(look()), "permissions")
-    assert len(found) >= 6
+    assert "s3:ListBucket" in asked
     assert [each.found for each in found if each.severity is Severity.ERROR] == []

@@ -211,7 +211,7 @@ def test_whoever_dies_behind_the_message_has_answered() -> None:
                 def __getattr__(self, name: str) -> Any:
                     return getattr(runs, name)
 
-            station.runs = Dead()  # type: ignore[assignment]
+            station.runs = Dead()
             with pytest.raises(StorageBusy):
                 await world.client.answer_by_link(target_of(link.url), 1, action="yes")
             station.runs = runs
@@ -240,7 +240,7 @@ def test_a_run_that_many_write_to_is_tried_again_and_then_left() -> None:
                 def __getattr__(self, name: str) -> Any:
                     return getattr(runs, name)
 
-            station.runs = Late()  # type: ignore[assignment]
+            station.runs = Late()
             with pytest.raises(StorageBusy, match="many others"):
                 await world.client.answer_by_link(target_of(link.url), 1, action="yes")
             station.runs = runs
@@ -346,6 +346,33 @@ def test_nodes_get_links_of_waits_that_come_later(body: Any) -> None:
             assert result.outputs["hook"] == {"paid": True}
             with pytest.raises(InvalidRunState, match="answers with 'yes', not 'no'"):
                 await world.client.answer_by_link(page, None, action="no")
+
+    drive(play())
+
+
+def test_items_of_batches_get_links_of_their_run() -> None:
+    """In the record of its run or in a part of it, an item gets the same link."""
+
+    async def numbers(_: Ctx) -> list[int]:
+        return list(range(5))
+
+    async def asks(ctx: Ctx) -> str:
+        return await ctx.answer_url("w")
+
+    flow = create_flow("f").node("list", numbers).batch("each", asks).edge("list", "each")
+    flow.wait("w").edge("each", "w")
+
+    async def play() -> None:
+        for items in (500, 2):
+            world = World()
+            world.shard_items = items
+            async with scene(flow, world=world):
+                (link,) = await waiting(world, "f")
+                outputs = (await world.client.get_run("r")).outputs
+                urls = outputs["each_gather"]
+                assert {replace(target_of(each), expires_at=0.0) for each in urls} == {
+                    replace(target_of(link.url), expires_at=0.0)
+                }
 
     drive(play())
 

@@ -16,4 +16,7 @@ def entry() -> None:
             f"The command needs {error.name}, which is not installed here. "
             'Install it with: pip install "flowcraft-sqs[cli]"'
         )
+    except KeyboardInterrupt:
+        # Ctrl-C while modules are loaded: nothing has begun.
+        sys.exit(130)
     sys.exit(run(sys.argv[1:]))

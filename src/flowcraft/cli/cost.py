@@ -23,7 +23,7 @@ EPILOG: Final = """\b
 flowcraft cost order.json --items 500
 flowcraft cost shop.py:order --prices eu-central-1 --runs-per-month 100000
 flowcraft cost order --items lines_scatter=20 --branch check:refuse=0.1
-flowcraft cost --run 7f3c"""
+flowcraft cost --run RUN"""
 
 HELP: Final = """Tell what a run of a workflow is expected to cost on AWS, or what a run has cost.
 

@@ -39,6 +39,8 @@ INTERNAL: Final = 70
 """A bug of the command; the number is ``EX_SOFTWARE`` of ``sysexits.h``."""
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 and the number of the signal, as shells have it."""
+TERMINATED: Final = 143
+"""SIGTERM, in the same way."""
 
 _CODES: Final[tuple[tuple[type[FlowcraftError], int], ...]] = (
     (SettingsError, WRONG_USE),

@@ -23,7 +23,7 @@ EPILOG: Final = """\b
 flowcraft graph shop.py:order
 flowcraft graph order --out order.svg
 flowcraft graph order.json --format mermaid
-flowcraft graph --run 7f3c --out run.svg"""
+flowcraft graph --run RUN --out run.svg"""
 
 FORMATS: Final = ("text", "mermaid", "svg", "dot")
 _ENDINGS: Final[Mapping[str, str]] = {

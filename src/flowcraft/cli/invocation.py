@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -136,7 +137,31 @@ class Invocation:
         except (TypeError, ValueError) as error:
             if self.with_traceback:
                 raise
-            raise CommandError(str(error)) from error
+            raise CommandError(_in_flags(str(error))) from error
+
+
+_FLAGS_OF: Final[Mapping[str, str]] = {
+    "budget_requests": "--budget-requests",
+    "budget_usd": "--budget-usd",
+    "fairness_key": "--fairness-key",
+    "idempotency_key": "--key",
+    "new_run_id": "--new-run-id",
+    "run_id": "--run-id",
+    "stalled_threshold_seconds": "--threshold",
+    "start_at": "--at",
+}
+"""What a command calls the arguments of the engine."""
+
+
+def _in_flags(text: str) -> str:
+    """What the engine says of an argument, with the names that the command has for it."""
+    context = click.get_current_context(silent=True)
+    own = [] if context is None else context.command.params
+    flags = {flag for parameter in own for flag in parameter.opts}
+    for name, flag in _FLAGS_OF.items():
+        if flag in flags:
+            text = re.sub(rf"\b{name}\b", flag, text)
+    return text
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

@@ -22,7 +22,7 @@ class _Links(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        first = next((each for each in args if not each.startswith("-")), None)
+        first = next((each for each in args if not each.startswith("-")), "")
         if first in self.commands:
             args.remove(first)
             args = [first, *args]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import importlib
 import os
@@ -15,7 +16,15 @@ from typing import Any, Final
 import click
 
 from flowcraft._installation import version
-from flowcraft.cli.failures import DONE, INTERNAL, INTERRUPTED, NO_STORAGE, WRONG_USE, code_of
+from flowcraft.cli.failures import (
+    DONE,
+    INTERNAL,
+    INTERRUPTED,
+    NO_STORAGE,
+    TERMINATED,
+    WRONG_USE,
+    code_of,
+)
 from flowcraft.cli.invocation import Invocation, new_invocation, shared_options
 from flowcraft.cli.output import Output, json_text, plain
 from flowcraft.errors import FlowcraftError
@@ -225,6 +234,8 @@ def run(arguments: Sequence[str]) -> int:
         return _tell(invocation, error, code_of(error))
     except KeyboardInterrupt:
         return INTERRUPTED
+    except asyncio.CancelledError:
+        return TERMINATED
     except SystemExit as error:
         text = f"Code that was imported or called has ended the process: sys.exit({error.code!r})."
         return _say(invocation, "SystemExit", text, WRONG_USE)

@@ -85,7 +85,7 @@ def _only(found: Any, name: str) -> tuple[FlowRuntime, WorkflowBlueprint]:
 @click.option("--events", is_flag=True, help="Show what happens, as it happens.")
 @click.option("--no-timers", is_flag=True, help="Do not sleep: come to rest where time is needed.")
 @click.option("--timeout", type=seconds, metavar="SECONDS", help="Cancel it then.")
-@click.option("--save", metavar="FILE", help="Keep a run that rests, to be resumed.")
+@click.option("--save", metavar="FILE", help="Keep it where it rests; as --no-timers.")
 @click.option("--resume", metavar="FILE", help="Go on with a run that was kept.")
 @click.option("--node", metavar="ID", help="With --resume: the node that gets the answer.")
 @click.option("--action", metavar="NAME", help="With --resume: which way to go on.")
@@ -101,7 +101,7 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
     _check_place(invocation, given["save"])
     if given["events"]:
         runtime.subscribe(lambda event: _tell_event(invocation, event))
-    elif not given["no_timers"]:
+    elif not _rests(given):
         runtime.subscribe(lambda event: _tell_of_wait(invocation, event))
     token = CancelToken()
     is_late = False
@@ -135,7 +135,7 @@ async def _run(
     invocation: Invocation,
     token: CancelToken,
 ) -> RunResult:
-    timers: Any = "return" if given["no_timers"] else "wait"
+    timers: Any = "return" if _rests(given) else "wait"
     if given["resume"] is None:
         return await runtime.run(
             blueprint,
@@ -154,6 +154,11 @@ async def _run(
         timers=timers,
         cancel=token,
     )
+
+
+def _rests(given: Mapping[str, Any]) -> bool:
+    """Whether a run comes to rest where time is needed: one that is kept can go on later."""
+    return bool(given["no_timers"]) or given["save"] is not None
 
 
 def _keep(invocation: Invocation, result: RunResult, file: str | None) -> None:
@@ -188,8 +193,8 @@ def _tell_of_wait(invocation: Invocation, event: FlowEvent) -> None:
     until = both(datetime.fromtimestamp(due_at, UTC), invocation.clock.now())
     invocation.out.remark(
         f"'{event.node_id}' waits for an answer, until {until}. Nobody can give it to this "
-        "process: Ctrl-C cancels the run. With --no-timers --save FILE it is kept, and can be "
-        "answered with --resume."
+        "process: Ctrl-C cancels the run. With --save FILE it is kept, and can be answered with "
+        "--resume."
     )
 
 

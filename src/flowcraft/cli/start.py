@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -192,6 +193,7 @@ def command(invocation: Invocation, /, flow: str, **given: Any) -> int:
             adapter = application.open_adapter(
                 invocation.settings, invocation.options, poll_seconds=poll_seconds(invocation)
             )
+            stop_at_sigterm()
             try:
                 run = await begin(adapter)
                 # Started first: what is there when a worker begins is taken up at once.
@@ -258,6 +260,13 @@ async def _tell_of_waits(invocation: Invocation, client: FlowClient, run: Run) -
                     invocation.out.remark(f"It waits for an answer: {step}")
                 return
             pause = min(2 * pause, LONGEST_LOOK_SECONDS)
+
+
+def stop_at_sigterm() -> None:
+    """Let SIGTERM end this task as Ctrl-C does: with time for what is to be put in order."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def poll_seconds(invocation: Invocation) -> float:

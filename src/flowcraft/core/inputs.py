@@ -129,7 +129,7 @@ def _taken(step: Step, node: PlanNode, key: Key) -> list[tuple[Link, Record]]:
         origin = link.source if link.direct else _origin(step, link, key)
         if origin is not None:
             record = changed.get(origin) or known.get(origin)
-            if record is not None and _took(record, link):
+            if record is not None and took(record, link):
                 taken.append((link, record))
     return taken
 
@@ -145,7 +145,7 @@ def _origin(step: Step, link: Link, key: Key) -> Key | None:
     return (link.source, shared) if shared else link.source
 
 
-def _took(record: Record, link: Link) -> bool:
+def took(record: Record, link: Link) -> bool:
     """Whether an instance took a link that leaves its node."""
     if record.status is SUCCEEDED:
         return record.taken is None or link.index in record.taken

@@ -15,7 +15,7 @@ from flowcraft.core.commands import RunItem, RunUndo
 from flowcraft.core.context import CATCH_ERROR, caught_error
 from flowcraft.core.events import Write
 from flowcraft.core.items import item_name
-from flowcraft.core.plan import index_of_key, iteration_of_key
+from flowcraft.core.plan import Key, index_of_key, iteration_of_key
 from flowcraft.core.retries import max_attempts
 from flowcraft.core.values import copy_value
 from flowcraft.engine.answer_urls import answer_url
@@ -31,6 +31,26 @@ In = TypeVar("In")
 T = TypeVar("T")
 
 logger = logging.getLogger("flowcraft.node")
+
+
+def idempotency_key(
+    run_id: str, node_id: str, key: Key, *, undone: str | None = None, item: int | None = None
+) -> str:
+    """What all attempts at a node have in common, and no other ones.
+
+    Args:
+        run_id: The run.
+        node_id: The node.
+        key: The instance of the node; of one that undoes another node, that of the other one.
+        undone: The node that it undoes, if it does.
+        item: The item of a batch.
+    """
+    parts = (run_id, node_id, *map(str, iteration_of_key(key)))
+    # Quoted, so that no two nodes can come to the same key.
+    text = ":".join(quote(part, safe=" ") for part in parts)
+    if undone is not None:
+        text += f"~{quote(undone, safe=' ')}"
+    return text if item is None else f"{text}#{item}"
 
 
 class CancelToken:
@@ -145,13 +165,11 @@ class BaseNodeContext(Generic[In]):
     def idempotency_key(self) -> str:
         """The same for every attempt at this node and iteration of this run, and no other."""
         origin, command = self._origin, self._origin.command
-        parts = [self.run_id, origin.node.id, *map(str, iteration_of_key(origin.key))]
-        # Quoted, so that no two nodes can come to the same key.
-        key = ":".join(quote(part, safe=" ") for part in parts)
+        undone = None
         if isinstance(command, RunUndo):
             undone = origin.run.plan.nodes[index_of_key(command.target)].id
-            key += f"~{quote(undone, safe=' ')}"
-        return f"{key}#{command.item}" if isinstance(command, RunItem) else key
+        item = command.item if isinstance(command, RunItem) else None
+        return idempotency_key(self.run_id, origin.node.id, origin.key, undone=undone, item=item)
 
     @property
     def cancelled(self) -> CancelToken:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from flowcraft.core.inputs import took
 from flowcraft.core.plan import Key, Kind, Plan, PlanNode, index_of_key, iteration_of_key
 from flowcraft.core.state import (
     CHILD,
@@ -102,6 +103,7 @@ class NodeDetails:
         child_run_id: The run that a subflow has started last.
         child_status: How that run is, while it goes on.
         batch: How far the batch is that it has handed out.
+        took: The nodes to which it took its edges, once it has succeeded.
     """
 
     name: str
@@ -123,6 +125,7 @@ class NodeDetails:
     child_run_id: str | None = None
     child_status: str | None = None
     batch: BatchDetails | None = None
+    took: tuple[str, ...] = ()
 
     @property
     def is_live(self) -> bool:
@@ -158,6 +161,7 @@ class RunDetails:
         facts: How many facts are stored of it.
         cost: What it has cost so far; ``None`` where nothing is paid for.
         budget: What it may cost; ``None`` without a bound.
+        paused: Whether it starts nothing new for the time being; what runs comes to its end.
     """
 
     run_id: str
@@ -183,6 +187,7 @@ class RunDetails:
     facts: int
     cost: Usage | None
     budget: Budget | None
+    paused: bool = False
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -238,6 +243,7 @@ def details_of(
         facts=run.number,
         cost=with_what_is_below(run.usage, state),
         budget=state.budget,
+        paused=state.paused,
     )
 
 
@@ -271,7 +277,8 @@ def _node(
     shards: Shards,
     with_values: bool,
 ) -> NodeDetails:
-    node = run.plan.nodes[index_of_key(key)]
+    nodes = run.plan.nodes
+    node = nodes[index_of_key(key)]
     iteration = iteration_of_key(key)
     attempts = tuple(_attempts(record))
     starts = (each.started_at for each in attempts if each.started_at is not None)
@@ -296,6 +303,7 @@ def _node(
         child_run_id=_child(run, node, key, record),
         child_status=None if child is None else str(child.state.status),
         batch=_batch(run, key, shards),
+        took=tuple(nodes[link.target].id for link in node.out if took(record, link)),
     )
 
 

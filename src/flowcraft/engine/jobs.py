@@ -18,12 +18,11 @@ from flowcraft.engine.encoded import plain
 from flowcraft.engine.facts import event_data, read_event, storable
 from flowcraft.engine.serializer import Serializer
 from flowcraft.errors import CodecError, SerializationError
+from flowcraft.ports.clock import LATEST
 
 VERSION: Final = 1
 
 LONGEST_PUT_BACK_SECONDS: Final = 30.0
-LATEST: Final = 253_402_300_800.0
-"""The year 10000, in seconds since the epoch: nothing is due then or later."""
 LARGEST: Final = 2**53
 """What counts up from 0 stays below it, and so exact in any JSON."""
 

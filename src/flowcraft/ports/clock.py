@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
+
+LATEST: Final = 253_402_300_800.0
+"""The year 10000, in seconds since the epoch: nothing happens, or is due, then or later."""
 
 
 class Timer(Protocol):

@@ -6,7 +6,7 @@ from typing import Final
 
 from flowcraft.core.state import RunStatus
 from flowcraft.dead_letters import Cause
-from flowcraft.web import bodies, fleet, history, letters, runs, schedules, verbs
+from flowcraft.web import bodies, fleet, history, letters, picture, runs, schedules, verbs
 from flowcraft.web.reading import Param
 from flowcraft.web.routes import Route
 from flowcraft.web.schemas import (
@@ -531,4 +531,41 @@ FLEET: Final = (
     ),
 )
 
-ROUTES: Final = (*RUNS, *SCHEDULES, *LETTERS, *FLEET)
+_PLACE: Final = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+PICTURE: Final = record(
+    {
+        "title": TEXT,
+        "boxes": several({"type": "object"}),
+        "lines": several({"type": "object", "properties": {"points": several(_PLACE)}}),
+        "starts": several(COUNT),
+        "width": {"type": "number"},
+        "height": {"type": "number"},
+    },
+    about="Where boxes and lines of a drawing stand, in pixels.",
+)
+PICTURES: Final = (
+    Route(
+        "GET",
+        "/runs/{runId}/picture",
+        "getRunPicture",
+        picture.run_picture,
+        "The drawing of a run's blueprint, laid out.",
+        PICTURE,
+        is_heavy=True,
+        problems=("run-not-found",),
+    ),
+    Route(
+        "GET",
+        "/blueprints/{blueprintId}/picture",
+        "getBlueprintPicture",
+        picture.blueprint_picture,
+        "The drawing of a blueprint, laid out.",
+        PICTURE,
+        query=(Param("hash", "An earlier one, by the hash of its content."),),
+        is_heavy=True,
+        problems=("blueprint-not-found",),
+        group="fleet",
+    ),
+)
+
+ROUTES: Final = (*RUNS, *SCHEDULES, *LETTERS, *FLEET, *PICTURES)

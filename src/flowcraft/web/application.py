@@ -23,6 +23,7 @@ from flowcraft.web.bodies import check_body
 from flowcraft.web.call import Backstage, Call, Limits, json_bytes
 from flowcraft.web.ends import Ends
 from flowcraft.web.health import Fleet
+from flowcraft.web.links import create_links_app
 from flowcraft.web.live import Live
 from flowcraft.web.login import log_in, log_out
 from flowcraft.web.openapi import document
@@ -67,7 +68,8 @@ def create_app(
         read_only: Nobody may change anything.
         log_link: A link to the log of an attempt, with ``{run_id}``, ``{node_id}`` and
             ``{attempt}`` in it.
-        links: Answers what is below ``/hooks/`` and ``/approve/``, where links lead to.
+        links: Answers what is below ``/hooks/`` and ``/approve/``, where links lead to; by default
+            ``flowcraft.web.links``, if the client has links and may change anything.
         limits: What bounds the load that others can put on it.
 
     Raises:
@@ -115,6 +117,8 @@ class WebApp:
             raise TypeError(f"client is a FlowClient, an adapter or Settings, not {client!r}.")
         clock = client._clock
         self._gate = Gate(token, auth, read_only=read_only, clock=clock)
+        if links is None and client.links is not None and not read_only:
+            links = create_links_app(client)
         self._links = links
         self.stage = Backstage(
             client,

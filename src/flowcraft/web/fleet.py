@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from flowcraft._installation import version
-from flowcraft.core.blueprint import blueprint_hash
+from flowcraft.core.blueprint import WorkflowBlueprint, blueprint_hash
 from flowcraft.core.lint import lint_blueprint
 from flowcraft.engine.jsonable import jsonable
 from flowcraft.errors import FlowcraftError, StorageError
@@ -74,23 +74,33 @@ async def list_blueprints(call: Call) -> Any:
 
 async def show_blueprint(call: Call) -> Any:
     """A blueprint, with what lint says of it."""
-    id_, hash_ = call.ids["blueprintId"], call.query["hash"]
-    station = await call.stage.station()
-    blueprint = await station.latest(id_) if hash_ is None else await _by_hash(call, hash_)
-    if blueprint is None or blueprint.id != id_:
-        raise HttpProblem("blueprint-not-found", f"Nobody knows a blueprint '{id_[:200]}' here.")
+    blueprint = await blueprint_of(call)
     lint = lint_blueprint(blueprint)
     return {
         "blueprintId": blueprint.id,
         "version": blueprint.version,
         "hash": blueprint_hash(blueprint),
-        "origin": "app" if id_ in call.stage.options.blueprints else "runs",
+        "origin": "app" if blueprint.id in call.stage.options.blueprints else "runs",
         "blueprint": blueprint.to_dict(),
         "findings": jsonable(lint.issues[:MOST_FINDINGS]),
     }
 
 
-async def _by_hash(call: Call, hash_: str) -> Any:
+async def blueprint_of(call: Call) -> WorkflowBlueprint:
+    """The blueprint that an address means.
+
+    Raises:
+        HttpProblem: Nobody knows it.
+    """
+    id_, hash_ = call.ids["blueprintId"], call.query["hash"]
+    station = await call.stage.station()
+    blueprint = await station.latest(id_) if hash_ is None else await _by_hash(call, hash_)
+    if blueprint is None or blueprint.id != id_:
+        raise HttpProblem("blueprint-not-found", f"Nobody knows a blueprint '{id_[:200]}' here.")
+    return blueprint
+
+
+async def _by_hash(call: Call, hash_: str) -> WorkflowBlueprint | None:
     station = await call.stage.station()
     try:
         return (await station.plan(hash_))[0].blueprint

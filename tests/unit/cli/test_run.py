@@ -128,8 +128,20 @@ def test_a_run_that_waits_for_an_answer_says_that_none_can_come(
     ended = flowcraft("run", "asks.py:flow", "--timeout", "0.3")
     assert ended.code == 6
     assert "'ask' waits for an answer, until " in ended.err
-    assert "--no-timers --save FILE" in ended.err
+    assert "With --save FILE it is kept" in ended.err
     assert "waits for" not in flowcraft("run", "asks.py:flow", "--no-timers").err
+
+
+def test_a_run_that_is_kept_does_not_wait_for_its_timers(project: Path, flowcraft: Call) -> None:
+    """With --save a wait with a time comes to rest at once, and goes on when it is answered."""
+    (project / "asks.py").write_text(
+        "from flowcraft import create_flow\n\n"
+        "flow = create_flow('asks').wait('ask', timeout='2d')\n"
+    )
+    assert flowcraft("run", "asks.py:flow", "--save", "kept", "--json").data["status"] == "awaiting"
+    assert (
+        flowcraft("run", "asks.py:flow", "--resume", "kept", "--json").data["status"] == "completed"
+    )
 
 
 def test_where_a_run_cannot_be_kept_it_is_not_run(project: Path, flowcraft: Call) -> None:

@@ -79,8 +79,8 @@ def test_a_blueprint_in_a_file_is_started(project: Path, flowcraft: Call) -> Non
         (["order", "--context-json", "[1]"], "a JSON object of context keys, not list"),
         (["order", "--context-file", "none.json"], "'none.json' cannot be read"),
         (["order", "--tag", "a"], "--tag takes name=value"),
-        (["order", "--run-id", ""], "run_id"),
-        (["order", "--budget-usd", "nan"], "budget_usd"),
+        (["order", "--run-id", ""], "--run-id"),
+        (["order", "--budget-usd", "nan"], "--budget-usd"),
         (["order", "--timeout", "nan", "--wait"], "no number of seconds"),
         (["missing.json"], "'missing.json' cannot be read"),
         (["none"], "Nobody knows a blueprint 'none'. Known here: hears, order"),
@@ -167,3 +167,19 @@ def test_closed_input_is_told(
     monkeypatch.setattr("sys.stdin", None)
     ended = flowcraft("start", "order", "--context-file", "-")
     assert (ended.code, "Standard input is closed" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--run-id", ""), "--run-id is empty"),
+        (("--run-id", "a\nb"), "--run-id holds control characters"),
+        (("--budget-usd", "1"), "--budget-usd and --budget-requests are for runs on AWS"),
+    ],
+)
+def test_arguments_are_called_by_their_flags(
+    project: Path, flowcraft: Call, arguments: tuple[str, str], said: str
+) -> None:
+    """What the engine refuses is told with the names that the command has for it."""
+    ended = flowcraft("start", "order", *arguments)
+    assert (ended.code, said in ended.err) == (2, True)

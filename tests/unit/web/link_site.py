@@ -67,6 +67,7 @@ class Page(HTMLParser):
 
     Attributes:
         tags: Names of the elements, in order.
+        attributes: Names of all their attributes.
         inputs: Attributes of the inputs and buttons, by name and then by value.
         text: What a person reads, without the style sheet.
     """
@@ -74,6 +75,7 @@ class Page(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[str] = []
+        self.attributes: set[str] = set()
         self.inputs: list[dict[str, str | None]] = []
         self._parts: list[str] = []
         self._skips = False
@@ -83,6 +85,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note an element."""
         self.tags.append(tag)
+        self.attributes.update(name for name, _ in attrs)
         self._skips = tag == "style"
         if tag in ("input", "select", "textarea", "button", "option"):
             self.inputs.append({"tag": tag, **dict(attrs)})

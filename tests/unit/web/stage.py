@@ -157,7 +157,7 @@ def check_headers(answer: httpx.Response) -> None:
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["referrer-policy"] == "same-origin"
     assert "access-control-allow-origin" not in answer.headers
     if answer.headers.get("content-type", "").startswith("application"):
         assert answer.headers["cache-control"] == "no-store"

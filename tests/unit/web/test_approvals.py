@@ -350,7 +350,7 @@ def test_nothing_hostile_gets_into_a_page() -> None:
                 assert not {"script", "img", "iframe", "link", "object"} & set(page.tags)
                 assert "49" not in page.text
                 assert page.text.isprintable()
-                assert not re.search(r"<[^>]+\son\w+=", answer.text)
+                assert not any(name.startswith(("on", "style")) for name in page.attributes)
                 policy = answer.headers["content-security-policy"]
                 assert policy.startswith("default-src 'none'; style-src 'sha256-")
                 assert "frame-ancestors 'none'" in policy

@@ -301,7 +301,7 @@ def test_trouble_with_the_storage_is_no_secret_and_no_detail() -> None:
             async def broken(*_: Any) -> Any:
                 raise StorageUnavailable("the table arn:aws:secret cannot be used")
 
-            station.runs.read = broken  # type: ignore[method-assign]
+            station.runs.read = broken  # type: ignore[method-assign,assignment]
             answer = await at.http.post(url, json={"id": 1})
             assert of(answer) == (503, "storage-busy")
             assert answer.headers["retry-after"] == "5"

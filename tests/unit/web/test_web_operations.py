@@ -61,6 +61,8 @@ async def steer(web: Web) -> None:
     await web.call("GET", f"{path}/values", status=400)
     await web.call("GET", f"{path}/values?key=nothing", status=404)
     assert (await web.call("GET", f"{path}/blueprint"))["blueprint"]["id"] == "order"
+    drawn = await web.call("GET", f"{path}/picture")
+    assert [box["id"] for box in drawn["boxes"]] == ["check", "approve", "send"]
     lines = (await web.call("GET", f"{path}/history")).text.splitlines()
     assert json.loads(lines[0])["runId"] == run_id
     assert json.loads(lines[-1]) == {"end": True, "events": len(lines) - 3}
@@ -142,6 +144,9 @@ async def look(web: Web) -> None:
     assert "order" in [each["blueprintId"] for each in known]
     shown = await web.call("GET", "/blueprints/order")
     assert await web.call("GET", f"/blueprints/order?hash={shown['hash']}") == shown
+    drawn = await web.call("GET", f"/blueprints/order/picture?hash={shown['hash']}")
+    assert {box["id"] for box in drawn["boxes"]} == {"check", "approve", "send"}
+    await web.call("GET", "/blueprints/nothing/picture", status=404)
     await web.call("GET", "/blueprints/order?hash=0", status=404)
     await web.call("GET", "/blueprints/nothing", status=404)
     assert (await web.call("GET", "/workers"))["kinds"] == []

@@ -54,6 +54,7 @@ from flowcraft.adapters.aws.sizes import item_size
 from flowcraft.adapters.aws.spending import AFTERWARDS, Spent, unpack_spent
 from flowcraft.core.state import FINAL_STATUSES, RunStatus, Usage
 from flowcraft.errors import InvalidRunState, StorageCorrupt, StorageTooNew
+from flowcraft.ports.clock import LATEST
 from flowcraft.ports.runs import Head, Lease, Row
 
 Value = Mapping[str, Any]
@@ -323,9 +324,6 @@ def new_item(
 
 # --- reading -------------------------------------------------------------------------------
 
-
-LATEST: Final = 253_402_300_800.0
-"""The year 10000, in seconds since the epoch: no run began or went on so late."""
 
 _DAMAGES: Final = (
     ArithmeticError,

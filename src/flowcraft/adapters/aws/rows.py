@@ -10,11 +10,12 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from flowcraft.adapters.aws.item import LATEST, Value, another_systems, has_epoch, number, ttl_value
+from flowcraft.adapters.aws.item import Value, another_systems, has_epoch, number, ttl_value
 from flowcraft.adapters.aws.packing import pack_text
 from flowcraft.adapters.aws.pages import Row, beginning, next_pages, scans
 from flowcraft.adapters.aws.transport import AwsError, Transport
 from flowcraft.core.state import FINAL_STATUSES
+from flowcraft.ports.clock import LATEST
 from flowcraft.ports.runs import Head, Query
 
 HEARTBEAT_SECONDS: Final = 60.0

@@ -8,10 +8,8 @@ from typing import Any, Final
 
 from flowcraft.core.state import RunStatus
 from flowcraft.errors import StorageCorrupt
+from flowcraft.ports.clock import LATEST
 from flowcraft.ports.runs import Fact, Head, Lease
-
-LATEST: Final = 253_402_300_800.0
-"""The year 10000, in seconds since the epoch: no run began or went on so late."""
 
 _STATUSES: Final = frozenset(map(str, RunStatus))
 

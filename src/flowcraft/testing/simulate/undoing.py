@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from urllib.parse import quote
 
-from flowcraft.core.plan import Key, index_of_key, iteration_of_key
+from flowcraft.core.plan import Key, index_of_key
 from flowcraft.core.state import SUCCEEDED, RunStatus
+from flowcraft.engine.context import idempotency_key
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.results import RunResult
 
@@ -27,21 +27,17 @@ def undoing_in(ledger: Ledger, executed: Collection[str]) -> Iterator[str]:
     for key, record in state.records.items() if state.status in UNDONE_IN else ():
         node = plan.nodes[index_of_key(key)]
         if record.status is SUCCEEDED and node.compensate >= 0:
-            due[key] = _key_of(state.run_id, plan.nodes[node.compensate].id, node.id, key)
+            undo = plan.nodes[node.compensate].id
+            due[key] = idempotency_key(state.run_id, undo, key, undone=node.id)
     settled = [undo.target for undo in state.undos.values() if undo.succeeded is not None]
     names = [plan.nodes[index_of_key(key)].id for key in settled]
     if len(settled) != len(set(settled)) or set(settled) != set(due):
         wanted = sorted(plan.nodes[index_of_key(key)].id for key in due)
         yield f"it is {state.status}, and undid {sorted(names)} and not {wanted}"
     lost = {undo.target for undo in state.undos.values() if undo.lost}
-    for key, idempotency_key in due.items():
-        if idempotency_key not in executed and key not in lost:
-            yield f"{idempotency_key} never ran, which was to undo what was done"
-
-
-def _key_of(run_id: str, undo: str, undone: str, key: Key) -> str:
-    parts = [quote(part, safe=" ") for part in (run_id, undo, *map(str, iteration_of_key(key)))]
-    return f"{':'.join(parts)}~{quote(undone, safe=' ')}"
+    for key, name in due.items():
+        if name not in executed and key not in lost:
+            yield f"{name} never ran, which was to undo what was done"
 
 
 def check_order(run: RunResult, after: Mapping[str, Collection[str]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from flowcraft.core.builder import FlowBuilder, create_flow
 from flowcraft.core.expressions import SafeEvaluator
 from flowcraft.engine.runtime import FlowRuntime, Runnable
-from flowcraft.errors import InvalidRunState, RunNotFound
+from flowcraft.errors import RunNotFound
 from flowcraft.ports.runs import Change, Claim
 from flowcraft.testing.simulate.answering import PATIENCE_SECONDS
 from flowcraft.testing.simulate.processes import LEASE_SECONDS, STALLED_SECONDS, Person
@@ -18,7 +18,7 @@ from flowcraft.testing.simulate.story import Story
 from flowcraft.testing.simulate.zoo.deleted import delete
 from flowcraft.testing.simulate.zoo.long import sleeping_for
 from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
-from flowcraft.testing.simulate.zoo.people import TURNS
+from flowcraft.testing.simulate.zoo.people import TURNS, cancel_now, go_on_now, pause_now
 from flowcraft.testing.simulate.zoo.shapes import chain, count_up, fan
 from flowcraft.testing.simulate.zoo.times import sleeping_beside
 
@@ -45,8 +45,7 @@ async def start_again(person: Person) -> None:
     if not world.is_deleting:  # otherwise somebody died of it
         await person.until(bool)
         await person.linger(person.chance.below(TURNS))
-        with suppress(InvalidRunState, RunNotFound):
-            await person.insist(lambda: client.cancel_run(world.run_id))
+        await cancel_now(person)
         await person.linger(person.chance.below(TURNS))
         world.is_deleting = True
     with suppress(RunNotFound):
@@ -78,10 +77,9 @@ async def nobody_is_there(person: Person) -> None:
 
 async def claim_late(person: Person) -> None:
     """Pause the run; a claim that somebody gave up long ago is carried out; let it go on."""
-    world, client = person.world, person.client
+    world = person.world
     await person.linger(person.chance.below(TURNS))
-    with suppress(InvalidRunState, RunNotFound):
-        await person.insist(lambda: client.pause_run(world.run_id))
+    await pause_now(person)
     while await person.until(lambda run: str(run.status) == "paused"):
         ledger = await (await world.client._opened()).read(world.run_id)
         assert ledger is not None
@@ -90,8 +88,7 @@ async def claim_late(person: Person) -> None:
             claim = Claim(place, "late", "gone", LEASE_SECONDS)
             late = Change(ledger.run_id, ledger.epoch, ledger.number, "gone", claim=claim)
             await world.ports.runs.write(late)
-        with suppress(InvalidRunState):
-            await person.insist(lambda: client.continue_run(world.run_id))
+        await go_on_now(person)
         await person.rest(PATIENCE_SECONDS)
 
 

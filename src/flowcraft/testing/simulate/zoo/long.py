@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from flowcraft.core.builder import FlowBuilder, create_flow
 from flowcraft.core.retry_policy import RetryPolicy
-from flowcraft.errors import InvalidRunState
 from flowcraft.testing.simulate.answering import answer
 from flowcraft.testing.simulate.processes import Person
 from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
+from flowcraft.testing.simulate.zoo.people import ENDS, cancel_now
 
 CROWD = 40
 """More sleepers in one hour than there is room for in one text."""
@@ -69,11 +68,8 @@ async def cancel_asleep(person: Person) -> None:
     """Cancel the run once it sleeps, or while it is about to."""
     await person.until(bool)
     await person.rest(person.chance.between(0.0, 900.0))
-    with suppress(InvalidRunState):
-        await person.insist(lambda: person.client.cancel_run(person.world.run_id))
+    await cancel_now(person)
 
-
-ENDS = ("cancelled", "completed")
 
 STORIES = (
     story("sleep-hours", lambda: sleeping_for("2h")),

@@ -23,71 +23,92 @@ def undoable() -> FlowBuilder:
     return flow.edge("a", "b").edge("a", "c").edge("c", "s").edge("b", "d").edge("s", "d")
 
 
-async def cancel(person: Person) -> None:
-    """Cancel the run at any moment."""
-    await person.linger(person.chance.below(TURNS))
+# --- what they do, until it succeeds or comes too late -------------------------------------
+
+
+async def cancel_now(person: Person) -> None:
+    """Cancel the run, unless it is over, or gone."""
     with suppress(InvalidRunState, RunNotFound):
         await person.insist(lambda: person.client.cancel_run(person.world.run_id))
 
 
+async def pause_now(person: Person) -> None:
+    """Pause the run, unless it is over, or gone."""
+    with suppress(InvalidRunState, RunNotFound):
+        await person.insist(lambda: person.client.pause_run(person.world.run_id))
+
+
+async def go_on_now(person: Person) -> None:
+    """Let the run go on, unless somebody else did."""
+    with suppress(InvalidRunState):
+        await person.insist(lambda: person.client.continue_run(person.world.run_id))
+
+
+async def keep_going(person: Person) -> None:
+    """Let the run go on each time that it is found paused, until it is over."""
+    # Whoever paused it may have died: then it is still for somebody to let it go on.
+    while await person.until(lambda run: str(run.status) == "paused"):
+        await go_on_now(person)
+        await person.rest(PATIENCE_SECONDS)
+
+
+async def reconcile_now(person: Person) -> None:
+    """Have all that is outstanding sent again."""
+    client = person.client
+    await person.insist(lambda: client.reconcile(stalled_threshold_seconds=0.0, force=True))
+
+
+# --- when they do it -----------------------------------------------------------------------
+
+
+async def cancel(person: Person) -> None:
+    """Cancel the run at any moment."""
+    await person.linger(person.chance.below(TURNS))
+    await cancel_now(person)
+
+
 async def pause_and_go_on(person: Person) -> None:
     """Pause the run at any moment, and let it go on."""
-    run_id = person.world.run_id
     await person.linger(person.chance.below(TURNS))
-    with suppress(InvalidRunState, RunNotFound):
-        await person.insist(lambda: person.client.pause_run(run_id))
+    await pause_now(person)
     await person.linger(person.chance.below(TURNS))
     if person.chance.happens(0.5):
         await person.rest(person.chance.between(0.0, 60.0))
-    # Whoever paused it may have died: then it is still for somebody to let it go on.
-    while await person.until(lambda run: str(run.status) == "paused"):
-        with suppress(InvalidRunState):
-            await person.insist(lambda: person.client.continue_run(run_id))
-        await person.rest(PATIENCE_SECONDS)
+    await keep_going(person)
 
 
 async def pause_once(person: Person) -> None:
     """Pause the run at any moment, and let it go on once: what comes late must not pause it."""
-    run_id = person.world.run_id
     await person.linger(person.chance.below(TURNS))
-    with suppress(InvalidRunState, RunNotFound):
-        await person.insist(lambda: person.client.pause_run(run_id))
+    await pause_now(person)
     if await person.until(lambda run: str(run.status) != "running", every_seconds=0.5):
-        with suppress(InvalidRunState):
-            await person.insist(lambda: person.client.continue_run(run_id))
+        await go_on_now(person)
 
 
 async def reconcile(person: Person) -> None:
     """Have all that is outstanding sent again, at any moment."""
     await person.linger(person.chance.below(TURNS))
-    await person.insist(lambda: person.client.reconcile(stalled_threshold_seconds=0.0, force=True))
+    await reconcile_now(person)
 
 
 async def cancel_anywhere(person: Person) -> None:
     """Cancel the run at any request that anybody makes, those after a pause among them."""
     if await person.any_moment():
-        with suppress(InvalidRunState, RunNotFound):
-            await person.insist(lambda: person.client.cancel_run(person.world.run_id))
+        await cancel_now(person)
 
 
 async def pause_anywhere(person: Person) -> None:
     """Pause the run at any request that anybody makes, and let it go on at another one."""
-    run_id = person.world.run_id
     if await person.any_moment():
-        with suppress(InvalidRunState, RunNotFound):
-            await person.insist(lambda: person.client.pause_run(run_id))
+        await pause_now(person)
         await person.rest(person.chance.pick((0.0, 0.0, 5.0, 60.0)))
-    while await person.until(lambda run: str(run.status) == "paused"):
-        with suppress(InvalidRunState):
-            await person.insist(lambda: person.client.continue_run(run_id))
-        await person.rest(PATIENCE_SECONDS)
+    await keep_going(person)
 
 
 async def reconcile_anywhere(person: Person) -> None:
     """Have all that is outstanding sent again, at any request that anybody makes."""
     if await person.any_moment():
-        client = person.client
-        await person.insist(lambda: client.reconcile(stalled_threshold_seconds=0.0, force=True))
+        await reconcile_now(person)
 
 
 ENDS = ("cancelled", "completed")

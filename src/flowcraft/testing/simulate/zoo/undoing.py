@@ -11,7 +11,7 @@ from flowcraft.engine.results import RunResult
 from flowcraft.testing.simulate.undoing import check_order
 from flowcraft.testing.simulate.zoo.failures import bad, flaky
 from flowcraft.testing.simulate.zoo.nodes import node, story
-from flowcraft.testing.simulate.zoo.people import cancel_anywhere, pause_anywhere
+from flowcraft.testing.simulate.zoo.people import ENDS, cancel_anywhere, pause_anywhere
 from flowcraft.testing.simulate.zoo.shapes import count_up
 
 ORDER: Final[Mapping[str, tuple[str, ...]]] = {
@@ -55,8 +55,6 @@ def check(run: RunResult) -> None:
     """See that what was done first is undone last."""
     check_order(run, ORDER)
 
-
-ENDS = ("cancelled", "completed")
 
 STORIES = (
     story(

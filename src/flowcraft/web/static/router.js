@@ -1,0 +1,70 @@
+// Addresses of the page: each view has one, filters and what is selected included.
+
+import { base } from "./api.js";
+
+let listener = () => {};
+
+/** Where the page is: the segments of its path, decoded, and its parameters. */
+export function here() {
+  const path = location.pathname.startsWith(base) ? location.pathname.slice(base.length) : "";
+  const segments = path.split("/").filter(Boolean).map(decoded);
+  return { segments, query: new URLSearchParams(location.search) };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** The address of a view. */
+export function linkTo(segments, query) {
+  const path = base + segments.map((each) => encodeURIComponent(wellFormed(each))).join("/");
+  const params = query instanceof URLSearchParams ? query : new URLSearchParams(query ?? {});
+  const text = params.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+function wellFormed(text) {
+  const whole = String(text);
+  return whole.toWellFormed ? whole.toWellFormed() : whole;
+}
+
+/** Go to an address of the page. */
+export function go(href, { replace = false } = {}) {
+  if (replace) history.replaceState(null, "", href);
+  else history.pushState(null, "", href);
+  listener(here());
+}
+
+/** Change parameters of the address; `null` takes one away, a list gives several. */
+export function change(changes, options = { replace: true }) {
+  const { segments, query } = here();
+  for (const [name, value] of Object.entries(changes)) {
+    query.delete(name);
+    for (const each of Array.isArray(value) ? value : [value]) {
+      if (each !== null && each !== undefined && each !== "") query.append(name, each);
+    }
+  }
+  go(linkTo(segments, query), options);
+}
+
+/** Have somebody told wherever the page goes. */
+export function start(told) {
+  listener = told;
+  window.addEventListener("popstate", () => listener(here()));
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[href]");
+    if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (link.target || link.hasAttribute("download")) return;
+    const url = new URL(link.href);
+    const isOwn = url.origin === location.origin && url.pathname.startsWith(base);
+    const rest = url.pathname.slice(base.length);
+    if (!isOwn || /^(api|static|login|logout)(\/|$)/.test(rest)) return;
+    event.preventDefault();
+    go(url.pathname + url.search);
+  });
+  listener(here());
+}
