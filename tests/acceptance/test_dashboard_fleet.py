@@ -101,9 +101,7 @@ def test_blueprints_and_health_are_shown(visit: Callable[[Visit], None]) -> None
         await page.get_by_role("link", name="order", exact=True).click()
         await expect(page.locator(".node")).to_have_count(10)
         await state_of(page, "approve").click()
-        await expect(page.get_by_label("Node approve")).to_contain_text(
-            "{…} by, limit, risk, note, …"
-        )
+        await expect(page.get_by_label("Node approve")).to_contain_text("{…} by, limit, risk, note, …")
         await page.goto("health")
         await expect(page.locator(".figure", has_text="workers").locator("b")).to_have_text("1")
         await page.get_by_role("button", name="Make the report").click()
@@ -141,7 +139,9 @@ def test_it_works_below_a_path_and_behind_a_login(browsing: Browsing, tmp_path: 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_a_phone(scheme: str, browsing: Browsing, tmp_path: Path) -> None:
+def test_nothing_is_wider_than_a_phone(
+    scheme: str, browsing: Browsing, tmp_path: Path
+) -> None:
     """At 390 pixels no page can be moved sideways, in light and in dark."""
 
     async def play(browser: Browser) -> None:

@@ -94,9 +94,7 @@ def test_ten_megabytes_do_not_freeze_the_page(visit: Callable[[Visit], None]) ->
     """Of a large output the beginning is shown; loaded whole, the page draws what is open only."""
 
     async def work(site: Site, shop: Shop) -> None:
-        await site.adapter.start_run(
-            "echo", {"rows": 100_000, "value": "x" * 1_000_000}, run_id="e"
-        )
+        await site.adapter.start_run("echo", {"rows": 100_000, "value": "x" * 1_000_000}, run_id="e")
         page = await site.page("runs/e?node=big")
         output = page.locator("[data-part=output]")
         await expect(output).to_contain_text("this is the beginning")

@@ -15,7 +15,6 @@ from tests.browser.visits import Visit, dialog, open_shop, state_of, status
 
 pytestmark = pytest.mark.slow
 
-
 def test_a_run_is_started_watched_and_approved(visit: Callable[[Visit], None]) -> None:
     """Started by the dialog, the drawing is coloured live; answered by the form, it completes."""
 
@@ -36,9 +35,9 @@ def test_a_run_is_started_watched_and_approved(visit: Callable[[Visit], None]) -
         await expect(status(page)).to_have_text("Awaiting")
         await expect(state_of(page, "approve")).to_have_class(re.compile("is-waiting"))
         await expect(page.locator('.edge[data-to="approve"]')).to_have_class(re.compile("is-taken"))
-        await expect(
-            page.locator('.edge[data-from="validate"][data-to="charge-card"]')
-        ).to_have_class(re.compile("is-dead"))
+        await expect(page.locator('.edge[data-from="validate"][data-to="charge-card"]')).to_have_class(
+            re.compile("is-dead")
+        )
         await page.get_by_role("button", name="Answer").click()
         await page.get_by_role("button", name="approve", exact=True).click()
         await expect(page.locator(".answer [role=alert]")).to_have_text("Your name: is missing.")
@@ -55,10 +54,7 @@ def test_a_run_is_started_watched_and_approved(visit: Callable[[Visit], None]) -
         await expect(page.locator("[data-part=output]")).to_contain_text('"Ada"')
         result = await site.adapter.get_run("order-1")
         assert result.outputs["approve"] == {
-            "by": "Ada",
-            "limit": 20_000,
-            "risk": "low",
-            "tell": True,
+            "by": "Ada", "limit": 20_000, "risk": "low", "tell": True,
         }
 
     visit(work)
@@ -146,9 +142,7 @@ def test_a_failed_node_is_tried_again(visit: Callable[[Visit], None]) -> None:
         await expect(panel).to_contain_text("because of ConnectionResetError")
         await expect(panel.locator(".attempts > li")).to_have_count(3)
         await page.keyboard.press("2")
-        await expect(page.locator(".time-row[data-node=charge] .bar.failed-attempt")).to_have_count(
-            3
-        )
+        await expect(page.locator(".time-row[data-node=charge] .bar.failed-attempt")).to_have_count(3)
         shop.is_mended = True
         await page.get_by_role("button", name="Retry failed").click()
         await expect(page).not_to_have_url(re.compile(r"/runs/p(\?|$)"))
@@ -172,9 +166,7 @@ def test_a_node_is_skipped_and_a_run_goes_on_from_a_node(visit: Callable[[Visit]
         await expect(page.locator("[data-part=input]")).to_contain_text('"by hand"')
 
         await page.get_by_role("button", name="Rerun from here").click()
-        await expect(dialog(page).get_by_label("Input", exact=True)).to_have_value(
-            re.compile("by hand")
-        )
+        await expect(dialog(page).get_by_label("Input", exact=True)).to_have_value(re.compile("by hand"))
         await dialog(page).get_by_label("Input", exact=True).fill('{"receipt": "again"}')
         first = page.url.partition("?")[0]
         await page.get_by_role("button", name="Start new run").click()
@@ -212,9 +204,7 @@ def test_filters_stand_in_the_address(visit: Callable[[Visit], None]) -> None:
 
     async def work(site: Site, shop: Shop) -> None:
         for number in range(60):
-            await site.adapter.start_run(
-                "echo", {}, run_id=f"e-{number:02}", tags={"odd": str(number % 2)}
-            )
+            await site.adapter.start_run("echo", {}, run_id=f"e-{number:02}", tags={"odd": str(number % 2)})
         await site.adapter.start_run("payout", {}, run_id="p", tags={"odd": "1"})
         page = await site.page("runs?flow=payout")
         rows = page.locator("tbody tr")
@@ -223,9 +213,7 @@ def test_filters_stand_in_the_address(visit: Callable[[Visit], None]) -> None:
         await expect(page).to_have_url(re.compile("flow=payout&status=failed"))
         await expect(rows.locator(".badge")).to_have_text("Failed")
         await page.reload()
-        await expect(page.get_by_role("button", name="Failed")).to_have_attribute(
-            "aria-pressed", "true"
-        )
+        await expect(page.get_by_role("button", name="Failed")).to_have_attribute("aria-pressed", "true")
         await page.get_by_role("button", name="Completed").click()
         await page.get_by_role("button", name="Failed").click()
         await page.get_by_role("button", name="Clear all filters").click()
@@ -287,9 +275,7 @@ def test_who_may_only_look_is_offered_nothing_else(browsing: Browsing, tmp_path:
             await site.adapter.start_run("order", {"amount": 5_000}, run_id="o")
             page = await site.page("runs/o?node=approve")
             await expect(page.locator(".answer")).to_contain_text("Approve an order")
-            await expect(
-                page.locator(".answer button, .run-title ~ .actions button")
-            ).to_have_count(0)
+            await expect(page.locator(".answer button, .run-title ~ .actions button")).to_have_count(0)
             await page.goto("runs")
             await expect(page.locator("tbody tr")).to_have_count(1)
             await expect(page.get_by_role("button", name="Start run")).to_have_count(0)

@@ -85,9 +85,7 @@ class Shop:
         try:
             raise ConnectionResetError("gateway closed the connection")
         except ConnectionResetError as error:
-            raise CardDeclined(
-                "The card ending in 4242 was declined: insufficient funds"
-            ) from error
+            raise CardDeclined("The card ending in 4242 was declined: insufficient funds") from error
 
     async def count(self, ctx: Any) -> Any:
         """Add one."""
@@ -110,24 +108,13 @@ class Shop:
         flow = create_flow("order")
         flow.node("validate", self.validate)
         flow.node("check-stock", self.note).node("check-fraud", self.note)
-        flow.wait(
-            "approve",
-            title="Approve an order of 12,400 euros?",
-            actions=["approve", "reject"],
-            schema=APPROVAL,
-        )
-        flow.node("charge-card", self.note).node("pick-items", self.note).node(
-            "print-label", self.note
-        )
+        flow.wait("approve", title="Approve an order of 12,400 euros?", actions=["approve", "reject"], schema=APPROVAL)
+        flow.node("charge-card", self.note).node("pick-items", self.note).node("print-label", self.note)
         flow.node("decline", self.note).node("ship", self.note).node("send-receipt", self.note)
         flow.edge("validate", "check-stock").edge("validate", "check-fraud", action="large")
-        flow.edge("validate", "check-stock", action="large").edge(
-            "validate", "charge-card", action="small"
-        )
+        flow.edge("validate", "check-stock", action="large").edge("validate", "charge-card", action="small")
         flow.edge("check-fraud", "approve")
-        flow.edge("approve", "charge-card", action="approve").edge(
-            "approve", "decline", action="reject"
-        )
+        flow.edge("approve", "charge-card", action="approve").edge("approve", "decline", action="reject")
         flow.edge("charge-card", "pick-items").edge("charge-card", "print-label")
         flow.edge("pick-items", "ship").edge("print-label", "ship").edge("ship", "send-receipt")
         return flow
@@ -156,9 +143,7 @@ class Shop:
         """A subflow that waits for an event."""
         flow = create_flow("parcel").node("hand-over", self.note)
         flow.wait("delivered", event="parcel.delivered", correlation_key="number")
-        return (
-            flow.node("thank", self.note).edge("hand-over", "delivered").edge("delivered", "thank")
-        )
+        return flow.node("thank", self.note).edge("hand-over", "delivered").edge("delivered", "thank")
 
     def echo(self) -> Any:
         """Values as they are, and very large ones."""
