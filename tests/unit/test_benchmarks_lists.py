@@ -15,15 +15,15 @@ from flowcraft.engine.finding import Found
 def test_the_command_measures_each_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table and the file have each list, with full pages of those that an index has."""
     file = tmp_path / "figures.json"
-    assert lists.main(["--runs", "3000", "--rounds", "2", "--json", str(file)]) == 0
+    assert lists.main(["--runs", "5000", "--rounds", "2", "--json", str(file)]) == 0
     figures = json.loads(file.read_text("utf-8"))["lists"]
-    wanted = lists.lists(3_000)
+    wanted = lists.lists(5_000)
     assert list(figures) == list(wanted)
     for name, (_, by_index) in wanted.items():
         if by_index and "awaiting" not in name:
             assert figures[name]["rows_read"] == lists.PAGE + 1, name
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "A page of 50 runs among 3,000 in SQLite"
+    assert lines[0] == "A page of 50 runs among 5,000 in SQLite"
     assert sum("200 ms: " in line for line in lines) == 7
 
 

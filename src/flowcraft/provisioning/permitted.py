@@ -111,16 +111,12 @@ TASKS: Final[Mapping[str, Task]] = {
         },
     ),
     "list": Task(
-        "list runs by status, blueprint, label or time, by the index if there is one, and find "
-        "those that wait for an event",
-        {
-            "statuses": "Scan DescribeTable",
-            "status_index": "Query",
-            "contexts": "BatchGetItem",
-        },
+        "find runs that wait for an event, and list runs by reading all rows",
+        {"statuses": "Scan", "contexts": "BatchGetItem"},
     ),
     "follow": Task(
-        "follow runs that are not over, and tell which stand still, by the index if there is one",
+        "list runs, follow those that are not over, and tell which stand still, by the index if "
+        "there is one",
         {
             "statuses": "Scan DescribeTable",
             "status_index": "Query",

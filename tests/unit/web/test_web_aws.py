@@ -92,7 +92,9 @@ def test_a_page_of_the_list_reads_the_rows_once() -> None:
             requests(fleet)
             page = await web.call("GET", "/runs?limit=3")
             assert (len(page["runs"]), page["read"]) == (3, 3)
-            assert requests(fleet) == {"Scan": 1, "BatchGetItem": 1}
+            # Whether there is an index is asked once an hour.
+            assert requests(fleet) == {"DescribeTable": 1, "Scan": 1, "BatchGetItem": 1}
+            assert (page["rowsRead"], page["scanned"]) == (5, True)
             page = await web.call("GET", "/runs?q=r4")
             assert (len(page["runs"]), page["read"]) == (1, 5)
             assert requests(fleet) == {"Scan": 1, "BatchGetItem": 1}
