@@ -119,8 +119,8 @@ def test_it_works_below_a_path_and_behind_a_login(browsing: Browsing, tmp_path: 
         return Starlette(routes=[Mount("/ops/flows", app)])  # type: ignore[arg-type]
 
     async def play(browser: Browser) -> None:
-        options = {"token": TOKEN, "wrap": mounted}
-        async with open_shop(browser, tmp_path / "runs.db", **options) as (site, _):
+        path = tmp_path / "runs.db"
+        async with open_shop(browser, path, token=TOKEN, wrap=mounted) as (site, _):
             await site.adapter.start_run("parcel", {"number": "P-1"}, run_id="a/b c")
             page = await site.page("ops/flows/runs/a%2Fb%20c?tab=nodes")
             await page.get_by_label("Token").fill("wrong")

@@ -1,4 +1,4 @@
-"""The dashboard and data that means harm: nothing of it is carried out, nothing freezes the page."""
+"""The dashboard and data that means harm: nothing is carried out, and nothing freezes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def same(ctx: Any) -> Any:
 
 
 def test_what_runs_hold_is_text_wherever_it_is_shown(browsing: Browsing, tmp_path: Path) -> None:
-    """Script tags, control characters and half characters in ids, tags, keys, outputs and errors."""
+    """Script tags and control characters in ids, tags, keys, outputs and errors do nothing."""
 
     async def work(site: Site) -> None:
         page = await site.page("runs")

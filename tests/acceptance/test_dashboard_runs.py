@@ -190,7 +190,7 @@ def test_a_node_is_skipped_and_a_run_goes_on_from_a_node(visit: Callable[[Visit]
 
 
 def test_an_event_is_sent_to_whoever_waits_for_it(visit: Callable[[Visit], None]) -> None:
-    """The list says what a run waits for; the event is sent by its name and key, and it completes."""
+    """The list says what a run waits for; sent that event by name and key, it completes."""
 
     async def work(site: Site, shop: Shop) -> None:
         await site.adapter.start_run("parcel", {"number": "P-1"}, run_id="parcel")
@@ -283,7 +283,7 @@ def test_everything_is_reached_by_keys(visit: Callable[[Visit], None]) -> None:
 
 
 def test_who_may_only_look_is_offered_nothing_else(browsing: Browsing, tmp_path: Path) -> None:
-    """With `read_only` no page has a button that changes anything, and a wait is shown all the same."""
+    """With `read_only` no page has a button that changes anything; waits are shown all the same."""
 
     async def play(browser: Browser) -> None:
         async with open_shop(browser, tmp_path / "runs.db", read_only=True) as (site, _):

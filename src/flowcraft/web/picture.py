@@ -1,4 +1,4 @@
-"""Drawings as JSON data: where boxes and lines stand, for a page that colours them as a run goes on.
+"""Drawings as JSON data: where boxes and lines stand, for a page that colours them by itself.
 
 The places are those of the layout that every drawing has. What a node is called is cut to what its
 box has room for where it is drawn; here it is whole.
