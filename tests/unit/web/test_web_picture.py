@@ -21,8 +21,8 @@ def flow_of(*edges: str, **options: Any) -> WorkflowBlueprint:
     flow = create_flow("f")
     for name in sorted(set("".join(edges))):
         flow.node(name, do, **options)
-    for source, target in edges:
-        flow.edge(source, target)
+    for pair in edges:
+        flow.edge(pair[0], pair[1])
     return flow.to_blueprint()
 
 
