@@ -100,22 +100,22 @@ class Fleet:
 def test_a_fleet_works_where_nothing_is_allowed_but_by_policy(
     ministack: str, aws_names: AwsNames
 ) -> None:
-    """Worker, starter, viewer, operator and reconciler do their work; a viewer's wish is denied."""
+    """Each role does its work and is denied nothing, but for a viewer that wishes to cancel."""
     fleet = Fleet(ministack, aws_names)
     options = FlowRuntime(flows=[order()]).options
 
     async def work() -> None:
         async with AsyncExitStack() as stack:
-            starter, operator, viewer = [
+            starter, answerer, operator, viewer = [
                 await stack.enter_async_context(FlowClient.aws(options, **fleet.as_(role)))
-                for role in ("starter", "operator", "viewer")
+                for role in ("starter", "answerer", "operator", "viewer")
             ]
             worker = SqsAdapter(options, **fleet.as_("worker"), poll_seconds=0.2, shard_items=2)
             await stack.enter_async_context(worker)
             for run_id in ("r", "unwanted"):
                 await starter.start_run("order", {"given": LARGE}, run_id=run_id)
                 await _until(viewer, run_id, "awaiting")
-            await starter.resume_with_action("r", output="yes")
+            await answerer.resume_with_action("r", output="yes")
             result = (await starter.wait_for_run("r", timeout=30)).outputs
             assert await viewer.blobs.get(result["large"]["file"]) == b"all of it"
             with pytest.raises(StorageUnavailable, match="access to sqs:SendMessage is denied"):
