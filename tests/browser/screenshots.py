@@ -1,4 +1,4 @@
-"""Makes the pictures of the documentation: ``python -m tests.browser.screenshots``, ``make screenshots``.
+"""Takes the pictures of the documentation: ``make screenshots``.
 
 A shop is opened, its worker takes its time, and pages of its dashboard are photographed.
 """
