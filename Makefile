@@ -27,7 +27,7 @@ export PYTHONDONTWRITEBYTECODE :=
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install emulators browser demo demo-aws test conformance check lint types imports bench bench-durable bench-lists bench-simulation kill format clean
+.PHONY: help install emulators browser screenshots demo demo-aws test conformance check lint types imports bench bench-durable bench-lists bench-simulation kill format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -86,6 +86,9 @@ bench-lists: $(STAMP) ## Measure pages of lists among 100,000 runs in SQLite
 
 kill: $(STAMP) ## Kill workers of the demo at seeded moments (ROUNDS=200 SEED=1)
 	@$(PY) -m tests.acceptance.killing --rounds $(ROUNDS) --seed $(SEED)
+
+screenshots: $(STAMP) browser ## Take the pictures of the dashboard for the documentation
+	@$(PY) -m tests.browser.screenshots
 
 format: $(STAMP) ## Rewrite the code in the common format and mend what can be mended
 	@$(VENV)/bin/ruff check --quiet --fix-only $(CODE)

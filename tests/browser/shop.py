@@ -108,18 +108,22 @@ class Shop:
     def order(self) -> Any:
         """An order that somebody has to approve where it is large."""
         flow = create_flow("order")
-        flow.node("validate", self.validate)
-        flow.node("check-stock", self.note).node("check-fraud", self.note)
+        flow.node("validate", self.validate, uses="shop.validate")
+        flow.node("check-stock", self.note, uses="shop.note").node(
+            "check-fraud", self.note, uses="shop.note"
+        )
         flow.wait(
             "approve",
             title="Approve an order of 12,400 euros?",
             actions=["approve", "reject"],
             schema=APPROVAL,
         )
-        flow.node("charge-card", self.note).node("pick-items", self.note).node(
-            "print-label", self.note
-        )
-        flow.node("decline", self.note).node("ship", self.note).node("send-receipt", self.note)
+        flow.node("charge-card", self.note, uses="shop.note").node(
+            "pick-items", self.note, uses="shop.note"
+        ).node("print-label", self.note)
+        flow.node("decline", self.note, uses="shop.note").node(
+            "ship", self.note, uses="shop.note"
+        ).node("send-receipt", self.note, uses="shop.note")
         flow.edge("validate", "check-stock").edge("validate", "check-fraud", action="large")
         flow.edge("validate", "check-stock", action="large").edge(
             "validate", "charge-card", action="small"
@@ -136,33 +140,46 @@ class Shop:
         """A payment that the bank declines until it is mended."""
         flow = create_flow("payout")
         again = RetryPolicy(max_attempts=3, delay=0.01, jitter=False)
-        flow.node("prepare", self.note).node("charge", self.charge, retry=again)
-        flow.node("book", self.note).node("notify", self.note)
+        flow.node("prepare", self.note, uses="shop.note").node(
+            "charge", self.charge, uses="shop.charge", retry=again
+        )
+        flow.node("book", self.note, uses="shop.note").node("notify", self.note, uses="shop.note")
         flow.edge("prepare", "charge").edge("charge", "book").edge("book", "notify")
         return flow
 
     def report(self) -> Any:
         """A batch, a loop and a node that takes its time."""
         flow = create_flow("report")
-        flow.node("collect", self.note)
-        flow.batch("prices", self.double, inputs="numbers")
+        flow.node("collect", self.note, uses="shop.note")
+        flow.batch("prices", self.double, uses="shop.double", inputs="numbers")
         flow.loop("refine", condition="rounds < 3", start="look", end="correct")
-        flow.node("look", self.note).node("correct", self.count)
-        flow.node("render", self.wait_at_gate).node("publish", self.note)
+        flow.node("look", self.note, uses="shop.note").node(
+            "correct", self.count, uses="shop.count"
+        )
+        flow.node("render", self.wait_at_gate, uses="shop.wait-at-gate").node(
+            "publish", self.note, uses="shop.note"
+        )
         flow.edge("collect", "prices").edge("prices", "refine").edge("look", "correct")
         return flow.edge("refine", "render").edge("render", "publish")
 
     def parcel(self) -> Any:
         """A subflow that waits for an event."""
-        flow = create_flow("parcel").node("hand-over", self.note)
+        flow = create_flow("parcel").node("hand-over", self.note, uses="shop.note")
         flow.wait("delivered", event="parcel.delivered", correlation_key="number")
         return (
-            flow.node("thank", self.note).edge("hand-over", "delivered").edge("delivered", "thank")
+            flow.node("thank", self.note, uses="shop.note")
+            .edge("hand-over", "delivered")
+            .edge("delivered", "thank")
         )
 
     def echo(self) -> Any:
         """Values as they are, and very large ones."""
-        return create_flow("echo").node("give", self.give).node("big", self.big).edge("give", "big")
+        return (
+            create_flow("echo")
+            .node("give", self.give, uses="shop.give")
+            .node("big", self.big, uses="shop.big")
+            .edge("give", "big")
+        )
 
 
 def _size(amount: float) -> str:

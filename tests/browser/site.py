@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from playwright.async_api import Browser, ConsoleMessage, Dialog, Page
+from playwright.async_api import Browser, ConsoleMessage, Dialog, Page, expect
 
 from flowcraft.cli.ui import address_of, listen
 from flowcraft.engine.options import RuntimeOptions
@@ -24,6 +24,8 @@ from tests.acceptance.browser import browser as chromium_at
 
 PATIENCE_MS: Final = 15_000
 PATIENCE_SECONDS: Final = 60.0
+
+expect.set_options(timeout=PATIENCE_MS)
 
 Size = tuple[int, int]
 DESK: Final[Size] = (1280, 800)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft import NodeContext, create_flow
+from flowcraft import NodeContext, NodeResult, create_flow
 from flowcraft.engine.inspecting import BatchDetails, NodeDetails, RunDetails
 from flowcraft.errors import RunNotFound
 from tests.unit.aws_fleet import FakeFleet
@@ -31,6 +31,30 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
 def node_of(run: RunDetails, name: str) -> NodeDetails:
     """An instance of a node by its name."""
     return next(node for node in run.nodes if node.name == name)
+
+
+def test_which_edges_were_taken_and_that_a_run_is_paused_are_told(world: World) -> None:
+    """Of a branch the way that was chosen, of nodes without a choice all; pausing shows at once."""
+
+    async def choose(ctx: Ctx) -> NodeResult:
+        return NodeResult(action="left")
+
+    async def story(world: World) -> None:
+        flow = create_flow("f").node("choose", choose).node("a", world.body())
+        flow.node("b", world.body()).node("c", world.body()).wait("ask")
+        flow.edge("choose", "a", action="left").edge("choose", "b", action="right")
+        flow.edge("a", "c").edge("a", "ask")
+        world.knows(flow)
+        await world.client.start_run(flow, {}, run_id=RUN)
+        await world.process()
+        run = await world.client.inspect_run(RUN)
+        took = {node.name: node.took for node in run.nodes}
+        assert took == {"choose": ("a",), "a": ("c", "ask"), "b": (), "c": (), "ask": ()}
+        assert not run.paused
+        await world.client.pause_run(RUN)
+        assert (await world.client.inspect_run(RUN)).paused
+
+    play(story, world)
 
 
 def test_attempts_errors_and_values_are_told(world: World) -> None:

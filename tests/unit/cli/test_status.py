@@ -133,6 +133,7 @@ def test_all_of_a_run_is_json_with_stable_keys(asks: str, flowcraft: Call) -> No
         "childRunId",
         "childStatus",
         "batch",
+        "took",
     ]
     check = data["nodes"][0]
     assert (check["name"], check["input"], check["output"]) == ("check", 2000, 2000)

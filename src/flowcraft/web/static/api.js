@@ -92,51 +92,68 @@ export function parse(text) {
       : value);
 }
 
+// A browser has six connections to a server, and a stream takes one: who is not looked at lets go.
+const HIDDEN_MS = 10000;
+
 /**
  * Watch something: calls back with each event until `close` is called on what this gives.
  * @param {string} address
- * @param {{snapshot: Function, change: Function, trouble?: Function, gone?: Function, end?: Function, state?: Function}} told
+ * @param {{snapshot: Function, change: Function, trouble?: Function, gone?: Function, state?: Function}} told
  */
 export function watch(address, told) {
   let source = null;
   let timer = 0;
   let waited = 1000;
-  let isClosed = false;
+  let rest = 0;
+  let isOver = false;
   const open = () => {
-    source = new EventSource(address);
+    clearTimeout(timer);
+    source?.close();
+    const mine = new EventSource(address);
+    source = mine;
+    const on = (event, call) => mine.addEventListener(event, (message) => source === mine && call(message));
     for (const event of ["snapshot", "change", "trouble", "gone"]) {
-      source.addEventListener(event, (message) => {
+      on(event, (message) => {
         waited = 1000;
         told.state?.(event === "trouble" ? "trouble" : "live");
         told[event]?.(parse(message.data));
         if (event === "gone") close();
       });
     }
-    source.addEventListener("open", () => told.state?.("live"));
-    source.addEventListener("end", (message) => {
-      source.close();
-      const { reason } = JSON.parse(message.data);
-      if (reason === "over") {
-        told.state?.("over");
-        told.end?.();
-      } else again();
+    on("open", () => told.state?.("live"));
+    on("end", (message) => {
+      mine.close();
+      if (JSON.parse(message.data).reason !== "over") return again();
+      isOver = true;
+      told.state?.("over");
     });
-    source.addEventListener("error", () => {
-      if (isClosed) return;
+    on("error", () => {
       told.state?.("lost");
-      if (source.readyState === EventSource.CLOSED) again();
+      if (mine.readyState !== EventSource.CLOSED) return;
+      again();
+      // Whose session has ended is led to the login by this.
+      get(at("session")).catch(() => {});
     });
   };
   const again = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => !isClosed && open(), waited);
+    timer = setTimeout(() => document.hidden || open(), waited);
     waited = Math.min(waited * 2, 30000);
   };
-  const close = () => {
-    isClosed = true;
-    clearTimeout(timer);
-    source?.close();
+  const turned = () => {
+    clearTimeout(rest);
+    if (document.hidden) rest = setTimeout(() => source?.close(), HIDDEN_MS);
+    else if (!isOver && source?.readyState === EventSource.CLOSED) open();
   };
+  const close = () => {
+    isOver = true;
+    clearTimeout(timer);
+    clearTimeout(rest);
+    document.removeEventListener("visibilitychange", turned);
+    source?.close();
+    source = null;
+  };
+  document.addEventListener("visibilitychange", turned);
   open();
   return { close };
 }

@@ -212,7 +212,12 @@ export class Graph {
       s("text", { y: 3.8, "text-anchor": "middle" }, shownText));
     const kind = `${line.isBack ? " back" : ""}${line.kind === "edge" ? "" : " helper"}`;
     const el = s("g", { class: `edge${kind}`, "data-from": source.id, "data-to": target.id }, s("path", { class: "line", d: path }), s("path", { class: "head", d: head }), label);
-    const show = (states) => el.setAttribute("class", `edge${kind} is-${fateOf(line, source.id, target.id, states)}`);
+    let last = "";
+    const show = (states) => {
+      const fate = fateOf(line, source.id, target.id, states);
+      if (fate !== last) el.setAttribute("class", `edge${kind} is-${fate}`);
+      last = fate;
+    };
     return { el, show, isSeen: true, ...extent };
   }
 }

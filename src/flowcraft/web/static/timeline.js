@@ -52,7 +52,7 @@ export class Timeline {
     const [from, until] = this.range;
     const step = STEPS.find((each) => (until - from) / each <= TICKS) ?? (until - from) / TICKS;
     const ticks = [];
-    for (let at = Math.ceil((from - this.begin) / step) * step; this.begin + at < until; at += step) ticks.push(at);
+    for (let at = Math.ceil((from - this.begin) / step) * step; this.begin + at < until - (until - from) * 0.035; at += step) ticks.push(at);
     fill(this.axis, ticks.map((at) => h("span", { style: { left: this.#percent(this.begin + at) } }, at < step / 2 ? "0" : span(at + step / 1e6))));
     this.reset.hidden = !this.picked;
   }

@@ -19,7 +19,7 @@ export class Viewport {
     this.svg = svg;
     this.window = svg.parentElement;
     this.painted = null;
-    svg.style.setProperty("--rim", `${RIM}px`);
+    svg.style.setProperty("--beyond", `${RIM}px`);
     this.drawing = { width, height };
     this.placed = placed;
     this.size = { width: 0, height: 0 };
