@@ -36,7 +36,7 @@ def node_of(run: RunDetails, name: str) -> NodeDetails:
 def test_which_edges_were_taken_and_that_a_run_is_paused_are_told(world: World) -> None:
     """Of a branch the way that was chosen, of nodes without a choice all; pausing shows at once."""
 
-    async def choose(ctx: Ctx) -> NodeResult:
+    async def choose(ctx: Ctx) -> NodeResult[None]:
         return NodeResult(action="left")
 
     async def story(world: World) -> None:
@@ -47,6 +47,7 @@ def test_which_edges_were_taken_and_that_a_run_is_paused_are_told(world: World) 
         world.knows(flow)
         await world.client.start_run(flow, {}, run_id=RUN)
         await world.process()
+        await world.advance(60)
         run = await world.client.inspect_run(RUN)
         took = {node.name: node.took for node in run.nodes}
         assert took == {"choose": ("a",), "a": ("c", "ask"), "b": (), "c": (), "ask": ()}
