@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -52,3 +53,13 @@ settings.register_profile(
 # FLOWCRAFT_HYPOTHESIS=explore looks further, with fresh examples each time.
 settings.register_profile("explore", deadline=None, max_examples=2_000, print_blob=True)
 settings.load_profile(os.environ.get("FLOWCRAFT_HYPOTHESIS", "fixed"))
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """Take back what a command or a function of Lambda sets up for the log of its process."""
+    log = logging.getLogger("flowcraft")
+    handlers, level = list(log.handlers), log.level
+    yield
+    log.handlers[:] = handlers
+    log.setLevel(level)
