@@ -150,7 +150,8 @@ def _way(execute: Execute, query: Query, now: float) -> _Way:
     if query.awaits is not None:
         return _Way(_AWAITING, (query.awaits,), ends, filters)
     if query.due_before is not None:
-        return _Way(_DUE, (), ends, filters)
+        # Said once more, since rows are counted without the filters, and the index needs it.
+        return _Way(_DUE, (), [*ends, ("due_at IS NOT NULL", ())], filters)
     if query.lapsed is not None or query.parts:
         return _Way("FROM runs", (), ends, filters)
     rarest = min(((_count(execute, tag), tag) for tag in query.tags.items()), default=None)
