@@ -36,6 +36,16 @@ REFUSED: dict[str, tuple[Verb, type[Exception], str]] = {
         ValueError,
         "start_at is out of range",
     ),
+    "year 1 somewhere": (
+        lambda c: c.start_run("f", start_at=datetime.fromisoformat("0001-01-01T00:00+14:00")),
+        ValueError,
+        "start_at is out of range",
+    ),
+    "year 10000": (
+        lambda c: c.start_run("f", start_at=datetime.fromisoformat("9999-12-31T23:00-12:00")),
+        ValueError,
+        "start_at is out of range",
+    ),
     "run_id": (lambda c: c.get_run(None), TypeError, "run_id is text, not None"),
     "half a run_id": (lambda c: c.wait_for_run("\ud800"), ValueError, "lone surrogates"),
     "limit": (lambda c: c.list_runs(limit=1.5), ValueError, "limit is a whole number"),

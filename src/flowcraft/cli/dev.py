@@ -22,7 +22,6 @@ from flowcraft.cli.failures import CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.cli.list_ import COLUMNS, row_of
 from flowcraft.cli.output import Output, plain
-from flowcraft.engine.client import FlowClient
 from flowcraft.engine.stored import RunSummary
 from flowcraft.errors import StorageError
 from flowcraft.settings import Settings
@@ -54,7 +53,8 @@ class Source(DefaultFilter):
 def command(invocation: Invocation, /, places: tuple[str, ...]) -> None:
     """Be a worker that follows changes, and show runs."""
     settings = invocation.settings
-    application_of(invocation)
+    if settings["app"] is None:
+        raise CommandError(application.NO_APP)
     _check_place(settings)
     watched = [invocation.directory / place for place in places] or [settings.directory]
     for place in watched:
@@ -66,18 +66,6 @@ def command(invocation: Invocation, /, places: tuple[str, ...]) -> None:
 
         make_what_is_missing(invocation)
     invocation.run(_dev(invocation, watched))
-
-
-def application_of(invocation: Invocation) -> str:
-    """The app that is configured.
-
-    Raises:
-        CommandError: None is; what is wrong with its code is shown by the worker instead.
-    """
-    target = invocation.settings["app"]
-    if target is None:
-        raise CommandError(application.NO_APP)
-    return str(target)
 
 
 def _check_place(settings: Settings) -> None:
@@ -198,7 +186,7 @@ class WorkerProcess:
 async def _look(invocation: Invocation, screen: Screen) -> None:
     """Show the newest runs, again and again."""
     is_local = invocation.settings["backend"] == "sqlite"
-    async with _client(invocation) as client:
+    async with application.open_client(invocation.settings) as client:
         while True:
             try:
                 page = await client.list_runs(limit=ROWS)
@@ -206,10 +194,6 @@ async def _look(invocation: Invocation, screen: Screen) -> None:
             except StorageError as error:
                 screen.say(f"The runs cannot be listed: {error}", "error")
             await asyncio.sleep(LOOK_SECONDS if is_local else LOOK_SECONDS_AWS)
-
-
-def _client(invocation: Invocation) -> FlowClient:
-    return application.open_client(invocation.settings)
 
 
 class Screen:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from dataclasses import asdict
 from typing import Any
 
 import click
 
-from flowcraft.adapters.system import SystemClock
 from flowcraft.cli.invocation import Invocation, pass_invocation
 from flowcraft.cli.kinds import seconds
 from flowcraft.engine.client import FlowClient
@@ -48,7 +46,6 @@ async def _loop(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    clock = SystemClock()
     while not stop.is_set():
         try:
             _show(invocation, await client.reconcile(**asked), is_one_of_many=True)
@@ -57,23 +54,9 @@ async def _loop(
         except StorageError as error:
             # Trouble that may pass ends no loop that is there for trouble.
             invocation.out.remark(f"Not this time: {error}", "warning")
-        over = asyncio.Event()
-        timer = clock.call_at(clock.now() + every, over.set)
-        try:
-            await _first_of(stop, over)
-        finally:
-            timer.cancel()
-
-
-async def _first_of(*events: asyncio.Event) -> None:
-    tasks = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(every):
+                await stop.wait()
 
 
 def _show(
@@ -81,16 +64,10 @@ def _show(
 ) -> None:
     out = invocation.out
     if out.as_json:
-        found = {_camel(name): value for name, value in asdict(stats).items()}
-        (out.json_line if is_one_of_many else out.json)(found)
+        (out.json_line if is_one_of_many else out.json)(stats)
         return
     text = (
         f"{stats.scanned_items} looked at, {stats.stalled_runs} standing still, "
         f"{stats.reconciled_runs} set going, {stats.failed_runs} not"
     )
     out.print(text, "error" if stats.failed_runs else "")
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(other.title() for other in others)

@@ -16,6 +16,7 @@ from flowcraft.core.graph import analyze_blueprint
 from flowcraft.core.values import CodecLookup, snapshot
 from flowcraft.engine.json_text import read_deep
 from flowcraft.errors import BlueprintError, FlowcraftError, Problem
+from flowcraft.ports.clock import LATEST
 
 T = TypeVar("T")
 
@@ -352,6 +353,19 @@ def checked_time(name: str, time: datetime | None) -> float | None:
         return time.timestamp()
     except (OverflowError, OSError, ValueError) as error:
         raise ValueError(f"{name} is out of range: {time}.") from error
+
+
+def checked_start(time: datetime | None) -> float | None:
+    """When a run is to start, in seconds since the epoch.
+
+    Raises:
+        TypeError: It is no ``datetime``.
+        ValueError: It is no time that can be stored with a run.
+    """
+    seconds = checked_time("start_at", time)
+    if seconds is not None and not 0 <= seconds < LATEST:
+        raise ValueError(f"start_at is out of range: {time}.")
+    return seconds
 
 
 def check_strict(blueprint: WorkflowBlueprint, strict: bool) -> None:

@@ -24,6 +24,7 @@ from flowcraft.engine.arguments import (
     checked_fairness_key,
     checked_key,
     checked_run_id,
+    checked_start,
     checked_tags,
     checked_text,
     checked_time,
@@ -225,7 +226,7 @@ class FlowClient(WithBlobs, Linking, Reports, Restarts):
             epoch=self._identifiers.new_run_id(),
             tags=checked_tags(tags),
             key=checked_key(idempotency_key),
-            due_at=checked_time("start_at", start_at),
+            due_at=checked_start(start_at),
             brought=getattr(flow, "blueprints", NO_BLUEPRINTS),
         )
         await send_start(station, job)

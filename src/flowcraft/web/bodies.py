@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import islice
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
 
 from flowcraft.web.problems import HttpProblem
 from flowcraft.web.schemas import ANY, FLAG, LABELS, TEXT, TEXTS, TIME, VALUES, maybe, takes
+
+MOST_ERRORS: Final = 100
+"""Errors of a body that are looked at: one is told, and more of them only take time."""
 
 NODE_PATH: Final = {
     "anyOf": [TEXT, TEXTS],
@@ -140,7 +144,8 @@ def check_body(name: str, schema: Mapping[str, Any], body: Any) -> Mapping[str, 
         HttpProblem: It is not; the answer names the first place that is wrong.
     """
     _SCHEMAS.setdefault(name, schema)
-    found = min(_validator(name).iter_errors(body), key=_depth, default=None)
+    errors = islice(_validator(name).iter_errors(body), MOST_ERRORS)
+    found = min(errors, key=_depth, default=None)
     if found is not None:
         pointer = "".join(f"/{_escaped(str(each))}" for each in found.absolute_path)
         where = f"'{pointer[1:200]}'" if pointer else "The body"

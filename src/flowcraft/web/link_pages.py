@@ -109,7 +109,7 @@ class LinkPages:
         if site is None:
             # A browser sends "null" where it tells nobody where it comes from, as it is asked to.
             hosts = (self._host, headers.get("host"))
-            is_known = origin in (None, "null") or urlsplit(origin or "").netloc in hosts
+            is_known = origin in (None, "null") or _host_of(origin or "") in hosts
         if not is_known:
             raise Refusal(_OTHER_SITE)
 
@@ -386,3 +386,11 @@ def _trouble(error: Exception) -> Trouble:
 
 
 Handle = Callable[[Asked], Awaitable[Reply]]
+
+
+def _host_of(origin: str) -> str | None:
+    """Host and port of an origin; ``None`` where it is none."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None

@@ -30,7 +30,7 @@ async def told(verb: Awaitable[T]) -> T:
     """Do something; what the engine says of an argument that cannot be is the caller's to mend."""
     try:
         return await verb
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise HttpProblem("invalid", str(error)) from error
 
 

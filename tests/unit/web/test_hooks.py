@@ -133,6 +133,7 @@ JSON = "application/json"
         (b'{"id": 1}' + b" " * 300_000, {}, (413, "too-large")),
         (b'{"id": 1}', {"sec-fetch-site": "cross-site"}, (403, "cross-site")),
         (b'{"id": 1}', {"sec-fetch-site": "same-site"}, (403, "cross-site")),
+        (b'{"id": 1}', {"origin": "http://["}, (403, "cross-site")),
         (b'{"id": 1}', {"origin": "https://evil.example"}, (403, "cross-site")),
         (b'{"id": 1}', {"origin": "https://flows.example.org.evil.example"}, (403, "cross-site")),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowcraft.engine.answer_checks import answer_problems
-from flowcraft.web import reading
+from flowcraft.web import bodies, reading
 from flowcraft.web.link_forms import form_of
 from flowcraft.web.problems import HttpProblem
 from flowcraft.web.reading import strict_json
@@ -48,3 +48,18 @@ def test_numbers_that_cannot_be_divided_do_not_fit(number: float) -> None:
     """A number beyond all floats is refused as an answer, and is no bug of the application."""
     (problem,) = answer_problems({"multipleOf": 0.01}, "n", number)
     assert "too large" in problem.message
+
+
+def test_not_all_errors_of_a_body_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body with thousands of wrong parts is refused after some of them."""
+    looked: list[object] = []
+    depth = bodies._depth
+
+    def counted(error: object) -> tuple[int, str]:
+        looked.append(error)
+        return depth(error)
+
+    monkeypatch.setattr(bodies, "_depth", counted)
+    with pytest.raises(HttpProblem, match="is to be"):
+        bodies.check_body("names", {"type": "array", "items": {"type": "string"}}, [1] * 5_000)
+    assert 0 < len(looked) <= bodies.MOST_ERRORS
