@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Final
 
 from flowcraft._installation import version
+from flowcraft.engine.recurring import Repeated
 from flowcraft.engine.station import Station
 from flowcraft.engine.worker_kinds import KEPT_SECONDS, Seen, WorkerKind, read_kinds, write_kinds
 from flowcraft.ports.coordination import CoordinationStore
@@ -37,7 +38,7 @@ TRIES: Final = 3
 """How often the text is written anew against others who do the same; there is a next time."""
 
 
-class Presence:
+class Presence(Repeated):
     """Tells the fleet every so often that a worker is there.
 
     Args:
@@ -52,33 +53,12 @@ class Presence:
         every_seconds: float = EVERY_SECONDS,
         first_seconds: float = FIRST_SECONDS,
     ) -> None:
+        super().__init__()
         self._station = station
         self._every_seconds = every_seconds
         self._due_at = station.clock.now() + first_seconds
         self._is_noted = False
         self._is_told = False
-        self._looking = False
-        self._ending = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin; the first mark is left some seconds later."""
-        self._task = asyncio.create_task(self._go_on())
-
-    async def stop(self, timeout_seconds: float) -> None:
-        """End.
-
-        Args:
-            timeout_seconds: How long a mark that is being left may take.
-        """
-        self._ending = True
-        task, self._task = self._task, None
-        if task is None:
-            return
-        if self._looking:
-            await asyncio.wait([task], timeout=timeout_seconds)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
     async def mark_if_due(self) -> None:
         """Leave a mark if it is time; of trouble with that nobody but the log hears."""

@@ -12,7 +12,42 @@ from flowcraft.engine.trouble import log_trouble
 logger = logging.getLogger("flowcraft.worker")
 
 
-class Recurring:
+class Repeated:
+    """Does something again and again, from its start to its end."""
+
+    def __init__(self) -> None:
+        self._ending = False
+        self._looking = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin; the first time comes when it is due."""
+        self._task = asyncio.create_task(self._go_on())
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """End.
+
+        Args:
+            timeout_seconds: How long what is being done may take.
+        """
+        self._ending = True
+        task, self._task = self._task, None
+        if task is None:
+            return
+        if self._looking:
+            await asyncio.wait([task], timeout=timeout_seconds)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await self._ended()
+
+    async def _ended(self) -> None:
+        """What is to be done once nothing goes on any more."""
+
+    async def _go_on(self) -> None:
+        raise NotImplementedError
+
+
+class Recurring(Repeated):
     """Does something every so often, as long as no other worker does.
 
     Who has the lock keeps it from round to round, so that it is done once per round however many
@@ -37,6 +72,7 @@ class Recurring:
         lock_seconds: float,
         first_seconds: float | None = None,
     ) -> None:
+        super().__init__()
         self._station = station
         self._what = what
         self._every_seconds = every_seconds
@@ -44,28 +80,9 @@ class Recurring:
         self._lock = Lock(
             station.coordination, lock, lock_seconds, station.clock, station.identifiers
         )
-        self._ending = False
-        self._looking = False
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin; the first round comes when its time is over."""
-        self._task = asyncio.create_task(self._go_on())
-
-    async def stop(self, timeout_seconds: float) -> None:
-        """End, and let another worker have the lock.
-
-        Args:
-            timeout_seconds: How long what is being done may take.
-        """
-        self._ending = True
-        task, self._task = self._task, None
-        if task is None:
-            return
-        if self._looking:
-            await asyncio.wait([task], timeout=timeout_seconds)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async def _ended(self) -> None:
+        """Let another worker have the lock."""
         try:
             await self._lock.give_up()
         except Exception as error:
