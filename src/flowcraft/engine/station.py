@@ -364,13 +364,13 @@ class Station:
             blueprint: The blueprint of a run that is about to start.
             brought: Child flows that came along with it.
         """
-        # A flow may be its own child flow.
-        known = {**self.options.blueprints, blueprint.id: blueprint, **brought}
         seen: set[str] = set()
         waiting = [blueprint]
         while waiting:
             for id_ in child_ids(waiting.pop()):
-                child = known.get(id_)
+                # A flow may be its own child flow.
+                own = blueprint if id_ == blueprint.id else self.options.blueprints.get(id_)
+                child = brought.get(id_, own)
                 if child is not None and id_ not in seen:
                     seen.add(id_)
                     waiting.append(child)
