@@ -46,6 +46,9 @@ FOUND = [
     "memory: --graph delete --seed 2 --workers 2 --fault client-1:3:late:5",
     "aws: --graph delete-shards --seed 482183544 --concurrency 1 --fault client-1:5:late:5 "
     "--fault worker-1:52:stop --fault client-1:1:lost --doubles --slow --older",
+    # One that began so slept for ten days: to look for messages all that time took minutes.
+    "aws: --graph delete-days --seed 1836043151 --workers 2 --fault client-1:2:partial "
+    "--fault client-1:6:late:75 --noise 0.03 --doubles --skew-seconds 2 --reconciler",
     # A run was deleted, and still there for a worker whose clock was behind: a child stayed.
     "aws: --graph delete --seed 1378638796 --workers 2 --concurrency 1 "
     "--fault client-1:3:crash-after --fault worker-1:14:lost --noise 0.03 --skew-seconds 2 --slow",

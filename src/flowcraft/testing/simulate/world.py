@@ -38,6 +38,10 @@ LEFT_SECONDS: Final = 1500.0
 """How long a timer may be left when the run is over: it is sent a quarter of an hour ahead, and
 whoever sends it may die before it is forgotten."""
 
+LONG_SECONDS: Final = 86400.0
+"""Of a run that took longer, but was deleted, nobody waits for the end if it begins anew: each look
+for messages is carried out, and on AWS those of ten days take minutes."""
+
 ALL_RUNS: Final = Query(limit=1000, parts=True)
 LAPSED_RUNS: Final = Query(limit=1000, parts=True, lapsed=-math.inf)
 HELPS: Final = 3
@@ -120,7 +124,7 @@ class World:
         self.workers: list[WorkerProcess] = []
         self.reconciles = scenario.reconciler
         self._waiting_for = 0
-        self._people = 0
+        self._people = self._deleted_again = 0
         self._excused = self._abandoned = False
         self._over_at = 0.0
         self._patience = LEFT_SECONDS + 2 * stretches(scenario)
@@ -322,6 +326,8 @@ class World:
             left = [await self.ports.runs.find(each) for each in (ALL_RUNS, LAPSED_RUNS)]
             return not any(left) and not timers_in(self.backend.agreed())
         if record is None or record.head.row.status not in FINAL_STATUSES:
+            if is_deleted:
+                self._delete_again()
             return False
         # Who swept it may have died before it was forgotten: it is swept again.
         self._over_at = self._over_at or self.loop.time()
@@ -330,6 +336,13 @@ class World:
         is_left = self.loop.time() - self._over_at > self._patience
         self.left = self.left or is_left
         return is_left
+
+    def _delete_again(self) -> None:
+        """Delete a run that began after its deletion, once, if it were there for days."""
+        if self.told.story.truth.seconds > LONG_SECONDS and self._deleted_again + 1 < self.starts:
+            self._deleted_again += 1
+            for role in self.told.story.people:
+                self.employ(role)
 
     async def _deliver_again(self) -> tuple[str, ...]:
         """Deliver old messages once more; gives what was done because of them."""
