@@ -55,6 +55,9 @@ FOUND = [
     # A worker that lacks a child flow failed a run whose child flow only its starter knew.
     "memory: --graph cancel-undone-below --seed 1155098299 --concurrency 1 "
     "--fault worker-1:26:slow-before:5 --fault worker-3:39:break --slow --stranger --stale",
+    # A node was given back, its message not sent: a copy of that had looked before.
+    "memory: --graph lambda-loop --seed 235055005 --workers 3 --concurrency 2 "
+    "--fault client-1:1:slow-after:40 --noise 0.03 --doubles --slow",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "

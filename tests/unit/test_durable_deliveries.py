@@ -16,7 +16,7 @@ from flowcraft.core.builder import FlowBuilder
 from flowcraft.engine.jobs import Job, read_job, write_job
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Change, Entry
-from tests.unit.durable import LEASE_SECONDS, Life, Process, World, play
+from tests.unit.durable import LEASE_SECONDS, Died, Life, Process, World, play
 from tests.unit.runs import Ctx
 
 RUN = "run"
@@ -91,6 +91,39 @@ def test_a_thread_that_died_before_it_sent_goes_on() -> None:
         assert len(world.messages()) == 1
         await world.process()
         assert (await world.finish(RUN)).outputs.keys() == set("abcd")
+
+    play(story)
+
+
+def test_what_was_given_back_and_not_sent_goes_on_with_a_copy() -> None:
+    """A node is handed back by a worker that dies before it sends that: a copy has it begin anew.
+
+    The copy was delivered while the node ran, and is all that is left of the message.
+    """
+
+    async def story(world: World) -> None:
+        async def endless_at_first(ctx: Ctx) -> None:
+            world.count(ctx)
+            if world.bodies.total() == 2:
+                await asyncio.Event().wait()
+
+        flow = create_flow("f").node("a", world.body()).node("b", endless_at_first)
+        await world.knows(flow.edge("a", "b")).client.start_run(flow, run_id=RUN)
+        (job,) = world.messages()
+        first, second = await world.idle(), await world.idle()
+        (delivery,) = await world.receive()
+        call = asyncio.ensure_future(first.worker.handle_job(delivery.body))
+        await world.settle()
+        await world.send(job)
+        await handle(second, world)
+        first.life.name, first.life.last = "send", len(first.life.calls) + 1
+        await first.worker.rest(0.0, 1.0, [call])
+        assert isinstance(call.exception(), Died)
+        assert world.leases(RUN) == {}
+        await world.ports.queue.delete([delivery.handle])
+        await world.process()
+        await world.finish(RUN)
+        assert world.bodies.total() == 3
 
     play(story)
 

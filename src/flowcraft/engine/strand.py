@@ -125,10 +125,21 @@ class Strand(Executing):
         if self.job.event is not None:
             return await self._happen(self.job.event)
         if self.job.place is not None:
-            return await self._claim_place(self.job.place)
+            is_watch = self.job.since and self.job.limit_key is None
+            claim = self._claim_watched if is_watch else self._claim_place
+            return await claim(self.job.place)
         return await self._resume(is_start=True)
 
     # -- claiming ---------------------------------------------------------------------------
+
+    async def _claim_watched(self, place: str) -> AttemptCommand | None:
+        """Claim what somebody had in hand, if it was given back: its message may not be sent."""
+        if not await self._is_up_to_date():
+            await self.gate.drop_ticket(self.job)
+            return None
+        self._is_fresh = True
+        self._in_the_way = self.ledger.leases.get(place)
+        return await (self._resume() if self._in_the_way else self._claim_place(place))
 
     async def _claim_place(self, place: str) -> AttemptCommand | None:
         command = self.ledger.attempt_at(place)
@@ -231,7 +242,6 @@ class Strand(Executing):
         if self._in_the_way is not None and self._in_the_way.place in self.ledger.leases:
             # Whoever has it may be gone, and the message that it was for.
             mine.append(self.ledger.leases[self._in_the_way.place])
-            watch = replace(watch, place=self._in_the_way.place)
         now = self.station.clock.now()
         for lease in mine:
             # This process may have been kept from prolonging one, and goes on with it.
@@ -239,6 +249,8 @@ class Strand(Executing):
                 return await self._take_over(lease)
         if mine:
             left = min(lease.expires_at for lease in mine) - now
+            # Whoever gives it back may die before that is sent, and count on this message.
+            watch = replace(watch, place=mine[-1].place)
             raise PutOff(left if left > 0 else self.worker.lease_seconds, watch)
         if any(map(self._may_be_in_hand, commands)):
             raise PutOff(self.worker.lease_seconds, watch)
