@@ -179,14 +179,17 @@ def test_without_an_answer_nothing_is_claimed(given: AwsError) -> None:
 def test_what_never_changes_is_fatal(given: AwsError) -> None:
     """The same request would be refused for ever: nobody tries it again."""
     told = translated(given, TABLE)
-    assert type(told) is StorageError
+    assert type(told) in (StorageError, StorageFull)
     assert told.is_fatal
 
 
 def test_the_limit_of_an_item_is_named() -> None:
-    """An item that is too large is refused with the limit."""
+    """An item that is too large is refused with the limit, as what can never be stored is."""
     given = error("ValidationException", "Item size has exceeded the maximum allowed size")
-    assert "400 KB" in str(translated(given, TABLE))
+    told = translated(given, TABLE)
+    assert "400 KB" in str(told)
+    assert type(told) is StorageFull
+    assert told.is_fatal
 
 
 class Refusing:

@@ -118,6 +118,7 @@ RUNS: Final = (
         ),
         query=(*LIST, AFTER),
         is_heavy=True,
+        problems=("run-not-found",),
     ),
     Route(
         "GET",

@@ -79,11 +79,15 @@ EVENT: Final = takes(
     output=OUTPUT,
 )
 
-_SPAN: Final = {"type": "string", "description": "A length of time, such as 15m."}
+_SPANS: Final = (TEXT, {"type": "number"})
+_SPAN: Final[Mapping[str, Any]] = {
+    "anyOf": list(_SPANS),
+    "description": "A length of time: seconds, or a text such as 15m.",
+}
 SCHEDULE_OPTIONS: Final[Mapping[str, Any]] = {
     "cron": maybe({"type": "string", "description": "Minute, hour, day, month, day of week."}),
     "timeZone": TEXT,
-    "every": maybe(_SPAN),
+    "every": {**_SPAN, "anyOf": [*_SPANS, {"type": "null"}]},
     "offset": _SPAN,
     "context": maybe(VALUES),
     "tags": maybe(LABELS),
@@ -151,8 +155,32 @@ def check_body(name: str, schema: Mapping[str, Any], body: Any) -> Mapping[str, 
         where = f"'{pointer[1:200]}'" if pointer else "The body"
         why = _why(found)
         raise HttpProblem("invalid", f"{where} {why}.", {"place": pointer})
-    checked: Mapping[str, Any] = body
+    checked: Mapping[str, Any] = _with_whole_numbers(schema, body)
     return checked
+
+
+def _with_whole_numbers(schema: Mapping[str, Any], data: Any) -> Any:
+    """Data that fits a schema, with whole numbers as such where they are meant.
+
+    For JSON Schema 5.0 is one. A value that may be any JSON stays as it came.
+    """
+    match data:
+        case dict():
+            known = schema.get("properties", {})
+            return {
+                name: _with_whole_numbers(known.get(name, {}), each) for name, each in data.items()
+            }
+        case list() if "items" in schema:
+            return [_with_whole_numbers(schema["items"], each) for each in data]
+        case float() if data.is_integer() and _is_whole(schema):
+            return int(data)
+        case _:
+            return data
+
+
+def _is_whole(schema: Mapping[str, Any]) -> bool:
+    kinds = [schema, *schema.get("anyOf", ())]
+    return any(kind.get("type") == "integer" for kind in kinds)
 
 
 def _depth(error: Any) -> tuple[int, str]:
@@ -172,7 +200,8 @@ def _why(error: Any) -> str:
         case "additionalProperties":
             known = error.schema.get("properties", {})
             unknown = [name for name in error.instance if name not in known]
-            return f"has no {_named(unknown)}; it has {_named(known)}"
+            there = f"has {_named(known)}" if known else "is empty, or {}"
+            return f"has no {_named(unknown)}; it {there}"
         case "type":
             return f"is to be {_kind(error.validator_value)}, not {_shown(error.instance)}"
         case "enum":

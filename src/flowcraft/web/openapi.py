@@ -17,6 +17,7 @@ ALWAYS: Final = (
     "forbidden",
     "invalid",
     "internal",
+    "misconfigured",
     "storage-corrupt",
     "storage-too-new",
     "codec-missing",
@@ -27,7 +28,14 @@ ALWAYS: Final = (
 )
 """Kinds of problems that any operation may have."""
 
-CHANGES: Final = ("cross-site", "read-only", "too-large", "not-json", "storage-full")
+CHANGES: Final = (
+    "cross-site",
+    "read-only",
+    "too-large",
+    "not-json",
+    "not-storable",
+    "storage-full",
+)
 """Those of operations that change something."""
 
 

@@ -78,6 +78,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind("not-json", 415, "The body is not JSON"),
         Kind("invalid", 422, "Something has a value that it cannot have"),
         Kind("blueprint-invalid", 422, "The blueprint is malformed"),
+        Kind("not-storable", 422, "The storage cannot take anything so large"),
         Kind("internal", 500, "This is a bug of the application"),
         Kind("storage-corrupt", 500, "What is stored is damaged"),
         Kind("storage-too-new", 500, "A newer version has written what is stored"),
@@ -171,6 +172,8 @@ def problem_of(error: FlowcraftError) -> HttpProblem:
     if isinstance(error, HttpProblem):
         return error
     name = next(name for kind, name in _OF_ERRORS if isinstance(error, kind))
+    if isinstance(error, StorageFull) and error.is_fatal:
+        name = "not-storable"  # there is room enough, but never for this
     more: dict[str, Any] = {"error": type(error).__name__}
     if isinstance(error, BlueprintError):
         problems = error.problems[:100]

@@ -81,6 +81,7 @@ def strict_json(body: bytes) -> Any:
             text,
             parse_constant=_refuse_constant,
             parse_float=_finite,
+            parse_int=_whole,
             object_pairs_hook=_unique,
         )
     except json.JSONDecodeError as error:
@@ -111,6 +112,13 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is larger than any number here")
     return number
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python refuses those that would take it long
+        raise ValueError(f"a number has {len(text):,} digits, which is too many") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ from flowcraft.web.streams import stream
 from flowcraft.web.values import Cutter, json_text, pieces
 
 LONGEST_LIST: Final = 500
+MOST_NAMED: Final = 20
+"""Iterations that are named to who asks for one that is not there."""
 
 
 # --- lists ---------------------------------------------------------------------------------
@@ -214,7 +216,16 @@ def _instance(run: RunDetails, node_id: str, iteration: str) -> NodeDetails:
     for node in found:
         if list(map(str, node.iteration)) == wanted:
             return node
-    raise HttpProblem("value-not-found", f"'{node_id[:200]}' has no iteration {iteration[:60]!r}.")
+    raise HttpProblem("value-not-found", _other_iterations(found, node_id, iteration))
+
+
+def _other_iterations(found: Sequence[NodeDetails], node_id: str, iteration: str) -> str:
+    """What is said to who asks for an iteration that is not there."""
+    there = [",".join(map(str, each.iteration)) for each in found[:MOST_NAMED] if each.iteration]
+    more = ", …" if len(found) > MOST_NAMED else ""
+    cure = f"there are {', '.join(there)}{more}" if there else "it is in no loop: leave it out"
+    asked = f"iteration {iteration[:60]!r}" if iteration else "value without an iteration"
+    return f"'{node_id[:200]}' has no {asked}; {cure}."
 
 
 async def show_blueprint(call: Call) -> Response:

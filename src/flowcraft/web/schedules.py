@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -20,6 +21,7 @@ OPTIONS: Final = {camel(name): name for name in ScheduleOptions.__annotations__}
 """The options of a schedule as a body has them, and as the engine does."""
 
 TIMES: Final = ("startAt", "endAt")
+SPANS: Final = ("every", "offset")
 
 
 def options_of(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +30,25 @@ def options_of(body: Mapping[str, Any]) -> dict[str, Any]:
     for name in TIMES:
         if name in body:
             found[OPTIONS[name]] = moment(name, body[name])
+    for name in SPANS:
+        if name in body:
+            found[OPTIONS[name]] = span(name, body[name])
     return found
+
+
+def span(name: str, given: str | float | None) -> str | timedelta | None:
+    """A length of time in a body, as the engine takes it.
+
+    Raises:
+        HttpProblem: It is a number that is none.
+    """
+    if given is None or isinstance(given, str):
+        return given
+    try:
+        return f"{int(given)}s" if given == int(given) else timedelta(seconds=given)
+    except OverflowError as error:
+        text = f"'{name}' has more seconds than there are: {given:g}."
+        raise HttpProblem("invalid", text, {"place": f"/{name}"}) from error
 
 
 def data_of(info: ScheduleInfo) -> dict[str, Any]:
@@ -41,12 +61,14 @@ async def _told(verb: Awaitable[Any]) -> Any:
     """Do something; what is said of an option names it as bodies do."""
     try:
         return await told(verb)
+    except ImportError as error:  # cron expressions need a package of their own
+        raise HttpProblem("misconfigured", str(error)) from error
     except InputError as error:
         name, colon, rest = str(error).partition(":")
         known = {own: name for name, own in OPTIONS.items()} | {"flow": "flow", "id": "id"}
         if not colon or name not in known:
             raise
-        text = f"'{known[name]}':{rest}"
+        text = f"'{known[name]}':{rest}".replace("or a timedelta", "or seconds as a number")
         raise HttpProblem("invalid", text, {"place": f"/{known[name]}"}) from error
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+import re
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from starlette.responses import Response
 
 from flowcraft.engine.client import FlowClient
+from flowcraft.errors import InvalidRunState
 from flowcraft.web.call import Call, json_bytes
 from flowcraft.web.problems import HttpProblem
 from flowcraft.web.routes import address
@@ -25,13 +27,38 @@ START: Final = {
 }
 """What a start is told, and what the client calls it."""
 
+KEY: Final = "Idempotency-Key"
+NAMES: Final = {own: name for name, own in START.items()} | {
+    "start_at": "startAt",
+    "idempotency_key": KEY,
+}
+"""What the client calls an argument, and who sends a request."""
 
-async def told(verb: Awaitable[T]) -> T:
-    """Do something; what the engine says of an argument that cannot be is the caller's to mend."""
+_ARGUMENTS: Final = re.compile(rf"({'|'.join(NAMES)})(?: and ({'|'.join(NAMES)}))?\b")
+
+
+async def told(verb: Awaitable[T], **other_names: str) -> T:
+    """Do something; what the engine says of an argument that cannot be is the caller's to mend.
+
+    Args:
+        verb: What is done.
+        other_names: What requests of this kind call an argument, where others call it otherwise.
+    """
     try:
         return await verb
     except (OverflowError, TypeError, ValueError) as error:
-        raise HttpProblem("invalid", str(error)) from error
+        raise _of_argument(str(error), NAMES | other_names) from error
+
+
+def _of_argument(text: str, names: Mapping[str, str]) -> HttpProblem:
+    """What the engine says of an argument, in the words of requests."""
+    match = _ARGUMENTS.match(text)
+    if match is None:
+        return HttpProblem("invalid", text)
+    found = [names[own] for own in match.groups() if own is not None]
+    where = {"parameter": KEY} if found[0] == KEY else {"place": f"/{found[0]}"}
+    said = " and ".join(f"'{name}'" for name in found)
+    return HttpProblem("invalid", said + text[match.end() :], where)
 
 
 def moment(name: str, text: str | None) -> datetime | None:
@@ -58,7 +85,7 @@ async def start_run(call: Call) -> Response:
         call.client.start_run(
             call.body["flow"],
             call.body.get("context"),
-            idempotency_key=call.query["Idempotency-Key"],
+            idempotency_key=call.query[KEY],
             start_at=moment("startAt", call.body.get("startAt")),
             **options,
         )
@@ -69,9 +96,9 @@ async def start_run(call: Call) -> Response:
     return Response(data, 201, {"Location": href}, "application/json")
 
 
-async def _done(call: Call, verb: Awaitable[Any]) -> dict[str, Any]:
+async def _done(call: Call, verb: Awaitable[Any], **other_names: str) -> dict[str, Any]:
     """Carry out a verb on a run, and tell which runs it led to."""
-    led_to = await told(verb)
+    led_to = await told(verb, **other_names)
     run_id = call.ids["runId"]
     runs = [str(led_to)] if isinstance(led_to, str) else [run_id]
     for each in (run_id, *runs):
@@ -137,6 +164,7 @@ async def rerun(call: Call) -> Any:
             inputs=body.get("inputs"),
             new_run_id=body.get("newRunId"),
         ),
+        run_id="newRunId",
     )
 
 
@@ -151,7 +179,11 @@ async def patch(call: Call) -> Any:
 async def delete(call: Call) -> Any:
     """Forget a run."""
     verb = call.client.delete_run(call.ids["runId"], force=call.query["force"])
-    return await _done(call, verb)
+    try:
+        return await _done(call, verb)
+    except InvalidRunState as error:
+        text = re.sub(r"force=True\.$", "force=true.", str(error))
+        raise InvalidRunState(text) from error
 
 
 async def send_event(call: Call) -> Any:

@@ -259,7 +259,7 @@ def _too_many_items(_: AwsError, resource: Resource) -> StorageError:
 def _invalid(error: AwsError, resource: Resource) -> StorageError:
     text = error.message.lower()
     if "size" in text and "exceed" in text:
-        return StorageError(
+        return StorageFull(
             f"What {error.operation} was to store is too large for the {resource}: an item may "
             f"have 400 KB ({error.message}). Nothing was changed.",
             is_fatal=True,

@@ -63,7 +63,7 @@ def _input_output(error: sqlite3.Error, path: Path) -> StorageError:
 
 
 def _too_big(_: sqlite3.Error, path: Path) -> StorageError:
-    return StorageError(f"A text is too large for the database {path}.", is_fatal=True)
+    return StorageFull(f"A text is too large for the database {path}.", is_fatal=True)
 
 
 def _obstacle(path: Path) -> str | None:
