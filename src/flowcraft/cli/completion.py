@@ -27,9 +27,9 @@ def command(invocation: Invocation, shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     # Imported here, since it is what asks for this module.
-    from flowcraft.cli.main import cli  # noqa: PLC0415
+    from flowcraft.cli.main import COMPLETE, cli  # noqa: PLC0415
 
-    script = kind(cli(), {}, "flowcraft", "_FLOWCRAFT_COMPLETE")
+    script = kind(cli(), {}, "flowcraft", COMPLETE)
     text = script.source_template % script.source_vars()
     if invocation.as_json:
         invocation.out.json({"shell": shell, "script": text})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.shell_completion import shell_complete
 
 from flowcraft._installation import version
 from flowcraft.cli.failures import (
@@ -166,6 +167,10 @@ def _begin(**values: Any) -> None:
     click.get_current_context().ensure_object(Invocation).take(values)
 
 
+COMPLETE: Final = "_FLOWCRAFT_COMPLETE"
+"""The variable by which the script of a shell asks what there is to complete."""
+
+
 def cli() -> Commands:
     """The whole command, as click has it."""
     group = Commands(
@@ -220,6 +225,8 @@ def run(arguments: Sequence[str]) -> int:
             text = f"An argument is no text in the encoding that is used here: {argument!a}."
             return _say(invocation, "UsageError", text, WRONG_USE)
     try:
+        if instruction := os.environ.get(COMPLETE):
+            return shell_complete(cli(), {}, "flowcraft", COMPLETE, instruction)
         answer = cli().main(list(arguments), "flowcraft", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
         return answer if isinstance(answer, int) and not isinstance(answer, bool) else 0

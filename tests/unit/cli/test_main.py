@@ -269,6 +269,20 @@ def test_completion_is_a_script_of_the_shell(shell: str, flowcraft: Call) -> Non
     assert flowcraft("completion", shell, "--json").data["shell"] == shell
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_what_a_shell_asks_for_is_all_that_is_printed(
+    shell: str, flowcraft: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tab gives the commands that begin so, and no error that the shell would show."""
+    monkeypatch.setenv("_FLOWCRAFT_COMPLETE", f"{shell}_complete")
+    monkeypatch.setenv("COMP_WORDS", "flowcraft sta")
+    monkeypatch.setenv("COMP_CWORD", "sta" if shell == "fish" else "1")
+    ended = flowcraft()
+    assert (ended.code, ended.err) == (0, "")
+    assert "start" in ended.out
+    assert "status" in ended.out
+
+
 def test_settings_are_shown_without_passwords(project: Path, flowcraft: Call) -> None:
     """What an address holds in front of an @ is shown neither to people nor to programs."""
     address = "http://user:hunter2@127.0.0.1:1"
