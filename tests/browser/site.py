@@ -133,7 +133,7 @@ async def site_of(
         await adapter.start()
     try:
         app = create_app(adapter, **app_options)
-        async with app, _served(wrap(app), app.end_streams) as address:
+        async with app, served(wrap(app), app.end_streams) as address:
             site = Site(address, adapter, path, browser)
             try:
                 yield site
@@ -147,8 +147,15 @@ async def site_of(
 
 
 @asynccontextmanager
-async def _served(app: Any, end_streams: Callable[[], None]) -> AsyncIterator[str]:
-    listening = listen("127.0.0.1", 0)
+async def served(app: Any, end_streams: Callable[[], None], port: int = 0) -> AsyncIterator[str]:
+    """An application that is served.
+
+    Args:
+        app: What is served.
+        end_streams: Ends what does not end by itself.
+        port: Where; 0 for any.
+    """
+    listening = listen("127.0.0.1", port)
     is_up = asyncio.Event()
 
     class Server(uvicorn.Server):

@@ -1,9 +1,9 @@
 // Blueprints: those that the application knows, and those of runs.
 
-import { h, fill } from "./dom.js";
+import { h, fill, keepFocus } from "./dom.js";
 import { icon } from "./icons.js";
 import { at, get } from "./api.js";
-import { change, linkTo } from "./router.js";
+import { closePart, linkTo, openPart } from "./router.js";
 import { number, plural, short } from "./format.js";
 import { Graph } from "./graph.js";
 import { textOf, tree } from "./json-tree.js";
@@ -18,7 +18,7 @@ export function readPage(title, read, draw, more = "") {
   const load = async () => {
     try {
       const data = await read();
-      if (!state.isOff) fill(el, draw(data, load));
+      if (!state.isOff) keepFocus(el, () => fill(el, draw(data, load)));
     } catch (error) {
       if (!state.isOff) fill(el, h("div", { class: "page-head" }, h("h1", null, title)), h("div", { class: "card" }, trouble(error, load)));
     }
@@ -36,7 +36,7 @@ export function blueprintsView({ session }) {
 
 function table(blueprints, session) {
   return h("div", { class: "scroller" }, h("table", { class: "table" }, h("caption", { class: "unseen" }, "Blueprints"),
-    h("thead", null, h("tr", null, ["Blueprint", "Version", "Nodes", "Known from", ""].map((name, place) => h("th", { scope: "col", class: place ? "fit" : null }, name)))),
+    h("thead", null, h("tr", null, ["Blueprint", "Version", "Nodes", "Known from", "Actions"].map((name, place) => h("th", { scope: "col", class: place ? "fit" : null }, name)))),
     h("tbody", null, blueprints.map((each) => h("tr", null,
       h("td", null, h("div", { class: "clip" }, h("a", { class: "row-link", href: linkTo(["blueprints", each.blueprintId]) }, each.blueprintId))),
       h("td", { class: "fit soft" }, each.version ?? "–"),
@@ -55,7 +55,7 @@ export function blueprintView({ ids: [id], query, session }) {
   const body = h("div", { class: "run-body" });
   let nodes = new Map();
   const page = readPage(id, read, ([data, picture]) => {
-    graph = new Graph(picture, { onSelect: (node) => change({ node }), hasStates: false, label: `Graph of ${id}` });
+    graph = new Graph(picture, { onSelect: (node) => openPart({ node }), hasStates: false, label: `Graph of ${id}` });
     graph.update(new Map());
     nodes = new Map(Object.values(data.blueprint.nodes).map((each) => [each.id, each]));
     fill(body, h("div", { class: "run-content" }, h("div", { class: "card" }, graph.el), findings(data.findings)), side);
@@ -76,7 +76,7 @@ export function blueprintView({ ids: [id], query, session }) {
     graph?.select(now.get("node"));
     if (node) fill(side, definition(node));
   };
-  onKeys({ f: () => graph?.fit(), "+": () => graph?.zoom(1.25), "-": () => graph?.zoom(0.8), 0: () => graph?.viewport.zoomTo(1), Escape: () => change({ node: null }) });
+  onKeys({ f: () => graph?.fit(), "+": () => graph?.zoom(1.25), "-": () => graph?.zoom(0.8), 0: () => graph?.viewport.zoomTo(1), Escape: () => now.has("node") && closePart({ node: null }) });
   return {
     title: id,
     el: page.el,
@@ -96,7 +96,7 @@ export function blueprintView({ ids: [id], query, session }) {
 function definition(node) {
   const { id, uses, ...rest } = node;
   return h("aside", { class: "card panel", "aria-label": `Node ${id}` },
-    h("div", { class: "card-head" }, h("h2", { class: "mono" }, id), h("div", { class: "actions" }, h("button", { class: "button quiet small square", type: "button", "aria-label": "Close", on: { click: () => change({ node: null }) } }, icon("close")))),
+    h("div", { class: "card-head" }, h("h2", { class: "mono" }, id), h("div", { class: "actions" }, h("button", { class: "button quiet small square", type: "button", "aria-label": "Close", title: "Close (Esc)", on: { click: () => closePart({ node: null }) } }, icon("close")))),
     h("section", null, h("dl", { class: "facts" }, h("dt", null, "Uses"), h("dd", { class: "mono" }, uses))),
     Object.entries(rest).map(([name, value]) => h("section", null, h("h3", null, name), typeof value === "object" ? tree(value, { open: 3, label: name }) : h("p", { class: "mono wrap" }, textOf(value)))));
 }

@@ -6,7 +6,7 @@ import { plural } from "./format.js";
 /** @param {{isShort?: boolean}} options Short: without the traceback. */
 export function errorBlock(error, { isShort = false } = {}) {
   const where = [error.nodeId && `node ${error.nodeId}`, error.attempts > 1 && `after ${plural(error.attempts, "attempt")}`].filter(Boolean).join(", ");
-  return h("div", { class: "error" },
+  return h("div", { class: `error${isShort ? " is-short" : ""}` },
     h("div", null, h("span", { class: "type" }, error.type), where && h("span", { class: "faint" }, ` · ${where}`), error.isFatal && h("span", { class: "faint" }, " · fatal")),
     h("div", { class: "message" }, error.message),
     error.causes?.map((cause) => h("div", { class: "cause" }, h("span", { class: "faint" }, "because of "), h("b", null, cause.type), `: ${cause.message}`)),

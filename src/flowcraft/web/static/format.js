@@ -60,6 +60,8 @@ export function plural(count, one, many = `${one}s`) {
 
 /** An id, cut in its middle where it is long: both ends tell ids apart. */
 export function short(text, most = 44) {
-  const signs = String(text);
-  return signs.length <= most ? signs : `${signs.slice(0, most - 13)}…${signs.slice(-12)}`;
+  if (String(text).length <= most) return String(text);
+  // By whole signs: many a picture is made of two.
+  const signs = [...String(text)];
+  return signs.length <= most ? signs.join("") : `${signs.slice(0, most - 13).join("")}…${signs.slice(-12).join("")}`;
 }

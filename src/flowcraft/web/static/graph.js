@@ -3,20 +3,24 @@
 // A thousand nodes stay usable by two means: what is outside of the view is not painted, and from
 // afar boxes are plain areas in the colour of their state.
 
-import { h, s } from "./dom.js";
+import { h, memo, s } from "./dom.js";
 import { icon, strokes } from "./icons.js";
-import { isSettled, lookOf } from "./status.js";
+import { isSettled, lookOf, statusOf } from "./status.js";
 import { number, plural } from "./format.js";
 import { Viewport } from "./viewport.js";
 
 const FAR = 0.42;
-const LETTER = 6.9;
+const NAME = "600 12.5px";
+const SMALL = "400 11px";
+// The order of the legend: what wants to be looked at first.
+const LEGEND = ["failed", "retrying", "rescuing", "waiting", "sleeping", "running", "working", "child", "ready", "succeeded", "rescued", "skipped", "blocked", "cancelled", "pending"];
 const MANY = 120;
+const READABLE = 0.75;
 const ARROW = 7;
 
 /**
  * @param {object} picture Boxes and lines, as `GET …/picture` gives them.
- * @param {{onSelect: (id: string) => void, hasStates: boolean, label: string}} options
+ * @param {{onSelect: (id: string, isByKey: boolean) => void, hasStates: boolean, label: string}} options
  */
 export class Graph {
   constructor(picture, { onSelect, hasStates, label }) {
@@ -30,7 +34,9 @@ export class Graph {
     this.svg = s("svg", { class: "canvas", role: "group", "aria-label": `${label}: ${plural(picture.boxes.length, "node")}, arrow keys go from one to the next` }, this.world);
     this.selected = null;
     this.window = h("div", { class: "graph-window" }, this.svg);
-    this.el = h("div", { class: "graph" }, this.window, this.#tools(), hasStates && legend());
+    this.legend = hasStates && h("ul", { class: "legend", "aria-label": "States of nodes" });
+    this.showLegend = this.legend && memo(this.legend, (counts) => this.#legend(counts));
+    this.el = h("div", { class: "graph" }, this.window, this.legend, this.#tools());
     this.viewport = new Viewport(this.svg, picture, (view) => this.#place(view));
     this.svg.addEventListener("click", (event) => this.#clicked(event));
     this.svg.addEventListener("keydown", (event) => this.#key(event));
@@ -50,6 +56,10 @@ export class Graph {
     this.states = states;
     for (const box of this.boxes) box.show(states.get(box.id) ?? { status: "pending", took: new Set(), isOver: false });
     for (const line of this.lines) line.show(states);
+    if (!this.legend) return;
+    const counts = new Map(LEGEND.map((each) => [each, 0]));
+    for (const box of this.boxes) counts.set(box.status, (counts.get(box.status) ?? 0) + 1);
+    this.showLegend([...counts].filter(([, count]) => count));
   }
 
   /** Mark a node, and bring it into view. */
@@ -62,6 +72,11 @@ export class Graph {
     this.#rove(this.selected);
     const box = this.picture.boxes[this.selected];
     if (this.hasPlace && !this.viewport.sees(box)) this.viewport.centre(box.x, box.y);
+  }
+
+  /** Put the focus on a node. */
+  focus(id) {
+    if (this.numbers.has(id)) this.#focus(this.numbers.get(id));
   }
 
   fit() {
@@ -84,13 +99,14 @@ export class Graph {
     // Of a large graph that part is shown where something is going on.
     const hot = this.picture.boxes.find((box) => /failed|waiting|running|retrying|child/.test(this.states?.get(box.id)?.status ?? ""));
     const box = this.picture.boxes[this.selected] ?? hot ?? this.picture.boxes[this.picture.starts[0] ?? 0];
-    if (box) this.viewport.centre(box.x, box.y, 0.75);
+    if (box) this.viewport.centre(box.x, box.y, READABLE);
   }
 
   #place({ x, y, scale, left, top, right, bottom }) {
     this.world.setAttribute("transform", `translate(${x} ${y}) scale(${scale})`);
     this.world.classList.toggle("far", scale < FAR);
     this.percent.textContent = `${Math.round(scale * 100)} %`;
+    this.percent.setAttribute("aria-label", `${this.percent.textContent}: show at 100 %`);
     if (this.boxes.length <= MANY) return;
     for (const each of [this.boxes, this.lines]) {
       for (const one of each) {
@@ -105,8 +121,27 @@ export class Graph {
 
   #tools() {
     const button = (label, sign, run) => h("button", { class: "button small square", type: "button", "aria-label": label, title: label, on: { click: run } }, icon(sign));
-    this.percent = h("button", { class: "button small", type: "button", title: "100 % (0)", "aria-label": "Show at 100 %", on: { click: () => this.viewport.zoomTo(1) } });
-    return h("div", { class: "graph-tools" }, button("Farther (-)", "minus", () => this.zoom(0.8)), this.percent, button("Nearer (+)", "plus", () => this.zoom(1.25)), button("Fit (f)", "fit", () => this.fit()));
+    this.percent = h("button", { class: "button small", type: "button", title: "100 % (0)", on: { click: () => this.viewport.zoomTo(1) } });
+    return h("div", { class: "graph-tools", role: "group", "aria-label": "Size of the graph" }, button("Farther (-)", "minus", () => this.zoom(0.8)), this.percent, button("Nearer (+)", "plus", () => this.zoom(1.25)), button("Fit (f)", "fit", () => this.fit()));
+  }
+
+  /** Each state that there is, with the number of its nodes; leads from one of them to the next. */
+  #legend(counts) {
+    return counts.map(([status, count]) => {
+      const { word, tone, sign } = lookOf(status);
+      const label = `${word} ${number(count)}: go to the next`;
+      return h("li", null, h("button", { type: "button", class: `tone-${tone}`, "aria-label": label, title: label, "data-status": status, on: { click: () => this.#next(status) } }, icon(sign), `${word} `, h("b", null, number(count))));
+    });
+  }
+
+  #next(status) {
+    const from = (this.last ?? this.selected ?? -1) + 1;
+    const order = this.boxes.map((_, place) => (from + place) % this.boxes.length);
+    const place = order.find((each) => this.boxes[each].status === status);
+    if (place === undefined) return;
+    const { x, y } = this.picture.boxes[place];
+    this.viewport.centre(x, y, Math.max(this.viewport.view.scale, READABLE));
+    this.#focus(place);
   }
 
   // -- choosing ---------------------------------------------------------------------------
@@ -114,7 +149,7 @@ export class Graph {
   #clicked(event) {
     if (this.viewport.hasMoved) return;
     const place = event.target.closest?.(".node")?.dataset.at;
-    if (place !== undefined) this.onSelect(this.picture.boxes[Number(place)].id);
+    if (place !== undefined) this.onSelect(this.picture.boxes[Number(place)].id, false);
   }
 
   #key(event) {
@@ -128,7 +163,7 @@ export class Graph {
       this.#focus(this.#towards(place, arrow));
     } else if ((event.key === "Enter" || event.key === " ") && !Number.isNaN(place)) {
       event.preventDefault();
-      this.onSelect(this.picture.boxes[place].id);
+      this.onSelect(this.picture.boxes[place].id, true);
     }
   }
 
@@ -156,6 +191,7 @@ export class Graph {
   }
 
   #rove(place) {
+    this.last = place;
     this.world.querySelector('.node[tabindex="0"]')?.setAttribute("tabindex", "-1");
     this.boxes[place].el.setAttribute("tabindex", "0");
   }
@@ -165,13 +201,13 @@ export class Graph {
   #box(box, place) {
     const { width, height } = box;
     const [left, top] = [-width / 2, -height / 2];
-    const most = Math.floor((width - 40) / LETTER);
+    const room = width - 42;
     const sign = s("path", { class: "sign", transform: `translate(${left + 11} -8)` });
     const more = s("text", { class: "more", x: left + 34, y: 13 });
     const progress = s("rect", { class: "progress", x: left + 34, y: height / 2 - 6, height: 3, width: 0, rx: 1.5 });
     const count = s("text", { class: "count", x: width / 2 - 10, y: -4, "text-anchor": "end" });
     const title = s("title", null);
-    const name = s("text", { class: "name", x: left + 34, y: -4 }, cut(box.id, most));
+    const name = s("text", { class: "name", x: left + 34, y: -4 });
     const shape = s("rect", { class: "shape", x: left, y: top, width, height, rx: 8 });
     const inner = box.uses === "subflow" && s("rect", { class: "inner", x: left + 3, y: top + 3, width: width - 6, height: height - 6, rx: 6 });
     const el = s("g", { class: "node", transform: `translate(${box.x} ${box.y})`, tabindex: "-1", role: "button", "data-at": place, "data-id": box.id }, title, shape, inner, s("g", { class: "detail" }, sign, name, more, count), progress);
@@ -184,16 +220,18 @@ export class Graph {
       const word = this.hasStates ? [look.word, state.detail].filter(Boolean).join(" · ") : nameOf(box.uses);
       el.setAttribute("class", `node tone-${this.hasStates ? look.tone : "past"} is-${this.hasStates ? state.status : "drawn"}${this.selected === place ? " selected" : ""}`);
       sign.setAttribute("d", strokes(this.hasStates ? look.sign : signOf(box)));
-      more.textContent = cut(word, most + 3);
+      one.status = state.status;
+      more.textContent = fitted(word, room, SMALL);
       count.textContent = state.times > 1 ? `×${number(state.times)}` : "";
       progress.setAttribute("width", state.progress === undefined ? 0 : Math.max(0, (width - 46) * state.progress));
-      name.textContent = cut(box.id, most - (state.times > 1 ? 4 : 0));
+      name.textContent = fitted(box.id, room - (state.times > 1 ? 30 : 0), NAME);
       const said = `${box.id}, ${this.hasStates ? `${word}${state.times > 1 ? `, ${plural(state.times, "iteration")}` : ""}` : box.uses}`;
       el.setAttribute("aria-label", said);
       title.textContent = box.uses === box.id ? said : `${said} (${box.uses})`;
     };
+    const one = { id: box.id, el, show, status: "pending", isSeen: true, left: box.x + left, right: box.x - left, top: box.y + top, bottom: box.y - top };
     show({ status: "pending" });
-    return { id: box.id, el, show, isSeen: true, left: box.x + left, right: box.x - left, top: box.y + top, bottom: box.y - top };
+    return one;
   }
 
   #line(line) {
@@ -245,9 +283,33 @@ function signOf(box) {
   return box.uses.startsWith("batch-") ? "runs" : "play";
 }
 
+function clean(text) {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "�");
+}
+
 function cut(text, most) {
-  const clean = text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "�");
-  return clean.length > most ? `${clean.slice(0, Math.max(1, most - 1))}…` : clean;
+  const signs = [...clean(text)];
+  return signs.length > most ? `${signs.slice(0, Math.max(1, most - 1)).join("")}…` : signs.join("");
+}
+
+const pen = document.createElement("canvas").getContext("2d");
+let family = "";
+
+/** As much of a text as has room. */
+function fitted(text, room, font) {
+  family ||= getComputedStyle(document.documentElement).fontFamily;
+  pen.font = `${font} ${family}`;
+  const fits = (part) => pen.measureText(part).width <= room;
+  const whole = clean(text);
+  if (fits(whole)) return whole;
+  const signs = [...whole.slice(0, 200)];
+  let [least, most] = [1, signs.length];
+  while (least < most) {
+    const middle = Math.ceil((least + most) / 2);
+    if (fits(`${signs.slice(0, middle).join("")}…`)) least = middle;
+    else most = middle - 1;
+  }
+  return `${signs.slice(0, least).join("")}…`;
 }
 
 /** A smooth path that leaves and enters each point upright. */
@@ -275,16 +337,8 @@ function looped(box) {
   return { path, end: [right, box.y + 8], isUp: null, extent: { left: right, right: right + 120, top: box.y - 30, bottom: box.y + 30 } };
 }
 
-function legend() {
-  const entries = ["running", "retrying", "waiting", "succeeded", "failed", "skipped"];
-  return h("ul", { class: "legend", "aria-label": "Colours" }, entries.map((status) => {
-    const { word, tone, sign } = lookOf(status);
-    return h("li", { class: `tone-${tone}` }, icon(sign), word);
-  }));
-}
-
 /** What a drawing shows of a run: its node instances put together by node. */
-export function statesOf(nodes) {
+export function statesOf(nodes, isOver = false) {
   const found = new Map();
   for (const node of nodes) {
     const before = found.get(node.nodeId);
@@ -294,7 +348,7 @@ export function statesOf(nodes) {
     for (const target of node.took ?? []) state.took.add(target);
     if (node.iteration.length && !isPassed) state.times += 1;
     state.isOver &&= isSettled(node.status);
-    if (state.rank === null || compare(state.rank, rank) <= 0) Object.assign(state, { rank, status: node.status, ...detailOf(node) });
+    if (state.rank === null || compare(state.rank, rank) <= 0) Object.assign(state, { rank, status: statusOf(node, isOver), ...detailOf(node) });
     found.set(node.nodeId, state);
   }
   return found;

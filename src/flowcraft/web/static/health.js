@@ -74,7 +74,7 @@ function standing(still) {
 function workers(seen) {
   if (seen.trouble) return titled("Workers", h("p", { class: "card-body wrap" }, seen.trouble));
   if (!seen.kinds.length) return titled("Workers", h("div", { class: "empty" }, icon("health"), h("h2", null, "No worker was seen"), h("p", null, "Start one with ", h("code", null, "flowcraft worker"), ": runs go on as soon as it is there.")));
-  return titled("Workers", h("div", { class: "scroller" }, h("table", { class: "table" }, h("caption", { class: "unseen" }, "Kinds of workers"),
+  return titled("Workers", h("div", { class: "scroller", tabindex: "0", role: "group", "aria-label": "Kinds of workers" }, h("table", { class: "table" }, h("caption", { class: "unseen" }, "Kinds of workers"),
     h("thead", null, h("tr", null, ["Kind", "Package", "Python", "Implementations", "Workers", "Seen"].map((name, place) => h("th", { scope: "col", class: place ? "fit" : null }, name)))),
     h("tbody", null, seen.kinds.map((each) => h("tr", null, h("td", { class: "mono clip" }, each.id), h("td", { class: "fit soft" }, each.package), h("td", { class: "fit soft" }, each.python),
       h("td", { class: "fit soft number" }, each.implementations === null ? "–" : number(each.implementations)), h("td", { class: "fit soft number" }, number(each.workers)), h("td", { class: "fit soft", title: moment(each.seenAt) }, ago(each.seenAt))))))));
@@ -82,7 +82,7 @@ function workers(seen) {
 
 function needed(report) {
   return [h("div", { class: "card-head" }, h("h2", null, "Code that live runs need"), h("span", { class: "faint" }, `${plural(report.runs, "live run")}, ${ago(report.at)}`)),
-    report.needed.length ? h("div", { class: "scroller" }, h("table", { class: "table" }, h("caption", { class: "unseen" }, "Implementations that live runs need"),
+    report.needed.length ? h("div", { class: "scroller", tabindex: "0", role: "group", "aria-label": "Implementations that live runs need" }, h("table", { class: "table" }, h("caption", { class: "unseen" }, "Implementations that live runs need"),
       h("thead", null, h("tr", null, ["Implementation", "Flow", "May still run in"].map((name, place) => h("th", { scope: "col", class: place > 1 ? "fit" : null }, name)))),
       h("tbody", null, report.needed.map((each) => h("tr", null, h("td", { class: "mono clip" }, each.uses), h("td", { class: "clip soft" }, each.blueprintId), h("td", { class: "fit soft number" }, plural(each.runs, "run"))))))) : h("p", { class: "card-body soft" }, "No live run needs anything: all workers may go.")];
 }

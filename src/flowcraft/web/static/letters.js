@@ -30,7 +30,7 @@ function group({ cause, meaning, letters: count }, letters, session, load) {
         h("button", { class: "button small", type: "button", on: { click: () => settle("redrive", { causes: [cause] }, what, load) } }, icon("out"), "Redrive group"),
         h("button", { class: "button small danger", type: "button", on: { click: () => settle("delete", { causes: [cause] }, what, load) } }, icon("bin"), "Delete"))),
     h("div", { class: "scroller" }, h("table", { class: "table" }, h("caption", { class: "unseen" }, `Dead letters: ${cause}`),
-      h("thead", null, h("tr", null, ["Run", "Node", "Why", "Sent", "Deliveries", ""].map((name, place) => h("th", { scope: "col", class: place > 2 ? "fit" : null }, name)))),
+      h("thead", null, h("tr", null, ["Run", "Node", "Why", "Sent", "Deliveries", "Actions"].map((name, place) => h("th", { scope: "col", class: place > 2 ? "fit" : null }, name)))),
       h("tbody", null, letters.map((letter) => row(letter, session, load))))));
 }
 

@@ -32,6 +32,9 @@ const VIEWS = {
 
 const main = h("main", { class: "stage", id: "main", tabindex: "-1" });
 const links = new Map();
+// Whoever does something else is not moved any more.
+const GIVE_UP = ["wheel", "pointerdown", "keydown", "popstate"];
+const COMING_BACK_MS = 5000;
 let session = null;
 let shown = null;
 
@@ -52,14 +55,14 @@ async function begin() {
 
 function side() {
   const nav = h("nav", { class: "nav", "aria-label": "Pages" }, PLACES.map(([place, label, sign]) => {
-    const link = h("a", { href: linkTo([place]) }, icon(sign), h("span", null, label));
+    const link = h("a", { href: linkTo([place]), title: label }, icon(sign), h("span", null, label));
     links.set(place, link);
     return link;
   }));
   const out = session.hasLogin && h("button", { class: "button quiet square", type: "button", "aria-label": "Log out", title: "Log out", on: { click: logOut } }, icon("out"));
   return h("header", { class: "side" },
     h("button", { class: "unseen skip", type: "button", on: { click: () => main.focus() } }, "Skip to the page"),
-    h("a", { class: "brand", href: linkTo(["runs"]) }, h("img", { src: `${base}static/mark.svg`, alt: "" }), h("span", null, "Flowcraft")),
+    h("a", { class: "brand", href: linkTo(["runs"]), "aria-label": "Flowcraft: all runs" }, h("img", { src: `${base}static/mark.svg`, alt: "" }), h("span", null, "Flowcraft")),
     nav,
     h("div", { class: "side-foot" },
       h("p", { class: "who clip", title: session.user }, session.user, session.readOnly ? ", read only" : "", ` · ${session.version}`),
@@ -87,7 +90,7 @@ function commonKeys() {
 const HELP = [
   ["j  k", "next and previous row"], ["Enter", "open the row"], ["/", "search"], ["n", "start a run (list of runs)"],
   ["g r", "runs"], ["g b", "blueprints"], ["g s", "schedules"], ["g d", "dead letters"], ["g h", "health"],
-  ["1 … 5", "tabs of a run"], ["f  +  -  0", "graph: fit, nearer, farther, 100 %"], ["← ↑ ↓ →", "graph: from node to node; Shift moves the drawing"],
+  ["1 … 6", "tabs of a run"], ["f  +  -  0", "graph and timeline: fit, nearer, farther, 100 %"], ["← ↑ ↓ →", "graph: from node to node; Shift moves the drawing"],
   ["Esc", "close, let go"], ["t", "light, dark, as the system"], ["Ctrl+Enter", "confirm a dialog"], ["?", "this list"],
 ];
 
@@ -99,7 +102,7 @@ function help() {
   });
 }
 
-function show({ segments, query }) {
+function show({ segments, query }, note = null) {
   const [place = "runs", ...ids] = segments;
   const make = VIEWS[place]?.[ids.length];
   const key = JSON.stringify(segments.length ? segments : ["runs"]);
@@ -118,6 +121,28 @@ function show({ segments, query }) {
   window.scrollTo(0, 0);
   // Who has pages read to them hears where they are now.
   if (!isFirst) main.focus({ preventScroll: true });
+  if (note?.y || note?.followed) comeBack(note);
+}
+
+/** Stand again where the page was left, as soon as as much of it is there. */
+function comeBack({ y = 0, followed }) {
+  const isThere = () => {
+    const link = followed && [...main.querySelectorAll("a[href]")].find((each) => each.getAttribute("href") === followed);
+    if ((followed && !link) || document.documentElement.scrollHeight < y + window.innerHeight) return false;
+    window.scrollTo(0, y);
+    if (document.activeElement === main) link?.focus({ preventScroll: true });
+    return true;
+  };
+  if (isThere()) return;
+  const stop = () => {
+    growth.disconnect();
+    clearTimeout(timer);
+    for (const event of GIVE_UP) window.removeEventListener(event, stop);
+  };
+  const growth = new ResizeObserver(() => isThere() && stop());
+  const timer = setTimeout(stop, COMING_BACK_MS);
+  for (const event of GIVE_UP) window.addEventListener(event, stop, { passive: true });
+  growth.observe(main.firstElementChild);
 }
 
 function missing() {

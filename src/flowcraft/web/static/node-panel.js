@@ -4,7 +4,7 @@ import { h, fill, memo, safeHref } from "./dom.js";
 import { icon } from "./icons.js";
 import { at, get } from "./api.js";
 import { linkTo, change } from "./router.js";
-import { badge, isFinal, isSettled } from "./status.js";
+import { badge, isFinal, isSettled, statusOf } from "./status.js";
 import { ago, moment, number, short, span } from "./format.js";
 import { treeOrCut, textOf } from "./json-tree.js";
 import { errorBlock } from "./errors.js";
@@ -19,10 +19,10 @@ const NEGATIVE = /^(reject|refuse|deny|decline|no|cancel|abort|stop)/i;
 export class NodePanel {
   constructor(page, nodeId) {
     Object.assign(this, { page, nodeId, instances: null, error: null, calls: 0, forms: new Map() });
-    this.title = h("h2", { class: "mono" }, nodeId);
+    this.title = h("h2", { class: "mono", tabindex: "-1" }, nodeId);
     this.headPart = h("section");
     this.answers = h("div");
-    this.valuesPart = h("div");
+    this.valuesPart = h("div", null, h("p", { class: "boot", role: "status" }, "Loading …"));
     this.el = h("aside", { class: "card panel", "aria-label": `Node ${nodeId}` },
       h("div", { class: "card-head" }, this.title, h("div", { class: "actions" },
         h("button", { class: "button quiet small square", type: "button", "aria-label": "Close", title: "Close (Esc)", on: { click: () => page.select(null) } }, icon("close")))),
@@ -33,6 +33,11 @@ export class NodePanel {
 
   destroy() {
     this.calls += 1;
+  }
+
+  /** Put the focus there: at what is to be filled in, if there is that. */
+  enter() {
+    (this.answers.querySelector(".input, input, button") ?? this.title).focus();
   }
 
   get #wanted() {
@@ -73,7 +78,8 @@ export class NodePanel {
   // -- the head -------------------------------------------------------------------------------
 
   #head({ node, others, status }) {
-    const took = node.startedAt && node.endedAt ? span((Date.parse(node.endedAt) - Date.parse(node.startedAt)) / 1000) : null;
+    const isAtWork = statusOf(node, isFinal(status)) !== node.status;
+    const took = node.startedAt && node.endedAt && !isAtWork ? span((Date.parse(node.endedAt) - Date.parse(node.startedAt)) / 1000) : null;
     const facts = [
       ["Uses", h("span", { class: "mono" }, node.uses)],
       node.startedAt && ["Started", h("span", { title: moment(node.startedAt) }, ago(node.startedAt))],
@@ -85,7 +91,7 @@ export class NodePanel {
       node.batch && ["Batch", `${number(node.batch.done)} of ${number(node.batch.items)} done, ${number(node.batch.running)} running, ${number(node.batch.failed)} failed`],
     ].filter(Boolean);
     return [
-      h("div", { class: "row wrapped" }, badge(node.status), others.length > 1 && this.#iterations(node, others), h("div", { class: "grow" }), this.#buttons(node, status)),
+      h("div", { class: "row wrapped" }, badge(statusOf(node, isFinal(status))), others.length > 1 && this.#iterations(node, others), h("div", { class: "grow" }), this.#buttons(node, status)),
       h("dl", { class: "facts" }, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)])),
     ];
   }
@@ -197,7 +203,7 @@ export class NodePanel {
     if (problem) return h("section", null, h("p", { class: "wrong", role: "alert" }, problem));
     this.instance = instance;
     const part = (name, label) => h("section", { "data-part": name }, h("h3", null, label), treeOrCut(instance[name], instance.cut?.[name], { label }));
-    const hasOutput = isSettled(instance.status) && !["skipped", "blocked", "cancelled"].includes(instance.status);
+    const hasOutput = isSettled(instance.status) && !["failed", "skipped", "blocked", "cancelled"].includes(instance.status);
     return [
       instance.error && h("section", null, h("h3", null, instance.status === "failed" ? "Error" : "Last error"), errorBlock(instance.error)),
       (instance.attempt > 0 || instance.input !== null || instance.cut?.input) && part("input", "Input"),
@@ -214,7 +220,7 @@ function attemptLine(attempt) {
   const state = attempt.error ? ["bad", "cross"] : attempt.endedAt ? ["good", "check"] : ["busy", "ring"];
   return h("li", null,
     h("span", { class: `row tone-${state[0]} badge plain` }, icon(state[1]), `#${attempt.number}`),
-    h("span", { class: "soft" }, attempt.startedAt ? moment(attempt.startedAt) : "", href && [" · ", h("a", { href, target: "_blank", rel: "noopener noreferrer" }, "Log")]),
+    h("span", { class: "soft" }, attempt.startedAt ? moment(attempt.startedAt) : "", href && [" · ", h("a", { class: "plainly", href, target: "_blank", rel: "noopener noreferrer" }, "Log")]),
     h("span", { class: "soft" }, took),
     attempt.error && h("details", { class: "error", style: { "grid-column": "2 / -1" } }, h("summary", null, h("span", { class: "type" }, attempt.error.type), ` ${attempt.error.message.slice(0, 120)}`), errorBlock(attempt.error)));
 }

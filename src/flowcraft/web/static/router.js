@@ -2,7 +2,10 @@
 
 import { base } from "./api.js";
 
+const SETTLED_MS = 150;
+
 let listener = () => {};
+let scrolled = 0;
 
 /** Where the page is: the segments of its path, decoded, and its parameters. */
 export function here() {
@@ -32,11 +35,20 @@ function wellFormed(text) {
   return whole.toWellFormed ? whole.toWellFormed() : whole;
 }
 
-/** Go to an address of the page. */
-export function go(href, { replace = false } = {}) {
-  if (replace) history.replaceState(null, "", href);
-  else history.pushState(null, "", href);
+/** Go to an address of the page. What is noted of the place in the history stays where it is replaced. */
+export function go(href, { replace = false, note = null } = {}) {
+  if (replace) history.replaceState(history.state, "", href);
+  else {
+    remember();
+    history.pushState(note, "", href);
+  }
   listener(here());
+}
+
+/** Note where the page stands, and what was followed, for who comes back. */
+function remember(followed = document.activeElement?.getAttribute?.("href")) {
+  clearTimeout(scrolled);
+  history.replaceState({ ...history.state, y: window.scrollY, followed: followed ?? null }, "");
 }
 
 /** Change parameters of the address; `null` takes one away, a list gives several. */
@@ -51,10 +63,30 @@ export function change(changes, options = { replace: true }) {
   go(linkTo(segments, query), options);
 }
 
+/** Open a part of a page: going back closes it. */
+export function openPart(changes) {
+  change(changes, history.state?.isPart ? { replace: true } : { replace: false, note: { isPart: true } });
+}
+
+/** Close it: as going back does, where that is how it was opened. */
+export function closePart(changes) {
+  if (history.state?.isPart) history.back();
+  else change(changes);
+}
+
 /** Have somebody told wherever the page goes. */
 export function start(told) {
   listener = told;
-  window.addEventListener("popstate", () => listener(here()));
+  // Views come back as they were left when they have been read again: see `show` of the frame.
+  history.scrollRestoration = "manual";
+  window.addEventListener("popstate", (event) => {
+    clearTimeout(scrolled);
+    listener(here(), event.state);
+  });
+  window.addEventListener("scroll", () => {
+    clearTimeout(scrolled);
+    scrolled = setTimeout(() => history.replaceState({ ...history.state, y: window.scrollY }, ""), SETTLED_MS);
+  }, { passive: true });
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("a[href]");
     if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
@@ -64,7 +96,8 @@ export function start(told) {
     const rest = url.pathname.slice(base.length);
     if (!isOwn || /^(api|static|login|logout)(\/|$)/.test(rest)) return;
     event.preventDefault();
+    link.focus({ preventScroll: true });
     go(url.pathname + url.search);
   });
-  listener(here());
+  listener(here(), history.state);
 }

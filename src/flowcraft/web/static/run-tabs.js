@@ -3,8 +3,8 @@
 import { h, fill, memo } from "./dom.js";
 import { icon } from "./icons.js";
 import { at, get, Problem, withQuery } from "./api.js";
-import { badge } from "./status.js";
-import { moment, plural, span } from "./format.js";
+import { badge, isFinal, lookOf, statusOf } from "./status.js";
+import { moment, number, plural, span } from "./format.js";
 import { treeOrCut, textOf, tree } from "./json-tree.js";
 import { trouble } from "./runs.js";
 import { copy } from "./dialogs.js";
@@ -13,19 +13,39 @@ const MOST_ROWS = 500;
 const MOST_EVENTS = 1000;
 
 export function nodesTab(page) {
-  const el = h("div", { class: "card" });
-  const show = memo(el, ({ rows, all }) => [
-    h("div", { class: "scroller" }, h("table", { class: "table" },
+  const search = h("input", { class: "input", type: "search", placeholder: "Find a node", "aria-label": "Find a node", "data-search": true, spellcheck: "false" });
+  const status = h("select", { class: "input", "aria-label": "Status" });
+  const list = h("div");
+  const el = h("div", { class: "card" }, h("div", { class: "card-head node-filter" }, h("div", { class: "input-icon grow" }, icon("search"), search, h("kbd", { class: "key" }, "/")), status), list);
+  const showChoices = memo(status, (counts) => [h("option", { value: "" }, "Any status"),
+    counts.map(([each, count]) => h("option", { value: each }, `${lookOf(each).word} (${number(count)})`))]);
+  const show = memo(list, ({ rows, all }) => [
+    !rows.length && h("p", { class: "empty" }, "No node is like that."),
+    rows.length > 0 && h("div", { class: "scroller" }, h("table", { class: "table" },
       h("caption", { class: "unseen" }, "Nodes of the run"),
       h("thead", null, h("tr", null, ["Status", "Node", "Uses", "Attempts", "Started", "Took"].map((name, place) => h("th", { scope: "col", class: place === 0 || place > 2 ? "fit" : null }, name)))),
       h("tbody", null, rows.map(nodeRow(page))))),
-    all > rows.length && h("p", { class: "empty" }, `The first ${rows.length} of ${plural(all, "node")} are shown.`)]);
-  return { el, update: () => show({ rows: [...page.nodes.values()].slice(0, MOST_ROWS), all: page.nodes.size }) };
+    all > rows.length && h("p", { class: "empty" }, `The first ${number(rows.length)} of ${plural(all, "node")} are shown.`)]);
+  const update = () => {
+    const isOver = isFinal(page.run.status);
+    const nodes = [...page.nodes.values()].map((node) => ({ ...node, shown: statusOf(node, isOver) }));
+    const counts = new Map();
+    for (const node of nodes) counts.set(node.shown, (counts.get(node.shown) ?? 0) + 1);
+    const wanted = status.value;
+    showChoices([...counts]);
+    status.value = counts.has(wanted) ? wanted : "";
+    const text = search.value.trim().toLowerCase();
+    const found = nodes.filter((node) => (!status.value || node.shown === status.value) && (!text || `${node.name} ${node.uses}`.toLowerCase().includes(text)));
+    show({ rows: found.slice(0, MOST_ROWS), all: found.length });
+  };
+  search.addEventListener("input", update);
+  status.addEventListener("change", update);
+  return { el, update };
 }
 
 function nodeRow(page) {
   return (node) => h("tr", null,
-    h("td", { class: "fit" }, badge(node.status)),
+    h("td", { class: "fit" }, badge(node.shown)),
     h("td", null, h("div", { class: "clip" }, h("button", { class: "row-link link-button", type: "button", on: { click: () => page.select(node.nodeId, node.iteration) } }, node.name))),
     h("td", { class: "clip soft" }, node.uses),
     h("td", { class: "fit soft" }, node.attempt ? node.attempt - node.lost : "–", node.lost > 0 && ` (+${node.lost} lost)`),
@@ -79,9 +99,9 @@ export function historyTab(page) {
     const whole = h("a", { href: at("runs", page.runId, "history"), download: "history.jsonl" }, "Download it whole, with values");
     return [
       ...headed(plural(events.length, "event"), load, h("div", { class: "tree-tools" }, whole, !isWhole && h("span", { class: "faint" }, "Only the first of them are shown here."))),
-      h("div", { class: "scroller" }, h("table", { class: "table history" },
+      h("div", { class: "scroller", tabindex: "0", role: "group", "aria-label": "What happened, in order" }, h("table", { class: "table history" },
         h("caption", { class: "unseen" }, "What happened, in order"),
-        h("thead", null, h("tr", null, ["After", "Event", "Node", "Attempt", ""].map((name, place) => h("th", { scope: "col", class: place < 2 || place === 3 ? "fit" : null }, name)))),
+        h("thead", null, h("tr", null, ["After", "Event", "Node", "Attempt", "Details"].map((name, place) => h("th", { scope: "col", class: place < 2 || place === 3 ? "fit" : null }, name)))),
         h("tbody", null, events.map(historyRow(events[0]?.at ?? 0)))))];
   });
 }
@@ -91,12 +111,12 @@ function historyRow(begin) {
     h("td", { class: "fit number soft", title: moment(event.time) }, span(event.at - begin)),
     h("td", { class: "fit" }, h("span", { class: `badge tone-${toneOf(event.type)}` }, icon(signOf(event.type)), event.type)),
     h("td", { class: "clip" }, event.nodeId ?? "", event.iteration.length > 0 && h("span", { class: "faint" }, ` @${event.iteration.join(".")}`)),
-    h("td", { class: "fit soft" }, event.attempt ?? ""),
+    h("td", { class: "fit soft" }, event.attempt || ""),
     h("td", { class: "clip soft mono" }, gistOf(event.payload)));
 }
 
 function gistOf(payload) {
-  return Object.entries(payload ?? {}).filter(([, value]) => value !== null && typeof value !== "object").slice(0, 4).map(([name, value]) => `${name}=${value}`).join("  ");
+  return Object.entries(payload ?? {}).filter(([, value]) => value !== null && typeof value !== "object").slice(0, 4).map(([name, value]) => `${name}=${name.endsWith("_at") && typeof value === "number" ? moment(new Date(value * 1000).toISOString()) : value}`).join("  ");
 }
 
 function toneOf(type) {

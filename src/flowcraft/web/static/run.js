@@ -3,8 +3,8 @@
 import { h, fill, memo, shown } from "./dom.js";
 import { icon } from "./icons.js";
 import { at, get, watch } from "./api.js";
-import { change, linkTo } from "./router.js";
-import { badge, isFinal } from "./status.js";
+import { change, closePart, linkTo, openPart } from "./router.js";
+import { badge, isFinal, lookOf } from "./status.js";
 import { ago, moment, number, plural, short, span } from "./format.js";
 import { onKeys } from "./keys.js";
 import { Graph, statesOf } from "./graph.js";
@@ -13,12 +13,15 @@ import { NodePanel } from "./node-panel.js";
 import { actionButtons } from "./run-actions.js";
 import { errorBlock } from "./errors.js";
 import { contextTab, historyTab, jsonTab, nodesTab } from "./run-tabs.js";
-import { tagList, trouble } from "./runs.js";
+import { liveText, tagList, trouble } from "./runs.js";
 import { copy, messageOf } from "./dialogs.js";
 
 const TABS = [["graph", "Graph"], ["timeline", "Timeline"], ["nodes", "Nodes"], ["context", "Context"], ["history", "History"], ["json", "JSON"]];
 const MOST_ERRORS = 5;
 const MOST_WAITS = 5;
+const MOST_CHILDREN = 3;
+// What the head of the page shows of a run.
+const HEAD = ["status", "paused", "stopping", "blueprintId", "blueprintHash", "version", "createdAt", "endedAt", "dueAt", "parent", "cost", "fairnessKey", "idempotencyKey", "tags"];
 
 /** What tells one node instance from another. */
 export function instanceKey(node) {
@@ -41,6 +44,7 @@ class RunPage {
     this.body = h("div", { class: "run-body" }, this.content, this.panelPlace);
     this.el = h("div", { class: "page filling" }, h("p", { class: "boot", role: "status" }, "Loading …"));
     this.actions = h("div", { class: "actions" });
+    this.said = h("p", { class: "unseen", role: "status" });
     this.showActions = memo(this.actions, () => actionButtons(this));
     this.showHead = memo(this.head, (data) => this.#head(data));
     this.showNotices = memo(this.notices, (data) => this.#notices(data));
@@ -141,15 +145,30 @@ class RunPage {
 
   #draw() {
     if (this.isOff) return;
-    if (!this.head.isConnected) fill(this.el, this.head, this.notices, this.tabs, this.body);
-    const { counts, ...head } = this.run;
+    if (!this.head.isConnected) fill(this.el, this.head, this.said, this.notices, this.tabs, this.body);
+    const { counts } = this.run;
     this.showActions([this.run.status, this.run.paused, this.run.stopping]);
-    this.showHead({ ...head, awaiting: 0, errors: 0, facts: 0, executions: 0, live: this.live });
+    this.showHead({ ...Object.fromEntries(HEAD.map((name) => [name, this.run[name]])), live: this.live, children: this.#children() });
+    this.#say();
     this.showNotices({ status: this.run.status, awaiting: this.run.awaiting, errors: this.run.errors, reason: this.run.reason });
     this.showTabs({ tab: this.tab, nodes: Object.values(counts).reduce((sum, each) => sum + each, 0), query: this.query.toString() });
     this.#drawTab();
     this.#drawPanel();
     this.#tick();
+  }
+
+  /** Tell those who do not see it what has become of the run; only when that changes. */
+  #say() {
+    const word = lookOf(this.run.status).word.toLowerCase();
+    const now = this.live === "lost" ? liveText(this.live) : `The run is ${word}.`;
+    if (this.saying !== undefined && this.saying !== now) fill(this.said, now);
+    this.saying = now;
+  }
+
+  /** Child runs of nodes, the first of them. */
+  #children() {
+    const found = [...this.nodes.values()].filter((node) => node.childRunId);
+    return { count: found.length, first: found.slice(0, MOST_CHILDREN).map((node) => [node.childRunId, node.childStatus]) };
   }
 
   #drawTab() {
@@ -169,7 +188,7 @@ class RunPage {
         return this.#graphTab();
       case "timeline": {
         const timeline = new Timeline({ onSelect: (id, iteration) => this.select(id, iteration) });
-        return { el: h("div", { class: "card" }, timeline.el), update: () => timeline.update([...this.nodes.values()], this.run, this.query.get("node")), tick: () => timeline.tick() };
+        return { el: h("div", { class: "card" }, timeline.el), timeline, update: () => timeline.update([...this.nodes.values()], this.run, this.query.get("node")), tick: () => timeline.tick() };
       }
       case "nodes":
         return nodesTab(page);
@@ -187,12 +206,12 @@ class RunPage {
     if (this.pictureError) fill(card, trouble(this.pictureError));
     else if (!this.picture) fill(card, h("div", { class: "graph" }, h("p", { class: "boot", role: "status" }, "Drawing …")));
     else {
-      this.graph ??= new Graph(this.picture, { onSelect: (id) => this.select(id), hasStates: true, label: `Graph of ${this.run.blueprintId}` });
+      this.graph ??= new Graph(this.picture, { onSelect: (id, isByKey) => this.select(id, null, isByKey), hasStates: true, label: `Graph of ${this.run.blueprintId}` });
       fill(card, this.graph.el);
     }
     const update = () => {
       if (!this.graph) return;
-      this.graph.update(statesOf(this.nodes.values()));
+      this.graph.update(statesOf(this.nodes.values(), isFinal(this.run.status)));
       const node = this.query.get("node");
       if (node !== this.graphNode) this.graph.select(node);
       this.graphNode = node;
@@ -207,8 +226,10 @@ class RunPage {
     this.panelPlace.hidden = !isOpen;
     this.body.classList.toggle("has-panel", isOpen);
     if (!isOpen) {
+      const had = this.panel?.nodeId;
       this.panel?.destroy();
       this.panel = null;
+      if (had !== undefined) this.#goBack(had);
       return;
     }
     if (this.panel?.nodeId !== node) {
@@ -217,11 +238,28 @@ class RunPage {
       fill(this.panelPlace, this.panel.el);
     }
     this.panel.update();
+    if (this.isEntering) this.panel.enter();
+    this.isEntering = false;
   }
 
-  /** Show a node, or none. */
-  select(nodeId, iteration = null) {
-    change({ node: nodeId, iteration: iteration?.length ? iteration.join(",") : null });
+  /** Whoever was in the panel, or nowhere, is at what it belongs to when it closes. */
+  #goBack(node) {
+    const now = document.activeElement;
+    if (now && now !== document.body && now.id !== "main" && !this.panelPlace.contains(now)) return;
+    const place = this.opener?.isConnected ? this.opener : this.content.querySelector(`[data-node="${CSS.escape(node)}"]`);
+    if (place) place.focus({ preventScroll: true });
+    else if (this.tab === "graph") this.graph?.focus(node);
+  }
+
+  /** Show a node, or none; `isEntered`: who asked goes there, too. */
+  select(nodeId, iteration = null, isEntered = true) {
+    if (nodeId === null) return closePart({ node: null, iteration: null });
+    this.opener = document.activeElement;
+    this.isEntering = isEntered;
+    openPart({ node: nodeId, iteration: iteration?.length ? iteration.join(",") : null });
+    // It was shown already.
+    if (this.isEntering && this.panel) this.panel.enter();
+    this.isEntering = false;
   }
 
   #tick() {
@@ -236,10 +274,10 @@ class RunPage {
 
   #keys() {
     const keys = {
-      f: () => this.graph?.fit(),
-      "+": () => this.graph?.zoom(1.25),
-      "-": () => this.graph?.zoom(0.8),
-      0: () => this.graph?.viewport.zoomTo(1),
+      f: () => (this.shownTab?.timeline ?? this.graph)?.fit(),
+      "+": () => (this.shownTab?.timeline ?? this.graph)?.zoom(1.25),
+      "-": () => (this.shownTab?.timeline ?? this.graph)?.zoom(0.8),
+      0: () => (this.shownTab?.timeline ? this.shownTab.timeline.fit() : this.graph?.viewport.zoomTo(1)),
       Escape: () => this.query.get("node") && this.select(null),
     };
     TABS.forEach(([name], place) => (keys[place + 1] = () => change({ tab: name === "graph" ? null : name })));
@@ -256,6 +294,7 @@ class RunPage {
       run.endedAt && ["Ended", moment(run.endedAt)],
       run.dueAt && !isFinal(run.status) && ["Next timer", h("span", { title: moment(run.dueAt) }, ago(run.dueAt))],
       run.parent && ["Parent", h("a", { class: "mono", href: linkTo(["runs", run.parent]) }, short(run.parent))],
+      run.children.count > 0 && [run.children.count > 1 ? "Child runs" : "Child run", childList(run.children)],
       run.cost && ["Cost", costText(run.cost)],
       run.fairnessKey && ["Fairness key", run.fairnessKey],
       run.idempotencyKey && ["Idempotency key", h("span", { class: "mono" }, short(run.idempotencyKey))],
@@ -302,8 +341,14 @@ class RunPage {
 
 function liveSign(run) {
   if (isFinal(run.status)) return null;
-  const text = { live: "Live", lost: "Connection lost, trying again", trouble: "The storage does not answer" }[run.live];
+  const text = liveText(run.live);
   return text && h("span", { class: `live is-${run.live}` }, text);
+}
+
+function childList({ count, first }) {
+  return h("span", { class: "row wrapped" },
+    first.map(([id, status]) => h("span", { class: "row child" }, h("a", { class: "mono", href: linkTo(["runs", id]), title: id }, short(id, 32)), status && badge(status, true))),
+    count > first.length && h("span", { class: "faint" }, `and ${number(count - first.length)} more`));
 }
 
 function costText(cost) {

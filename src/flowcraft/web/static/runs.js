@@ -37,6 +37,10 @@ export function runsView({ query, session }) {
   const list = h("div", { class: "card list-card" });
   const foot = h("div", { class: "list-foot" });
   const liveSign = h("span", { class: "live", role: "status" });
+  const showLive = memo(liveSign, (live) => {
+    liveSign.className = `live is-${live || "none"}`;
+    return liveText(live);
+  });
   const filters = filterBar(state);
   const canChange = !session.readOnly;
   const el = h("div", { class: "page" },
@@ -50,8 +54,7 @@ export function runsView({ query, session }) {
   let calls = 0;
 
   const draw = () => {
-    fill(liveSign, liveText(state.live));
-    liveSign.className = `live is-${state.live || "none"}`;
+    showLive(state.live);
     if (state.error) {
       fill(list, trouble(state.error, load));
     } else if (!state.isLoaded) {
@@ -88,8 +91,8 @@ export function runsView({ query, session }) {
   const drawFoot = memo(foot, ({ count, after, read, isPaged }) => [
     h("span", { class: "faint" }, count ? `${plural(count, "run")}${read > count + 1 ? `, ${number(read)} looked at` : ""}` : ""),
     h("div", { class: "row" },
-      isPaged && h("button", { class: "button small", type: "button", on: { click: () => history.back() } }, icon("left"), "Newer"),
-      after && h("button", { class: "button small", type: "button", on: { click: () => change({ after }, { replace: false }) } }, "Older", icon("right")))]);
+      isPaged && h("button", { class: "button small", type: "button", on: { click: newer } }, icon("left"), history.state?.isOlder ? "Newer" : "Newest"),
+      after && h("button", { class: "button small", type: "button", on: { click: () => change({ after }, { replace: false, note: { isOlder: true } }) } }, "Older", icon("right")))]);
 
   const take = ({ runs, gone, order }) => {
     for (const run of runs) state.runs.set(run.runId, run);
@@ -160,12 +163,19 @@ export function runsView({ query, session }) {
       calls += 1;
       clearInterval(clock);
       cancelAnimationFrame(frame);
+      filters.destroy();
       source?.close();
     },
   };
 }
 
-function liveText(live) {
+/** The page before; who came by a link to this one has none, and begins anew. */
+function newer() {
+  if (history.state?.isOlder) history.back();
+  else change({ after: null }, { replace: false });
+}
+
+export function liveText(live) {
   return { live: "Live", lost: "Connection lost, trying again", trouble: "The storage does not answer", over: "" }[live] ?? "";
 }
 
@@ -181,7 +191,7 @@ export function trouble(error, again) {
 function empty(query, canChange) {
   if ([...query.keys()].some((key) => key !== "children")) {
     return h("div", { class: "empty" }, icon("search"), h("h2", null, "No run is like that"), h("p", null, "Take a filter away, or look at a longer time."),
-      h("button", { class: "button", type: "button", on: { click: () => change(Object.fromEntries([...query.keys()].map((key) => [key, null]))) } }, "Clear all filters"));
+      h("button", { class: "button", type: "button", on: { click: () => change(Object.fromEntries([...query.keys()].map((key) => [key, null])), { replace: false }) } }, "Clear all filters"));
   }
   return h("div", { class: "empty" }, icon("runs"), h("h2", null, "No runs yet"),
     h("p", null, "Runs that are started by your application, by the command ", h("code", null, "flowcraft run"), " or from here are listed as they begin."),
@@ -205,10 +215,12 @@ function runRow() {
   const showRest = memo(flow, (name) => h("span", { title: name }, name));
   const showTags = memo(tags, (pairs) => tagList(pairs, 2));
   const showWaits = memo(waits, (text) => h("span", { class: "soft", title: text }, text));
+  const showAge = memo(age, (text) => text);
+  const showLength = memo(length, (text) => text);
   const tick = () => {
-    fill(age, ago(run.createdAt));
+    showAge(ago(run.createdAt));
     const end = isFinal(run.status) ? Date.parse(run.updatedAt) : Date.now();
-    fill(length, span((end - Date.parse(run.createdAt)) / 1000));
+    showLength(span((end - Date.parse(run.createdAt)) / 1000));
     showWaits(waitText(run));
   };
   return {
@@ -251,11 +263,15 @@ function filterBar(state) {
   const children = h("input", { type: "checkbox" });
   const segments = h("div", { class: "segments", role: "group", "aria-label": "Status" });
   const chips = h("div", { class: "row wrapped", hidden: true });
-  const set = (changes) => change({ after: null, ...changes });
+  // Going back takes the last filter away; what is typed is one.
+  const set = (changes, options = { replace: false }) => change({ after: null, ...changes }, options);
   let timer = 0;
   const later = (input, name) => input.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => set({ [name]: input.value.trim() }), 250);
+    timer = setTimeout(() => {
+      timer = 0;
+      set({ [name]: input.value.trim() }, { replace: Boolean(state.query.get(name) && input.value.trim()) });
+    }, 250);
   });
   later(search, "q");
   later(flow, "flow");
@@ -282,7 +298,10 @@ function filterBar(state) {
   const update = (query) => {
     const statuses = query.getAll("status");
     for (const [status, button] of buttons) button.setAttribute("aria-pressed", String(status ? statuses.includes(status) : !statuses.length));
-    for (const [input, name] of [[search, "q"], [flow, "flow"]]) if (document.activeElement !== input) input.value = query.get(name) ?? "";
+    for (const [input, name] of [[search, "q"], [flow, "flow"]]) {
+      const value = query.get(name) ?? "";
+      if (!timer && input.value.trim() !== value) input.value = value;
+    }
     since.value = query.get("since") ?? "";
     children.checked = query.has("children");
     const tags = query.getAll("tag");
@@ -294,7 +313,7 @@ function filterBar(state) {
   const el = h("div", { class: "stack filters" },
     h("div", { class: "row wrapped" }, segments),
     h("div", { class: "filter-row" }, h("div", { class: "input-icon" }, icon("search"), search, h("kbd", { class: "key" }, "/")), flow, flowsList(), tag, since, h("label", { class: "check soft" }, children, "Child runs")), chips);
-  return { el, update };
+  return { el, update, destroy: () => clearTimeout(timer) };
 }
 
 function chip(text, remove) {

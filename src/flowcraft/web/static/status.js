@@ -16,7 +16,8 @@ const LOOKS = {
   retrying: ["Retrying", "again", "again"],
   waiting: ["Waiting", "hand", "wait"],
   sleeping: ["Sleeping", "moon", "wait"],
-  child: ["In child run", "nested", "busy"],
+  child: ["Child run", "nested", "busy"],
+  working: ["Working", "ring", "busy"],
   succeeded: ["Succeeded", "check", "good"],
   rescuing: ["Falling back", "again", "again"],
   rescued: ["Fell back", "check", "again"],
@@ -42,6 +43,12 @@ const SETTLED = new Set(["succeeded", "failed", "rescued", "skipped", "blocked",
 /** Whether nothing more becomes of a node. */
 export function isSettled(status) {
   return SETTLED.has(status);
+}
+
+/** The status that is shown of a node: a batch that was handed out is at work until its items are done. */
+export function statusOf(node, isOver) {
+  const isAtWork = node.batch && !isOver && node.status === "succeeded" && node.batch.done < node.batch.items;
+  return isAtWork ? "working" : node.status;
 }
 
 export function isFinal(status) {

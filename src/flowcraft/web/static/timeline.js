@@ -2,24 +2,55 @@
 
 import { h, fill } from "./dom.js";
 import { icon } from "./icons.js";
-import { isFinal, lookOf } from "./status.js";
-import { span } from "./format.js";
+import { isFinal, lookOf, statusOf } from "./status.js";
+import { plural, span } from "./format.js";
 
 const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800, 2592000];
 const TICKS = 7;
+const LEAST_SECONDS = 0.002;
 
 export class Timeline {
   constructor({ onSelect }) {
     this.onSelect = onSelect;
     this.picked = null;
     this.rows = new Map();
-    this.axis = h("div", { class: "time-axis", "aria-label": "Time since the start; drag to look closer" });
+    this.axis = h("div", { class: "time-axis", role: "group", tabindex: "0", "aria-label": "Time since the start: plus and minus look closer and farther, arrow keys move; or drag along it" });
     this.reset = h("button", { class: "button small quiet", type: "button", hidden: true, on: { click: () => this.#pick(null) } }, icon("fit"), "All");
     this.list = h("div", { class: "time-list" });
     this.el = h("div", { class: "timeline" },
       h("div", { class: "time-head" }, h("div", { class: "row who-ran" }, this.reset), this.axis), this.list);
     this.axis.addEventListener("pointerdown", (event) => this.#drag(event));
     this.axis.addEventListener("dblclick", () => this.#pick(null));
+    this.axis.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** All of it. */
+  fit() {
+    this.#pick(null);
+  }
+
+  /** Look closer or farther, at the middle. */
+  zoom(by) {
+    if (!this.range) return;
+    const [from, until] = this.picked ?? this.whole;
+    const [middle, half] = [(from + until) / 2, Math.max(LEAST_SECONDS, (until - from) / by) / 2];
+    this.#pickWithin(middle - half, middle + half);
+  }
+
+  #key(event) {
+    const along = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!along || !this.picked) return;
+    event.preventDefault();
+    const [from, until] = this.picked;
+    const [least, most] = this.whole;
+    const by = Math.min(most - until, Math.max(least - from, (along * (until - from)) / 4));
+    this.#pick([from + by, until + by]);
+  }
+
+  #pickWithin(from, until) {
+    const [least, most] = this.whole;
+    const within = [Math.max(least, from), Math.min(most, until)];
+    this.#pick(within[0] <= least && within[1] >= most ? null : within);
   }
 
   update(nodes, run, selected) {
@@ -93,15 +124,16 @@ export class Timeline {
     const show = (nodes, now) => {
       el.setAttribute("aria-current", String(id === this.selected));
       const isOpen = nodes.some((node) => !node.endedAt);
-      const key = JSON.stringify([this.range, nodes.map((node) => [node.status, node.attempt, node.endedAt]), isOpen && now]);
+      const key = JSON.stringify([this.range, nodes.map((node) => [statusOf(node, isFinal(this.run.status)), node.attempt, node.endedAt]), isOpen && now]);
       if (key === last) return;
       last = key;
-      const { tone, word, sign } = lookOf(nodes.at(-1).status);
+      const { tone, word, sign } = lookOf(statusOf(nodes.at(-1), isFinal(this.run.status)));
       el.className = `time-row row-link tone-${tone}`;
       fill(who, icon(sign), h("span", { class: "clip", title: id }, id), nodes.length > 1 && h("span", { class: "faint" }, `×${nodes.length}`));
       const drawn = nodes.flatMap((node) => this.#bars(node, now));
       fill(bars, drawn, this.#length(nodes, now));
-      el.setAttribute("aria-label", `${id}, ${word}, ${drawn.length} bars`);
+      const attempts = nodes.reduce((sum, node) => sum + node.attempts.length, 0);
+      el.setAttribute("aria-label", [id, nodes.length > 1 && `×${nodes.length}`, word, attempts > nodes.length && plural(attempts, "attempt"), lengthOf(nodes, now)].filter(Boolean).join(", "));
     };
     return { el, show };
   }
@@ -136,7 +168,7 @@ export class Timeline {
     const start = seconds(nodes[0].startedAt);
     if (start === null) return null;
     const place = ((end - this.range[0]) / (this.range[1] - this.range[0])) * 100;
-    const text = span(end - start);
+    const text = lengthOf(nodes, now);
     return place > 86
       ? h("span", { class: "bar-text", style: { right: `${Math.min(100, 100 - ((start - this.range[0]) / (this.range[1] - this.range[0])) * 100)}%`, "padding-right": "6px" } }, text)
       : h("span", { class: "bar-text", style: { left: `${Math.max(0, place)}%` } }, text);
@@ -173,6 +205,11 @@ export class Timeline {
     this.picked = range;
     this.tick();
   }
+}
+
+function lengthOf(nodes, now) {
+  const start = seconds(nodes[0].startedAt);
+  return start === null ? "" : span((seconds(nodes.at(-1).endedAt) ?? now) - start);
 }
 
 function seconds(time) {
