@@ -2,12 +2,14 @@
 
 import { h, fill } from "./dom.js";
 import { Mistake } from "./api.js";
+import { icon } from "./icons.js";
 import { jsonField } from "./json-field.js";
 import { textOf } from "./json-tree.js";
 
 const DEEPEST = 4;
 const MOST_FIELDS = 200;
-const INPUTS = { date: "date", email: "email", uri: "url", time: "time" };
+const INPUTS = { date: "date", email: "email", uri: "url", time: "time", "date-time": "datetime-local" };
+const MOST_CHECKS = 20;
 
 let count = 0;
 
@@ -55,6 +57,8 @@ function part(schema, label, path, isRequired, depth, state) {
   switch (typeOf(schema)) {
     case "object":
       return depth < DEEPEST && isPlain(schema.properties) ? group(schema, label, path, isRequired, depth, state) : written(schema, label, isRequired);
+    case "array":
+      return depth < DEEPEST ? several(schema, label, path, isRequired, depth, state) : written(schema, label, isRequired);
     case "boolean":
       return flag(schema, label);
     case "integer":
@@ -73,12 +77,19 @@ function written(schema, label, isRequired) {
 }
 
 function group(schema, label, path, isRequired, depth, state) {
+  schema = withDefault(schema, schema.default);
   const required = new Set(Array.isArray(schema.required) ? schema.required : []);
   const parts = Object.entries(schema.properties).map(([name, inner]) => [name, part(inner, name, [...path, name], required.has(name), depth + 1, state), required.has(name)]);
   const fields = parts.map(([, each]) => each.el);
   const about = schema.description ? h("p", { class: "hint faint" }, schema.description) : null;
   const el = depth === 0 ? h("div", { class: "stack" }, about, fields) : h("fieldset", { class: "group" }, h("legend", null, schema.title ?? label), about, fields);
+  const filledIn = () => JSON.stringify([...el.querySelectorAll("input, select, textarea")].map((each) => (each.type === "checkbox" ? each.checked : each.value)));
+  const before = depth > 0 && !isRequired ? filledIn() : null;
+  const has = (name) => schema.properties[name]?.default !== undefined;
+  const isWhole = parts.some(([name]) => has(name)) && [...required].every(has);
   const value = () => {
+    // What may be left out, and was not touched, is left out, whatever it would have to have.
+    if (before !== null && !isWhole && filledIn() === before) return undefined;
     const found = {};
     for (const [name, each] of parts) {
       const inner = each.value();
@@ -87,6 +98,61 @@ function group(schema, label, path, isRequired, depth, state) {
     return depth > 0 && !isRequired && !Object.keys(found).length ? undefined : found;
   };
   return { el, value };
+}
+
+/** A list: ticks where its items are some of a few, else a field for each, with more on request. */
+function several(schema, label, path, isRequired, depth, state) {
+  const items = isPlain(schema.items) ? schema.items : {};
+  if (schema.prefixItems || !(items.enum || items.type || items.properties)) return written(schema, label, isRequired);
+  const name = schema.title ?? label;
+  const isTicked = Array.isArray(items.enum) && schema.uniqueItems && items.enum.length <= MOST_CHECKS;
+  const list = isTicked ? ticks(items.enum, schema.default) : listed(schema, items, name, path, depth, state);
+  const optional = !isRequired && h("span", { class: "faint" }, " (optional)");
+  const about = schema.description && h("p", { class: "hint faint" }, schema.description);
+  const value = () => {
+    const found = list.value();
+    if (!found.length && !isRequired) return undefined;
+    wrongIf(found.length < schema.minItems, schema, label, `at least ${schema.minItems}.`, list.first());
+    wrongIf(found.length > schema.maxItems, schema, label, `at most ${schema.maxItems}.`, list.first());
+    return found;
+  };
+  return { el: h("fieldset", { class: "group" }, h("legend", null, name, optional), about, list.el), value };
+}
+
+function ticks(choices, chosen) {
+  const inputs = choices.map((each) => h("input", { type: "checkbox", checked: Array.isArray(chosen) && chosen.includes(each) }));
+  const el = h("div", { class: "checks" }, choices.map((each, place) => h("label", { class: "check" }, inputs[place], typeof each === "string" ? each : textOf(each))));
+  return { el, value: () => choices.filter((_, place) => inputs[place].checked), first: () => inputs[0] };
+}
+
+function listed(schema, items, name, path, depth, state) {
+  const rows = h("div", { class: "stack" });
+  let parts = [];
+  const more = h("button", { class: "button small", type: "button", on: { click: () => add(items.default).querySelector("input, select, textarea")?.focus() } }, icon("plus"), "Add");
+  more.setAttribute("aria-label", `Add to ${name}`);
+  const add = (value) => {
+    const inner = part(withDefault({ ...items, title: items.title ?? `${name} ${parts.length + 1}` }, value), name, path, true, depth + 1, state);
+    const drop = h("button", { class: "button quiet small square", type: "button", "aria-label": `Remove ${items.title ?? name} ${parts.length + 1}`, on: { click: () => {
+      parts = parts.filter((each) => each !== inner);
+      row.remove();
+      more.focus();
+    } } }, icon("close"));
+    const row = h("div", { class: "listed" }, inner.el, drop);
+    parts.push(inner);
+    rows.append(row);
+    return row;
+  };
+  const begin = Array.isArray(schema.default) ? schema.default : Array.from({ length: Math.min(schema.minItems ?? 0, MOST_CHECKS) });
+  begin.forEach(add);
+  return { el: h("div", { class: "stack" }, rows, h("div", null, more)), value: () => parts.map((each) => each.value()), first: () => more };
+}
+
+/** A schema of which a value is the default; of an object, each property has its own. */
+function withDefault(schema, value) {
+  if (value === undefined) return schema;
+  if (!isPlain(schema.properties) || !isPlain(value)) return { ...schema, default: value };
+  const properties = Object.entries(schema.properties).map(([name, inner]) => [name, isPlain(inner) ? withDefault(inner, value[name]) : inner]);
+  return { ...schema, properties: Object.fromEntries(properties) };
 }
 
 function labelled(schema, label, isRequired, input) {
@@ -147,15 +213,25 @@ function textual(schema, label, isRequired) {
   const isLong = schema.maxLength > 200 || schema.format === "textarea";
   const kind = INPUTS[schema.format] ?? "text";
   const input = isLong ? h("textarea", { class: "input", rows: 4 }) : h("input", { class: "input", type: kind, autocomplete: "off" });
-  input.value = typeof schema.default === "string" ? schema.default : "";
+  input.value = typeof schema.default !== "string" ? "" : kind === "datetime-local" ? localTime(schema.default) : schema.default;
   const value = () => {
     const text = input.value;
     wrongIf(isRequired && !text, schema, label, "is missing.", input);
     if (!text && !isRequired) return undefined;
+    if (kind === "datetime-local") {
+      wrongIf(Number.isNaN(Date.parse(text)), schema, label, "a date with a time is needed.", input);
+      return new Date(text).toISOString();
+    }
     wrongIf(input.validity.typeMismatch, schema, label, `${schema.format} is needed.`, input);
     wrongIf(text.length < schema.minLength, schema, label, `at least ${schema.minLength} characters.`, input);
     wrongIf(text.length > schema.maxLength, schema, label, `at most ${schema.maxLength} characters.`, input);
     return text;
   };
   return { el: labelled(schema, label, isRequired, input), value };
+}
+
+/** A moment as a field for it has it: in the reader's own zone, without naming it. */
+function localTime(text) {
+  const at = new Date(text);
+  return Number.isNaN(at.getTime()) ? "" : new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
 }
