@@ -68,7 +68,7 @@ async def _told(verb: Awaitable[Any]) -> Any:
         known = {own: name for name, own in OPTIONS.items()} | {"flow": "flow", "id": "id"}
         if not colon or name not in known:
             raise
-        text = f"'{known[name]}':{rest}".replace("or a timedelta", "or seconds as a number")
+        text = f"'{known[name]}':{rest}".replace(", or a timedelta", "")
         raise HttpProblem("invalid", text, {"place": f"/{known[name]}"}) from error
 
 

@@ -38,6 +38,7 @@ export function openDialog({ title, body, submit, danger = false, wide = false, 
         button?.classList.remove("is-busy");
       }
     });
+    form.addEventListener("input", () => { trouble.hidden = true; });
     box.addEventListener("click", (event) => event.target === box && box.close());
     box.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();

@@ -369,5 +369,5 @@ function detailOf(node) {
     return { detail: told, progress: items ? done / items : 1 };
   }
   const isAgain = node.attempt - node.lost > 1;
-  return { detail: isAgain ? `attempt ${node.attempt - node.lost}` : node.childStatus ?? "", progress: undefined };
+  return { detail: isAgain ? `try ${node.attempt - node.lost}` : node.childStatus ?? "", progress: undefined };
 }

@@ -117,15 +117,16 @@ async function add() {
   let timer = 0;
   const look = () => {
     clearTimeout(timer);
-    timer = setTimeout(async () => {
+    const asked = setTimeout(async () => {
       if (!Object.keys(options()).length) return fill(ticks);
       try {
         const { times } = await send("POST", at("schedules", "preview"), { ...options(), count: 3 });
-        fill(ticks, `Next: ${times.map(moment).join(" · ")}`);
+        if (asked === timer) fill(ticks, `Next: ${times.map(moment).join(" · ")}`);
       } catch (error) {
-        fill(ticks, messageOf(error));
+        if (asked === timer) fill(ticks, messageOf(error));
       }
     }, 300);
+    timer = asked; // what was asked for before is not shown any more
   };
   for (const name of ["cron", "zone", "every"]) fields[name].input.addEventListener("input", look);
   const run = () => {
