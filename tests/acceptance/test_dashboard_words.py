@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from flowcraft import RetryPolicy, create_flow
 from tests.browser.shop import Shop
@@ -15,6 +16,57 @@ from tests.browser.site import Browsing, Site
 from tests.browser.visits import Visit, dialog, open_shop, state_of, status
 
 pytestmark = pytest.mark.slow
+
+
+LETTER = {
+    **dict.fromkeys(("cause", "id"), "not-json"),
+    **dict.fromkeys(("reason", "redriving", "deleting", "body"), "No JSON."),
+    **dict.fromkeys(("ours", "source", "sentAt", "firstReceivedAt", "run")),
+    **{"receives": 1, "attributes": {}, "messageAttributes": {}},
+}
+LETTERS = {
+    "box": {"name": "box", "source": "jobs", "waiting": 1, "hidden": 0, "isShared": True},
+    "causes": [{"cause": "not-json", "meaning": "Nobody can read it.", "letters": 1}],
+    "letters": [LETTER],
+    **{"seen": 1, "isCut": False, "trouble": None},
+}
+LEFT = {
+    **{"done": 0, "by": "letters", "refused": [], "missing": [], "isCut": False},
+    **{"foreign": 0, "unknownSource": 1, "trouble": None, "error": None},
+}
+
+
+def test_letters_that_are_left_are_told_with_what_would_take_them(
+    visit: Callable[[Visit], None],
+) -> None:
+    """A letter whose queue nobody knows is left, which is said; a tick takes it, too."""
+
+    async def work(site: Site, shop: Shop) -> None:
+        page = await site.page("runs")
+        asked: list[Any] = []
+
+        async def delete(route: Route) -> None:
+            asked.append(route.request.post_data_json)
+            is_whole = bool(asked[-1].get("foreign"))
+            told = {**LEFT, **({"done": 1, "unknownSource": 0} if is_whole else {})}
+            await route.fulfill(json=told)
+
+        await page.route("**/api/v1/dead-letters", lambda route: route.fulfill(json=LETTERS))
+        await page.route("**/api/v1/dead-letters/delete", delete)
+        await page.goto("dead-letters")
+        remove = page.locator("tbody").get_by_role("button", name="Delete")
+        await remove.click()
+        await dialog(page).get_by_role("button", name="Delete").click()
+        toast = page.locator(".toast").last
+        await expect(toast).to_contain_text("1 left: nobody knows which queue it is of.")
+        await expect(toast).to_have_class(re.compile("tone-bad"))
+        await remove.click()
+        await dialog(page).get_by_label("Those of other queues, or of none that is known").check()
+        await dialog(page).get_by_role("button", name="Delete").click()
+        await expect(page.locator(".toast").last).to_contain_text("1 letter deleted.")
+        assert asked == [{"ids": ["not-json"]}, {"ids": ["not-json"], "foreign": True}]
+
+    visit(work)
 
 
 def test_a_mistake_is_told_until_something_is_mended(visit: Callable[[Visit], None]) -> None:

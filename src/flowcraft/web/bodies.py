@@ -120,7 +120,7 @@ LETTERS: Final = takes(
     causes=TEXTS,
     run=TEXT,
     all=FLAG,
-    foreign={**FLAG, "description": "Letters of other queues, too."},
+    foreign={**FLAG, "description": "Those of other queues, or of none that is known, too."},
     limit={"type": "integer", "minimum": 1, "maximum": 100_000},
 )
 
