@@ -77,6 +77,12 @@ def test_a_batch_is_at_work_until_its_items_are_done(browsing: Browsing, tmp_pat
             await expect(node).to_have_class(re.compile("tone-busy"))
             await expect(page.locator("aside.panel .badge").first).to_have_text("Working")
             await expect(page.locator("aside.panel")).not_to_contain_text("Took")
+            await site.adapter.start_run(
+                "report", {"numbers": list(range(400)), "rounds": 0}, run_id="r"
+            )
+            other = await site.page("runs/r")
+            done = state_of(other, "prices_scatter").locator(".more")
+            await expect(done).to_have_text(re.compile(r"^(Succeeded · )?400/400$"))
             name = await state_of(page, WIDE).locator(".name").bounding_box()
             shape = await state_of(page, WIDE).locator(".shape").bounding_box()
             assert name is not None
@@ -200,5 +206,78 @@ def test_the_timeline_is_looked_at_by_keys(browsing: Browsing, tmp_path: Path) -
             assert await bar.get_attribute("style") != near
             await page.keyboard.press("f")
             assert await ticks.all_inner_texts() == whole
+
+    browsing.play(play)
+
+
+def test_a_blueprint_shows_how_its_last_runs_went(browsing: Browsing, tmp_path: Path) -> None:
+    """A bar for each of them, the newest at the right, leads to the run."""
+
+    async def play(browser: Browser) -> None:
+        async with open_shop(browser, tmp_path / "runs.db") as (site, shop):
+            for name in ("p-1", "p-2", "p-3"):
+                await site.adapter.start_run("payout", {}, run_id=name)
+                await site.adapter.wait_for_run(name, timeout=30)
+                shop.is_mended = True
+            page = await site.page("blueprints/payout")
+            bars = page.get_by_label("Last runs").get_by_role("link")
+            await expect(bars).to_have_count(3)
+            await expect(page.get_by_label("Last runs")).to_contain_text("3 runs, 1 failed")
+            await expect(bars.first).to_have_class("tone-bad")
+            await bars.last.click()
+            await expect(page).to_have_url(re.compile(r"/runs/p-3$"))
+            await page.goto("blueprints/echo")
+            await expect(page.get_by_role("heading", name="echo")).to_be_visible()
+            await expect(page.get_by_label("Last runs")).to_be_hidden()
+
+    browsing.play(play)
+
+
+def test_the_way_past_the_navigation_is_seen_and_fields_line_up(
+    browsing: Browsing, tmp_path: Path
+) -> None:
+    """The first thing that has the focus can be seen then; a hint beside makes no field higher."""
+
+    async def play(browser: Browser) -> None:
+        async with open_shop(browser, tmp_path / "runs.db") as (site, _):
+            page = await site.page("runs")
+            await expect(page.get_by_text("No runs yet")).to_be_visible()
+            await page.keyboard.press("Tab")
+            skip = page.get_by_role("button", name="Skip to the page")
+            await expect(skip).to_be_focused()
+            box = await skip.bounding_box()
+            assert box is not None
+            assert box["width"] > 80
+            await page.keyboard.press("Enter")
+            await expect(page.locator("main")).to_be_focused()
+            await page.get_by_role("button", name="Start run").first.click()
+            await page.locator("summary", has_text="More").click()
+            key = await page.get_by_label("Idempotency key", exact=True).bounding_box()
+            name = await page.get_by_label("Run id", exact=True).bounding_box()
+            assert key is not None
+            assert name is not None
+            assert (name["y"], name["height"]) == (key["y"], key["height"])
+
+    browsing.play(play)
+
+
+def test_a_drawing_that_is_seen_whole_stays_whole(browsing: Browsing, tmp_path: Path) -> None:
+    """What takes room away from it makes it smaller and cuts off nothing."""
+
+    async def play(browser: Browser) -> None:
+        async with open_shop(browser, tmp_path / "runs.db") as (site, _):
+            await site.adapter.start_run("order", {"amount": 5}, run_id="o")
+            page = await site.page("runs/o", (1280, 1000))
+            await expect(status(page)).to_have_text("Completed")
+            await expect(state_of(page, "send-receipt")).to_be_in_viewport(ratio=0.99)
+            await page.set_viewport_size({"width": 1280, "height": 680})
+            for name in ("validate", "send-receipt"):
+                await expect(state_of(page, name)).to_be_in_viewport(ratio=0.99)
+            await page.set_viewport_size({"width": 390, "height": 844})
+            first = await state_of(page, "validate").bounding_box()
+            legend = await page.locator(".legend").bounding_box()
+            assert first is not None
+            assert legend is not None
+            assert first["y"] >= legend["y"] + legend["height"]
 
     browsing.play(play)

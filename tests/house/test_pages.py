@@ -105,3 +105,42 @@ def test_every_sign_and_class_of_state_is_there() -> None:
     assert len(looks) > 10
     assert {sign for sign, _ in looks} <= signs
     assert {tone for _, tone in looks} <= tones
+
+
+COLOUR = re.compile(r"--([\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)")
+GROUNDS = ("paper", "panel", "raised", "sunken", "hover", "chosen")
+LEAST_CONTRAST = 4.5
+"""What WCAG 2.2 asks for of text, at level AA (1.4.3)."""
+
+
+def brightness(colour: str) -> float:
+    """How bright a colour is, from 0 to 1, as WCAG reckons it."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours, from 1 to 21."""
+    dark, bright = sorted((brightness(one), brightness(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_contrast_on_every_ground(theme: str) -> None:
+    """Whatever text stands on whatever ground, it can be read, in light and in dark."""
+    place = 0 if theme == "light" else 1
+    found = COLOUR.findall((STATIC / "theme.css").read_text("utf-8"))
+    colours = {name: both[place] for name, *both in found}
+    washes = {name for name in colours if name.endswith("-wash")}
+    pairs = [(text, ground) for text in ("ink", "soft", "faint") for ground in GROUNDS]
+    pairs += [(text, ground) for text in ("ink", "soft", "faint") for ground in washes]
+    pairs += [(ground.removesuffix("-wash"), ground) for ground in washes]
+    pairs += [(tone.removesuffix("-wash"), "panel") for tone in washes]
+    pairs += [(name, "sunken") for name in colours if name.startswith("code-")]
+    pairs += [("accent", "panel"), ("accent-strong", "chosen"), ("on-accent", "accent")]
+    assert len(washes) >= 7
+    low = {pair: contrast(colours[pair[0]], colours[pair[1]]) for pair in pairs}
+    assert {pair: found for pair, found in low.items() if found < LEAST_CONTRAST} == {}

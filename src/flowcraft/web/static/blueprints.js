@@ -4,12 +4,15 @@ import { h, fill, keepFocus } from "./dom.js";
 import { icon } from "./icons.js";
 import { at, get } from "./api.js";
 import { closePart, linkTo, openPart } from "./router.js";
-import { number, plural, short } from "./format.js";
+import { ago, number, plural, short, span } from "./format.js";
+import { isFinal, lookOf } from "./status.js";
 import { Graph } from "./graph.js";
 import { textOf, tree } from "./json-tree.js";
 import { trouble } from "./runs.js";
 import { startRun } from "./start.js";
 import { onKeys } from "./keys.js";
+
+const MOST_LAST = 40;
 
 /** A page that is read once, and drawn when it is there. */
 export function readPage(title, read, draw, more = "") {
@@ -53,6 +56,7 @@ export function blueprintView({ ids: [id], query, session }) {
   const read = () => Promise.all([get(at("blueprints", id), { hash }), get(at("blueprints", id, "picture"), { hash })]);
   const side = h("div", { class: "panel-place", hidden: true });
   const body = h("div", { class: "run-body" });
+  const strip = h("section", { class: "card", "aria-label": "Last runs", hidden: true });
   let nodes = new Map();
   const page = readPage(id, read, ([data, picture]) => {
     graph = new Graph(picture, { onSelect: (node) => openPart({ node }), hasStates: false, label: `Graph of ${id}` });
@@ -60,13 +64,14 @@ export function blueprintView({ ids: [id], query, session }) {
     nodes = new Map(Object.values(data.blueprint.nodes).map((each) => [each.id, each]));
     fill(body, h("div", { class: "run-content" }, h("div", { class: "card" }, graph.el), findings(data.findings)), side);
     queueMicrotask(select);
+    showLast(strip, id);
     return [
       h("div", { class: "crumbs" }, h("a", { href: linkTo(["blueprints"]) }, "Blueprints"), icon("right"), short(id)),
       h("div", { class: "page-head" }, h("div", { class: "run-title" }, h("h1", null, id)), h("div", { class: "actions" },
         h("a", { class: "button", href: linkTo(["runs"], { flow: id }) }, icon("runs"), "Runs"),
         !session.readOnly && h("button", { class: "button main", type: "button", on: { click: () => startRun({ flow: id }) } }, icon("plus"), "Start run"))),
       h("dl", { class: "run-facts" }, [["Version", data.version ?? "–"], ["Nodes", number(nodes.size)], ["Known from", data.origin === "app" ? "the application" : "runs"], ["Content", h("span", { class: "mono", title: data.hash }, data.hash.slice(0, 12))]].map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
-      body,
+      strip, body,
     ];
   }, "filling");
   const select = () => {
@@ -91,6 +96,24 @@ export function blueprintView({ ids: [id], query, session }) {
       graph?.destroy();
     },
   };
+}
+
+/** The newest runs, from left to right: as high as they took long, in the colour of how they fare. */
+async function showLast(strip, flow) {
+  const { runs } = await get(at("runs"), { flow, limit: MOST_LAST }).catch(() => ({ runs: [] }));
+  strip.hidden = !runs.length;
+  const lengths = runs.map((run) => ((isFinal(run.status) ? Date.parse(run.updatedAt) : Date.now()) - Date.parse(run.createdAt)) / 1000);
+  // Seconds and hours are told apart only by their logarithms.
+  const heights = lengths.map((each) => Math.log1p(Math.max(0, each) * 10));
+  const most = Math.max(...heights, 0.001);
+  const bars = runs.map((run, place) => {
+    const { word, tone } = lookOf(run.status);
+    const told = `${short(run.runId)}: ${word.toLowerCase()}, ${span(lengths[place])}, started ${ago(run.createdAt)}`;
+    return h("li", null, h("a", { class: `tone-${tone}`, href: linkTo(["runs", run.runId]), "aria-label": told, title: told }, h("i", { style: { height: `${(heights[place] / most) * 100}%` } })));
+  });
+  const failed = runs.filter((run) => run.status === "failed").length;
+  fill(strip, h("div", { class: "strip-head" }, h("h2", null, "Last runs"), h("span", { class: "soft" }, `${plural(runs.length, "run")}, ${failed ? `${number(failed)} failed` : "none failed"}; a bar is as high as its run took long`)), h("ol", { class: "strip" }, bars.reverse()));
+  strip.lastElementChild.scrollLeft = strip.lastElementChild.scrollWidth;
 }
 
 function definition(node) {

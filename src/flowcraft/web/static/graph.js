@@ -141,6 +141,7 @@ export class Graph {
     if (place === undefined) return;
     const { x, y } = this.picture.boxes[place];
     this.viewport.centre(x, y, Math.max(this.viewport.view.scale, READABLE));
+    this.el.scrollIntoView({ block: "nearest" });
     this.#focus(place);
   }
 
@@ -201,7 +202,7 @@ export class Graph {
   #box(box, place) {
     const { width, height } = box;
     const [left, top] = [-width / 2, -height / 2];
-    const room = width - 42;
+    const room = width - 40;
     const sign = s("path", { class: "sign", transform: `translate(${left + 11} -8)` });
     const more = s("text", { class: "more", x: left + 34, y: 13 });
     const progress = s("rect", { class: "progress", x: left + 34, y: height / 2 - 6, height: 3, width: 0, rx: 1.5 });
@@ -221,7 +222,9 @@ export class Graph {
       el.setAttribute("class", `node tone-${this.hasStates ? look.tone : "past"} is-${this.hasStates ? state.status : "drawn"}${this.selected === place ? " selected" : ""}`);
       sign.setAttribute("d", strokes(this.hasStates ? look.sign : signOf(box)));
       one.status = state.status;
-      more.textContent = fitted(word, room, SMALL);
+      // Numbers tell more than the word that sign and colour tell as well.
+      const both = fitted(word, room, SMALL);
+      more.textContent = both.endsWith("…") && this.hasStates && state.detail ? fitted(state.detail, room, SMALL) : both;
       count.textContent = state.times > 1 ? `×${number(state.times)}` : "";
       progress.setAttribute("width", state.progress === undefined ? 0 : Math.max(0, (width - 46) * state.progress));
       name.textContent = fitted(box.id, room - (state.times > 1 ? 30 : 0), NAME);

@@ -26,6 +26,7 @@ export class Viewport {
     this.view = { x: 0, y: 0, scale: 1 };
     this.pointers = new Map();
     this.hasMoved = false;
+    this.isFitted = false;
     this.frame = 0;
     this.listeners = new AbortController();
     const on = (event, call, options = {}) => svg.addEventListener(event, call, { signal: this.listeners.signal, ...options });
@@ -47,6 +48,8 @@ export class Viewport {
     this.view.y += this.size.height ? (height - this.size.height) / 2 : 0;
     this.size = { width, height };
     this.painted = null;
+    // Who saw all of it goes on seeing all of it.
+    if (this.isFitted) this.fit();
     this.#draw();
   }
 
@@ -56,16 +59,19 @@ export class Viewport {
     const scale = Math.max(LEAST, Math.min(1, width / this.drawing.width, (height - FOOT) / this.drawing.height));
     const y = Math.max(4, (height - FOOT - this.drawing.height * scale) / 2);
     this.view = { x: (width - this.drawing.width * scale) / 2, y, scale };
+    this.isFitted = true;
     this.#draw();
     return scale;
   }
 
   centre(x, y, scale = this.view.scale) {
+    this.isFitted = false;
     this.view = { x: this.size.width / 2 - x * scale, y: this.size.height / 2 - y * scale, scale };
     this.#draw();
   }
 
   move(dx, dy) {
+    this.isFitted = false;
     this.view.x += dx;
     this.view.y += dy;
     this.#draw();
@@ -76,6 +82,7 @@ export class Viewport {
   }
 
   zoom(by, x = this.size.width / 2, y = this.size.height / 2) {
+    this.isFitted = false;
     const scale = Math.min(MOST, Math.max(LEAST, this.view.scale * by));
     const ratio = scale / this.view.scale;
     this.view = { x: x - (x - this.view.x) * ratio, y: y - (y - this.view.y) * ratio, scale };
