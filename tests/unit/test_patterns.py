@@ -110,8 +110,45 @@ def test_spiteful_texts_cost_what_they_may(text: str) -> None:
     work: list[int] = []
     subject = "a" * 2_000 + "!"
     assert not Pattern(text).search(subject, work.append)
-    assert len(work) <= len(subject)
+    assert sum(work) <= 10 * len(subject)
     assert max(work) <= 40
+
+
+def work_for(text: str, subject: str) -> int:
+    """How much work a search is said to take."""
+    work: list[int] = []
+    Pattern(text).search(subject, work.append)
+    return sum(work)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"(?:{'|' * 900}b)*z",
+        f"({'(?:^|' * 40}a{')' * 40}|b)*z",
+        f"[{''.join(chr(0x30000 + 2 * each) for each in range(900))}]z",
+    ],
+    ids=["ways", "conditions", "ranges"],
+)
+def test_what_is_looked_for_anew_is_counted(text: str) -> None:
+    """A text in which no character is there twice costs what looking for each of them takes."""
+    others = "".join(chr(0x4E00 + each) for each in range(1_000))
+    assert work_for(text, others) > 10 * len(others)
+    assert work_for(text, "c" * 1_000) < 5 * 1_000
+
+
+def test_a_beginning_is_looked_for_once() -> None:
+    """Many short texts cost no more than one: where a pattern begins is remembered."""
+    pattern = Pattern(f"(?:{'|' * 900}b)z")
+    work: list[int] = []
+    for _ in range(1_000):
+        pattern.search("c", work.append)
+    assert sum(work) < 10 * 1_000
+
+
+def test_a_text_that_cannot_fit_any_more_costs_something() -> None:
+    """Each character is read, also where there is no way left to go on."""
+    assert work_for("^a", "b" * 1_000) >= 999
 
 
 def test_work_can_be_broken_off() -> None:

@@ -28,6 +28,10 @@ MOST_WRITTEN: Final = 20_000
 MOST_KEPT: Final = 20_000
 """How much of its way through texts a pattern remembers, in numbers."""
 
+LOOKS_FOR_ONE: Final = 3
+"""Where the way on is not remembered, it is looked for: so many instructions or ranges of
+characters in the time that one way on takes otherwise."""
+
 Range = tuple[int, int]
 
 
@@ -69,6 +73,7 @@ LAST: Final = 0x10FFFF
 _DIGITS: Final = ((48, 57),)
 _WORD: Final = ((48, 57), (65, 90), (95, 95), (97, 122))
 _WORD_SIGNS: Final = frozenset(n for low, high in _WORD for n in range(low, high + 1))
+_WORD_TEXTS: Final = frozenset(map(chr, _WORD_SIGNS))
 _SPACE: Final = (
     (9, 13),
     (32, 32),
@@ -124,6 +129,7 @@ class Pattern:
             )
         reader = _Reader(text)
         self._steps, self._start = reader.program()
+        self._begins: dict[_Place, _Set] = {}
         self._moves: dict[tuple[_Set, int, bool, bool], _Set] = {}
         self._kept = 0
 
@@ -132,44 +138,62 @@ class Pattern:
 
         Args:
             text: The text.
-            spend: Is told how much work each character takes at most, and may raise.
+            spend: Is told how much work each character takes, and may raise.
         """
-        signs = [ord(sign) for sign in text]
-        words = [_is_word(sign) for sign in signs]
-        words.append(False)
-        last = len(signs)
-        here = self._closure({self._start}, _Place(True, last == 0, False, words[0]))
-        for index, sign in enumerate(signs):
+        spend = spend or _for_nothing
+        last = len(text)
+        here = self._begun(_Place(True, last == 0, False, text[:1] in _WORD_TEXTS), spend)
+        for index, letter in enumerate(text, 1):
             if _ACCEPT in here:
                 return True
-            if spend is not None:
-                spend(len(here))
-            is_end = index + 1 == last
-            move = (here, sign, is_end, words[index + 1])
+            spend(len(here) or 1)
+            is_end = index == last
+            move = (here, ord(letter), is_end, not is_end and text[index] in _WORD_TEXTS)
             found = self._moves.get(move)
-            here = self._moved(*move) if found is None else found
+            here = self._moved(*move, spend) if found is None else found
         return _ACCEPT in here
 
-    def _moved(self, here: frozenset[int], sign: int, is_end: bool, before_word: bool) -> _Set:
+    def _begun(self, place: _Place, spend: Callable[[int], None]) -> _Set:
+        """The steps that are reached without reading a character; kept for the next time."""
+        found = self._begins.get(place)
+        if found is None:
+            found = self._begins[place] = self._closure({self._start}, place, spend)
+        return found
+
+    def _moved(
+        self,
+        here: _Set,
+        sign: int,
+        is_end: bool,
+        before_word: bool,
+        spend: Callable[[int], None],
+    ) -> _Set:
         """The steps that are reached from some by reading a character; kept for the next time."""
         after = {self._start}
+        looked = 0
         for index in here:
             signs = self._steps[index].signs
-            if signs is not None and signs.fits(sign):
+            if signs is None:
+                continue
+            looked += len(signs.ranges)
+            if signs.fits(sign):
                 after.update(self._steps[index].next)
-        found = self._closure(after, _Place(False, is_end, _is_word(sign), before_word))
+        spend(looked // LOOKS_FOR_ONE)
+        found = self._closure(after, _Place(False, is_end, _is_word(sign), before_word), spend)
         if self._kept > MOST_KEPT:
             self._moves, self._kept = {}, 0
         self._moves[here, sign, is_end, before_word] = found
         self._kept += len(here) + len(found) + 10
         return found
 
-    def _closure(self, begin: set[int], place: _Place) -> _Set:
+    def _closure(self, begin: set[int], place: _Place, spend: Callable[[int], None]) -> _Set:
         """All steps that are reached from some without reading a character."""
         found: set[int] = set()
         todo = list(begin)
+        looked = 0
         while todo:
             index = todo.pop()
+            looked += 1
             if index in found:
                 continue
             found.add(index)
@@ -178,8 +202,13 @@ class Pattern:
             step = self._steps[index]
             if step.signs is None and place.holds(step.condition):
                 todo.extend(step.next)
+        spend(looked // LOOKS_FOR_ONE)
         # Those that read nothing have done their part.
         return frozenset(i for i in found if i == _ACCEPT or self._steps[i].signs is not None)
+
+
+def _for_nothing(_: int) -> None:
+    """Nobody counts."""
 
 
 @lru_cache(maxsize=256)
