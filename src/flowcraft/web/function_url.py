@@ -60,7 +60,7 @@ def _context_of(event: Any) -> Mapping[str, Any]:
 
 def _asked(event: Any, body_bytes: int) -> Asked:
     context = _context_of(event)
-    parts = str(event.get("rawPath", "")).split("/")
+    parts = str(event.get("rawPath", "")).removesuffix("/").split("/")
     kind, token = ("", *parts)[-2:]
 
     async def body() -> bytes:

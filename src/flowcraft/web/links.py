@@ -50,7 +50,10 @@ def create_links_app(client: FlowClient, *, body_bytes: int = LARGEST_BODY) -> S
         async with client:
             yield
 
-    return Starlette(routes=routes, lifespan=lifespan)
+    app = Starlette(routes=routes, lifespan=lifespan)
+    # A redirect would name a scheme and a host that are not known here.
+    app.router.redirect_slashes = False
+    return app
 
 
 def link_routes(client: FlowClient, *, body_bytes: int = LARGEST_BODY) -> list[Route]:
@@ -82,7 +85,9 @@ def link_routes(client: FlowClient, *, body_bytes: int = LARGEST_BODY) -> list[R
             response.headers["content-length"] = str(len(reply.body))
         return response
 
-    return [Route("/{kind:str}/{token:str}", endpoint, methods=list(METHODS))]
+    # Some programs add a slash to what they take for a directory.
+    paths = ("/{kind:str}/{token:str}", "/{kind:str}/{token:str}/")
+    return [Route(path, endpoint, methods=list(METHODS)) for path in paths]
 
 
 async def _body(request: Request, most: int) -> bytes:

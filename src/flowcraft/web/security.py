@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import inspect
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -27,8 +28,23 @@ CUSTOM_HEADER: Final = "x-flowcraft"
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
-FORWARDING: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+FORWARDING: Final = frozenset(
+    {
+        "cdn-loop",
+        "cf-connecting-ip",
+        "client-ip",
+        "forwarded",
+        "true-client-ip",
+        "via",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-real-ip",
+    }
+)
+FORWARDING_PREFIX: Final = "x-forwarded"
 """Headers of proxies: behind one, whoever is connected is not who asks."""
+
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{0,5})?")
 
 POLICY: Final = "; ".join(
     (
@@ -126,6 +142,7 @@ class Gate:
             user = self._by_token(request)
         else:
             check_this_machine(request)
+            check_own_page(request)
             user = User("local")
         if user is None:
             raise HttpProblem(
@@ -200,8 +217,9 @@ def _digest(text: str) -> bytes:
 def check_this_machine(request: Request) -> None:
     """See that a request is of this machine, and meant for it.
 
-    A name of another site that leads here (DNS rebinding) is in the Host header; a proxy has left
-    its headers.
+    A name of another site that leads here (DNS rebinding) is in the Host header. A proxy has left
+    its headers, or speaks HTTP/1.0, as nginx does unless it is told otherwise; one that does
+    neither cannot be told from this machine, except by :func:`check_own_page`.
 
     Raises:
         HttpProblem: It is not.
@@ -214,9 +232,37 @@ def check_this_machine(request: Request) -> None:
     if not is_loopback(host):
         text = "Without a token only localhost is answered, not other names. Start it with a token."
         raise HttpProblem("bad-host", text)
-    if any(name in request.headers for name in FORWARDING):
+    names = request.headers.keys()
+    is_passed_on = any(n in FORWARDING or n.startswith(FORWARDING_PREFIX) for n in names)
+    if is_passed_on or request.scope.get("http_version") == "1.0":
         text = "The request has come through a proxy. Start the application with a token."
         raise HttpProblem("forbidden", text)
+
+
+def check_own_page(request: Request) -> None:
+    """See that a request of a page is one of a page of this machine.
+
+    A page that was loaded under another name says so in Origin or Referer, whatever a proxy has
+    made of the Host header.
+
+    Raises:
+        HttpProblem: It is of another name.
+    """
+    for name in ("origin", "referer"):
+        told = request.headers.get(name)
+        if told is not None and not is_loopback(_page_host(told)):
+            text = (
+                "The page is not of localhost: a proxy has passed the request on, or another site "
+                "has sent it. Start the application with a token."
+            )
+            raise HttpProblem("forbidden", text)
+
+
+def _page_host(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_loopback(host: str) -> bool:
@@ -233,10 +279,8 @@ def is_loopback(host: str) -> bool:
 
 def host_name(header: str) -> str:
     """The name or address in a Host header, without the port; empty if it is none."""
-    try:
-        return urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return ""
+    found = _HOST.fullmatch(header)
+    return "" if found is None else found[1].strip("[]")
 
 
 # --- other sites ---------------------------------------------------------------------------

@@ -102,6 +102,8 @@ def test_paths_that_are_none(path: str) -> None:
             url = await at.url("f")
             below = {**sent, "rawPath": f"/prod{urlsplit(url).path}"}
             assert (await answer_event(pages, below))["statusCode"] == 200
+            again = {**below, "rawPath": f"{below['rawPath']}/"}
+            assert json.loads((await answer_event(pages, again))["body"])["repeated"] is True
 
     drive(play())
 

@@ -71,3 +71,25 @@ def test_links_can_be_mounted_anywhere(base: str) -> None:
             assert await answered(at, app, base) == [200, 200, 409]
 
     drive(play())
+
+
+@pytest.mark.parametrize("is_dashboard", [False, True])
+def test_a_slash_behind_a_link_leads_nowhere_else(is_dashboard: bool) -> None:
+    """The page itself is shown: a redirect would carry the token to a scheme and a host that only
+    the request names."""
+
+    async def play() -> None:
+        async with site(flow) as at:
+            client = at.world.client
+            app: Any = create_app(client) if is_dashboard else create_links_app(client)
+            url = await at.url("f")
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
+                headers = {"Host": "evil.example"}
+                looked = await http.get(f"{url}/", headers=headers)
+                assert (looked.status_code, looked.headers.get("location")) == (200, None)
+                assert looked.headers["referrer-policy"] == "no-referrer"
+                assert (await http.get(f"{url}//")).status_code == 404
+                sent = await http.post(f"{url}/", data={"action": "0"})
+                assert sent.status_code == 200
+
+    drive(play())

@@ -37,7 +37,12 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
         ("127.0.0.1", {"Host": "127.0.0.1.nip.example"}, 403),
         ("127.0.0.1", {"Host": "[::1"}, 403),
         ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 403),
+        ("127.0.0.1", {"Host": "evil@localhost"}, 403),
+        ("127.0.0.1", {"Host": "localhost#.evil.example"}, 403),
+        ("127.0.0.1", {"Host": "localhost/.evil.example"}, 403),
         ("127.0.0.1", {"Via": "1.1 proxy"}, 403),
+        ("127.0.0.1", {"X-Forwarded-Proto": "https"}, 403),
+        ("127.0.0.1", {"CF-Connecting-IP": "127.0.0.1"}, 403),
         ("127.0.0.1", {"Sec-Fetch-Site": "cross-site"}, 403),
         ("127.0.0.1", {"Sec-Fetch-Site": "same-site"}, 403),
         ("127.0.0.1", {"Sec-Fetch-Site": "same-origin"}, 200),
@@ -56,6 +61,57 @@ def test_without_a_token_only_this_machine_is_answered(
             check_headers(answer)
             if "Sec-Fetch-Site" not in headers:
                 assert (await web.ask("GET", "/", headers=headers)).status_code == status
+
+    drive(work())
+
+
+def test_a_proxy_that_leaves_no_header_is_told_by_its_version(tmp_path: Path) -> None:
+    """nginx passes requests on as HTTP/1.0 to the address of the application, unless it is told
+    otherwise; with a token they are let in."""
+
+    async def work() -> None:
+        async with looking(tmp_path) as web:
+            assert await by_old_version(web, {}) == 403
+        async with looking(tmp_path, token=TOKEN) as web:
+            assert await by_old_version(web, BEARER) == 200
+
+    drive(work())
+
+
+async def by_old_version(web: Web, headers: dict[str, str]) -> int:
+    """The status of an answer to a request by HTTP/1.0."""
+    stream = web.stream("/session", **headers)
+    stream.scope["http_version"] = "1.0"
+    async with stream:
+        return stream.status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Referer": "http://localhost:8095/runs"}, 200),
+        ({"Referer": "http://127.0.0.1/"}, 200),
+        ({"Origin": "http://localhost"}, 200),
+        ({"Referer": "https://flows.example.org/runs"}, 403),
+        ({"Origin": "https://flows.example.org"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Referer": "http://["}, 403),
+    ],
+)
+def test_a_page_of_another_name_is_not_of_this_machine(
+    headers: dict[str, str], status: int, tmp_path: Path
+) -> None:
+    """The dashboard does not work behind a proxy without a token, so nobody publishes it so."""
+
+    async def work() -> None:
+        async with looking(tmp_path) as web:
+            answer = await web.ask("GET", "/api/v1/session", headers=headers)
+            assert answer.status_code == status
+            # Who follows a link of another page sees the page.
+            assert (await web.ask("GET", "/", headers=headers)).status_code == 200
+        async with looking(tmp_path, token=TOKEN) as web:
+            answer = await web.ask("GET", "/api/v1/session", headers={**headers, **BEARER})
+            assert answer.status_code == 200
 
     drive(work())
 
