@@ -17,6 +17,7 @@ import click
 
 from flowcraft.cli.failures import CommandError
 from flowcraft.cli.invocation import Invocation, pass_invocation
+from flowcraft.cli.slow_senders import SlowSenders
 from flowcraft.cli.worker import begin_logging
 
 if TYPE_CHECKING:
@@ -146,15 +147,23 @@ def address_of(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-async def serve(app: WebApp, listening: socket.socket, tell: Callable[[], None]) -> None:
+async def serve(
+    app: WebApp,
+    listening: socket.socket,
+    tell: Callable[[], None],
+    senders: SlowSenders | None = None,
+) -> None:
     """Serve until a signal, and end what goes on.
 
     Args:
         app: The application.
         listening: Where.
         tell: Is called when it answers.
+        senders: How long requests may take to come.
     """
     import uvicorn  # noqa: PLC0415 - it is of the extra
+
+    slow = senders or SlowSenders()
 
     class Server(uvicorn.Server):
         """Ends streams when it is to stop: it would wait for their readers otherwise."""
@@ -182,6 +191,12 @@ async def serve(app: WebApp, listening: socket.socket, tell: Callable[[], None])
             await super().startup(sockets)
             tell()
 
+        async def on_tick(self, counter: int) -> bool:
+            """Some time has passed: ten times a second."""
+            slow.look(self.server_state.connections, asyncio.get_running_loop().time())
+            should_exit: bool = await super().on_tick(counter)
+            return should_exit
+
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -189,5 +204,6 @@ async def serve(app: WebApp, listening: socket.socket, tell: Callable[[], None])
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
         h11_max_incomplete_event_size=65_536,
+        ws="none",
     )
     await Server(config).serve([listening])

@@ -120,11 +120,12 @@ class WebApp:
         if links is None and client.links is not None and not read_only:
             links = create_links_app(client)
         self._links = links
+        limits = limits or Limits()
         self.stage = Backstage(
             client,
             clock,
-            limits or Limits(),
-            Live(clock, client._identifiers),
+            limits,
+            Live(clock, client._identifiers, most=limits.streams),
             Ends(client, clock),
             Fleet(client, clock),
             log_link,

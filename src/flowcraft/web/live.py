@@ -25,6 +25,8 @@ KEPT_CHANGES: Final = 100
 LINGER_SECONDS: Final = 20.0
 """So long a look-out goes on after the last who watched has gone."""
 
+MOST_LOOKOUTS: Final = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
@@ -252,10 +254,12 @@ class Live:
     Attributes:
         clock: The time.
         identifiers: Where names of look-outs come from.
+        most: Look-outs at once; before there are more, one goes that nobody watches.
     """
 
     clock: Clock
     identifiers: Identifiers
+    most: int = MOST_LOOKOUTS
     lookouts: dict[Hashable, Lookout] = field(default_factory=dict)
 
     def watch(
@@ -275,6 +279,7 @@ class Live:
         """
         lookout = self.lookouts.get(key)
         if lookout is None or lookout.end is not None:
+            self._make_room()
             token = self.identifiers.new_token()
             lookout = self.lookouts[key] = Lookout(open_scene, rhythm, self.clock, token)
             lookout.task = asyncio.get_running_loop().create_task(lookout.run())
@@ -286,6 +291,15 @@ class Live:
         """Watch no longer."""
         watcher.lookout.watchers -= 1
         watcher.lookout.idle_since = self.clock.now()
+
+    def _make_room(self) -> None:
+        """End the look-out that nobody has watched for longest, if there are too many."""
+        idle = [(each.idle_since, key) for key, each in self.lookouts.items() if not each.watchers]
+        if idle and len(self.lookouts) >= self.most:
+            _, key = min(idle, key=lambda each: each[0])
+            task = self.lookouts.pop(key).task
+            if task is not None:
+                task.cancel()
 
     def _forget(self, key: Hashable, lookout: Lookout | None) -> None:
         if self.lookouts.get(key) is lookout:

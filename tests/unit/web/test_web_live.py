@@ -187,6 +187,30 @@ def test_nobody_looks_for_nobody() -> None:
     drive(work())
 
 
+def test_who_comes_and_goes_leaves_few_behind() -> None:
+    """Of those that nobody watches any more the longest idle one goes where there are too many;
+    one that is watched never does."""
+
+    async def work() -> None:
+        place = Place()
+        place.live.most = 3
+        place.live.watch("watched", place.open_scene, RHYTHM)
+        for number in range(50):
+            place.live.leave(place.live.watch(number, place.open_scene, RHYTHM))
+            await place.after(0.01)
+        assert list(place.live.lookouts) == ["watched", 48, 49]
+        for name in "abcd":
+            place.live.watch(name, place.open_scene, RHYTHM)
+        await place.after()
+        assert list(place.live.lookouts) == ["watched", *"abcd"]
+        looks = place.scene.looks
+        await place.after(1.0)
+        assert place.scene.looks == looks + 5
+        await place.live.aclose()
+
+    drive(work())
+
+
 def test_trouble_is_told_and_passes() -> None:
     """A busy storage is told once, and looking goes on; a run that is deleted ends it."""
 

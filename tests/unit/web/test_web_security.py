@@ -83,7 +83,7 @@ async def by_old_version(web: Web, headers: dict[str, str]) -> int:
     stream = web.stream("/session", **headers)
     stream.scope["http_version"] = "1.0"
     async with stream:
-        return stream.status
+        return int(stream.status)
 
 
 @pytest.mark.parametrize(
