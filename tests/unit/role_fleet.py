@@ -88,12 +88,13 @@ class RoleFleet:
     def adapter(self, *flows: Any, role: str = "worker", limits: Any = None, **more: Any) -> Any:
         """An adapter that knows some flows: a worker's, or a reconciler's."""
         runtime = FlowRuntime(flows=flows, limits=limits)
-        return SqsAdapter(runtime.options, **self.resources(role), **more)
+        return SqsAdapter(runtime.options, **{**self.resources(role), **more})
 
     def client(self, role: str, *flows: Any, limits: Any = None, **more: Any) -> FlowClient:
         """A client; one that knows flows may start their runs."""
         runtime = FlowRuntime(flows=flows, limits=limits, links=LINKS)
-        return SqsAdapter.client_of(runtime_options=runtime.options, **self.resources(role), **more)
+        options = {"runtime_options": runtime.options, **self.resources(role), **more}
+        return SqsAdapter.client_of(**options)
 
     def context(self, role: str, run_id: str) -> DynamoDbContext:
         """The context of a run."""

@@ -286,6 +286,30 @@ async def links_that_are_used(books: dict[str, Book]) -> None:
             await each.aclose()
 
 
+async def links_without_a_bucket(books: dict[str, Book]) -> None:
+    """Where there is no bucket, large answers and the values of runs are in the table."""
+    flow = create_flow("asks").node("n", passed, inputs="given").wait("w").wait("v")
+    flow.edge("n", "w").edge("w", "v")
+    nowhere: Any = {"payload_bucket": None, "s3_client": None}
+    fleet = await RoleFleet(VirtualClock(), books).open()
+    worker = fleet.adapter(flow, heartbeat=False, **nowhere)
+    starter = fleet.client("starter", flow, **nowhere)
+    answerer = fleet.client("answerer", **nowhere)
+    given = {"given": incompressible(900_000)}
+    await starter.start_run("asks", given, run_id="r")
+    for _ in "wv":
+        await fleet.work(worker)
+        (link,) = await starter.answer_links("r")
+        target = answerer.read_link(link.url.rpartition("/")[2], "approval")
+        assert (await answerer.look_at_link(target)).standing == "open"
+        await answerer.answer_by_link(target, incompressible(900_000, seed=3))
+    await fleet.work(worker)
+    assert (await starter.get_run("r")).status == "completed"
+    for each in (starter, answerer):
+        await each.aclose()
+    await worker.stop()
+
+
 async def schedules(books: dict[str, Book]) -> None:
     """An operator keeps schedules, a reconciler and a worker start what is due, a viewer looks."""
     report = create_flow("report").node("n", passed)
@@ -378,7 +402,7 @@ async def blueprints_that_are_large(books: dict[str, Book]) -> None:
 async def answers_that_are_lost(books: dict[str, Book]) -> None:
     """An upload whose end was not heard of is looked for; one that fails is given up."""
     fleet = await RoleFleet(VirtualClock(), books).open()
-    for role in ("worker", "starter", "operator", "reconciler"):
+    for role in ("worker", "starter", "operator", "reconciler", "answerer"):
         objects = fleet.objects(role)
         for place in ("runs", "texts"):
             key = f"{place}/{role}/0"
@@ -387,7 +411,10 @@ async def answers_that_are_lost(books: dict[str, Book]) -> None:
             assert await objects.finish(key, uploads[0], parts[:1])
             await objects.give_up(key, uploads[1])
             assert not await objects.finish(key, uploads[1], parts[1:])
-            await objects.delete_all(key)
+            if role == "answerer":  # which deletes nothing, and is told that something is not there
+                assert await objects.read(f"{key}/gone") is None
+            else:
+                await objects.delete_all(key)
 
 
 async def letters_that_are_dead(books: dict[str, Book]) -> None:
@@ -494,6 +521,7 @@ SCENARIOS = (
     a_day_at_work,
     runs_that_expire,
     links_that_are_used,
+    links_without_a_bucket,
     timers_that_take_hours,
     removals_that_broke_off,
     blueprints_that_are_large,

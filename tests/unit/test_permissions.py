@@ -19,10 +19,6 @@ from tests.unit.role_fleet import CONTEXTS, RESOURCES, STATUSES, RoleFleet, book
 from tests.unit.roles_at_work import SCENARIOS, in_virtual_time, passed
 from tests.unit.runs import drive
 
-SHOWN = list(ROLES)
-"""What an answerer does is a part of what a starter does: that all of it is needed, and no more,
-is shown there."""
-
 
 @pytest.fixture(scope="module")
 def worked() -> dict[str, Book]:
@@ -41,7 +37,7 @@ def test_policies_are_sufficient(worked: dict[str, Book], role: Role) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("role", SHOWN)
+@pytest.mark.parametrize("role", ROLES)
 def test_policies_are_minimal(worked: dict[str, Book], role: Role) -> None:
     """Each action on each resource that a policy allows was needed by some request."""
     unused = [
@@ -56,7 +52,7 @@ def test_policies_are_minimal(worked: dict[str, Book], role: Role) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("role", SHOWN)
+@pytest.mark.parametrize("role", ROLES)
 def test_the_table_has_the_requests_that_are_made(worked: dict[str, Book], role: Role) -> None:
     """The table names the requests of each role, one by one: none is missing, none too many."""
     made = {

@@ -142,7 +142,7 @@ TASKS: Final[Mapping[str, Task]] = {
         "send an answer, an event or another wish to a run, and note it in its item and row",
         {
             "queue": "SendMessageBatch",
-            "contexts": _WRITES_RUNS,
+            "contexts": "PutItem UpdateItem BatchWriteItem",
             "statuses": "PutItem",
             "objects": f"{_WRITES_OBJECTS} HeadObject",
         },
