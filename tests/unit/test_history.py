@@ -568,6 +568,29 @@ def test_the_keys_of_an_export_are_pinned(tmp_path: Path) -> None:
     assert not (tmp_path / "r.jsonl.part").exists()
 
 
+async def gives_odd_signs(_: Ctx) -> str:
+    return ODD_SIGNS
+
+
+ODD_SIGNS = "a\u0085b\u2028c\u2029d\r\ne"
+
+
+def test_no_text_ends_a_line_of_an_export(tmp_path: Path) -> None:
+    """Whatever is in a value, each line is JSON, also for programs with other ends of lines."""
+    flow = create_flow("f").node("a", gives_odd_signs)
+
+    async def work(world: World) -> None:
+        await world.process()
+        await ended(world, flow)
+        await world.client.export_history("r", tmp_path / "r.jsonl")
+
+    play(work, a_world(flow))
+    lines = (tmp_path / "r.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[-1])["events"] == len(lines) - 3
+    payloads = [json.loads(line).get("payload", {}) for line in lines]
+    assert any(ODD_SIGNS in each.values() for each in payloads)
+
+
 def test_without_payloads_no_value_is_written(tmp_path: Path) -> None:
     """Neither values nor messages are in such an export, and a replay says why it is refused."""
     lines = exported(tmp_path, payloads=False)

@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.engine.facts import storable
 from flowcraft.engine.history_events import DAMAGED, HistoryEvent, StoredFact
+from flowcraft.engine.jsonable import on_one_line
 from flowcraft.engine.serializer import JsonSerializer, Serializer
 from flowcraft.errors import FlowcraftError, SerializationError
 
@@ -97,14 +98,14 @@ class HistoryWriter:
         stored = event.stored if self._payloads else None
         if stored is not None and stored.blueprint is not None:
             self._line({"record": event.record, "blueprint": stored.blueprint.to_dict()})
-        self._write(storable(self._event_line(event, stored)) + "\n")
+        self._write(on_one_line(storable(self._event_line(event, stored))) + "\n")
 
     def end(self) -> None:
         """Write the line that tells that nothing is missing behind it."""
         self._line({"end": True, "events": self.events})
 
     def _line(self, data: Mapping[str, Any]) -> None:
-        self._write(storable(_json(data)) + "\n")
+        self._write(on_one_line(storable(_json(data))) + "\n")
 
     def _event_line(self, event: HistoryEvent, stored: StoredFact | None) -> str:
         keys = {

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 
 def jsonable(value: Any) -> Any:
@@ -50,3 +50,14 @@ def camel(name: str) -> str:
     """A name in camelCase, as JSON has it."""
     first, *others = name.split("_")
     return first + "".join(map(str.capitalize, others))
+
+
+_LINE_ENDS: Final = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def on_one_line(text: str) -> str:
+    """JSON text without the signs that some programs take for the end of a line.
+
+    JSON itself escapes line feeds and the like in texts, and leaves these as they are.
+    """
+    return text.translate(_LINE_ENDS)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
 
-from flowcraft.engine.jsonable import jsonable
+from flowcraft.engine.jsonable import jsonable, on_one_line
 from flowcraft.web.call import Call
 from flowcraft.web.live import Rhythm, Told, Watcher, event_id
 
@@ -27,8 +27,7 @@ def event_text(told: Told, name: str | None) -> bytes:
     lines = [f"event: {told.event}"]
     if name is not None:
         lines.append(f"id: {name}")
-    # JSON on one line has no end of a line in it.
-    lines.append(f"data: {data}")
+    lines.append(f"data: {on_one_line(data)}")
     return ("\n".join(lines) + "\n\n").encode("utf-8", "backslashreplace")
 
 

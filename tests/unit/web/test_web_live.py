@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -455,6 +456,11 @@ def test_heavy_requests_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_events_are_lines_of_one_json_text() -> None:
     """Whatever is in an event, it is one event."""
+    text = "a\n\nevent: end\r\u0085b\u2028c\u2029d"
+    lines = event_text(Told("change", {"text": text}, 1), "t.1").decode().splitlines()
+    assert lines[:2] == ["event: change", "id: t.1"]
+    assert json.loads(lines[2].removeprefix("data: ")) == {"text": text}
+    assert lines[3:] == [""]
     told = Told("change", {"text": "a\n\nevent: end\r\u2028\ud800"}, 1)
     text = event_text(told, "t.1").decode()
     assert text.count("\n\n") == 1
