@@ -281,3 +281,43 @@ def test_a_drawing_that_is_seen_whole_stays_whole(browsing: Browsing, tmp_path: 
             assert first["y"] >= legend["y"] + legend["height"]
 
     browsing.play(play)
+
+
+def test_tables_have_their_buttons_in_reach_of_a_thumb(browsing: Browsing, tmp_path: Path) -> None:
+    """On a phone what can be done with a row needs no moving sideways."""
+
+    async def play(browser: Browser) -> None:
+        async with open_shop(browser, tmp_path / "runs.db") as (site, _):
+            await site.adapter.schedules.create("nightly", "echo", cron="0 9 * * *")
+            await site.adapter.start_run("payout", {}, run_id="p")
+            for place, button in (
+                ("blueprints", "Start"),
+                ("schedules", "Pause"),
+                ("runs/p?tab=nodes", "notify"),
+            ):
+                page = await site.page(place, (380, 800))
+                found = page.locator("tbody").get_by_role("button", name=button).first
+                await found.scroll_into_view_if_needed()
+                await expect(found).to_be_in_viewport(ratio=0.99)
+                moved = "() => document.querySelector('.scroller').scrollLeft"
+                assert await page.evaluate(moved) == 0
+
+    browsing.play(play)
+
+
+def test_a_search_says_how_far_it_has_looked(browsing: Browsing, tmp_path: Path) -> None:
+    """Of very many runs a part is looked at; that none was found there is not told of all."""
+
+    async def play(browser: Browser) -> None:
+        async with open_shop(browser, tmp_path / "runs.db", has_worker=False) as (site, _):
+            for number in range(2_020):
+                await site.adapter.start_run("echo", {}, run_id=f"e-{number:05}")
+            page = await site.page("runs?q=00003")
+            await expect(page.get_by_text("None among 2,000 runs")).to_be_visible()
+            await page.get_by_role("button", name="Look further").click()
+            await expect(page.locator("tbody tr")).to_have_count(1)
+            await page.goto("runs?q=nowhere")
+            await page.get_by_role("button", name="Look further").click()
+            await expect(page.get_by_text("No run is like that")).to_be_visible()
+
+    browsing.play(play)

@@ -38,7 +38,7 @@ export function blueprintsView({ session }) {
 }
 
 function table(blueprints, session) {
-  return h("div", { class: "scroller" }, h("table", { class: "table" }, h("caption", { class: "unseen" }, "Blueprints"),
+  return h("div", { class: "scroller" }, h("table", { class: "table of-blueprints" }, h("caption", { class: "unseen" }, "Blueprints"),
     h("thead", null, h("tr", null, ["Blueprint", "Version", "Nodes", "Known from", "Actions"].map((name, place) => h("th", { scope: "col", class: place ? "fit" : null }, name)))),
     h("tbody", null, blueprints.map((each) => h("tr", null,
       h("td", null, h("div", { class: "clip" }, h("a", { class: "row-link", href: linkTo(["blueprints", each.blueprintId]) }, each.blueprintId))),

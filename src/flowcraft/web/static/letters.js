@@ -29,7 +29,7 @@ function group({ cause, meaning, letters: count }, letters, session, box, load) 
       !session.readOnly && h("div", { class: "actions" },
         h("button", { class: "button small", type: "button", on: { click: () => settle("redrive", { causes: [cause] }, what, box, load) } }, icon("out"), "Redrive group"),
         h("button", { class: "button small danger", type: "button", on: { click: () => settle("delete", { causes: [cause] }, what, box, load) } }, icon("bin"), "Delete group"))),
-    h("div", { class: "scroller" }, h("table", { class: "table" }, h("caption", { class: "unseen" }, `Dead letters: ${cause}`),
+    h("div", { class: "scroller" }, h("table", { class: "table of-letters" }, h("caption", { class: "unseen" }, `Dead letters: ${cause}`),
       h("thead", null, h("tr", null, ["Run", "Node", "Why", "Sent", "Deliveries", "Actions"].map((name, place) => h("th", { scope: "col", class: place > 2 ? "fit" : null }, name)))),
       h("tbody", null, letters.map((letter) => row(letter, session, box, load))))));
 }

@@ -21,7 +21,7 @@ export function nodesTab(page) {
     counts.map(([each, count]) => h("option", { value: each }, `${lookOf(each).word} (${number(count)})`))]);
   const show = memo(list, ({ rows, all }) => [
     !rows.length && h("p", { class: "empty" }, "No node is like that."),
-    rows.length > 0 && h("div", { class: "scroller" }, h("table", { class: "table" },
+    rows.length > 0 && h("div", { class: "scroller" }, h("table", { class: "table of-nodes" },
       h("caption", { class: "unseen" }, "Nodes of the run"),
       h("thead", null, h("tr", null, ["Status", "Node", "Uses", "Attempts", "Started", "Took"].map((name, place) => h("th", { scope: "col", class: place === 0 || place > 2 ? "fit" : null }, name)))),
       h("tbody", null, rows.map(nodeRow(page))))),

@@ -60,7 +60,7 @@ export function runsView({ query, session }) {
     } else if (!state.isLoaded) {
       fill(list, skeleton());
     } else if (!state.order.length) {
-      fill(list, empty(state.query, canChange));
+      fill(list, empty(state, canChange));
     } else {
       drawRows();
       if (list.firstChild !== table) fill(list, table);
@@ -92,7 +92,7 @@ export function runsView({ query, session }) {
     h("span", { class: "faint" }, count ? `${plural(count, "run")}${read > count + 1 ? `, ${number(read)} looked at` : ""}` : ""),
     h("div", { class: "row" },
       isPaged && h("button", { class: "button small", type: "button", on: { click: newer } }, icon("left"), history.state?.isOlder ? "Newer" : "Newest"),
-      after && h("button", { class: "button small", type: "button", on: { click: () => change({ after }, { replace: false, note: { isOlder: true } }) } }, "Older", icon("right")))]);
+      after && h("button", { class: "button small", type: "button", on: { click: () => older(after) } }, "Older", icon("right")))]);
 
   const take = ({ runs, gone, order }) => {
     for (const run of runs) state.runs.set(run.runId, run);
@@ -169,6 +169,10 @@ export function runsView({ query, session }) {
   };
 }
 
+function older(after) {
+  change({ after }, { replace: false, note: { isOlder: true } });
+}
+
 /** The page before; who came by a link to this one has none, and begins anew. */
 function newer() {
   if (history.state?.isOlder) history.back();
@@ -188,7 +192,11 @@ export function trouble(error, again) {
     again && h("button", { class: "button", type: "button", on: { click: again } }, "Try again"));
 }
 
-function empty(query, canChange) {
+function empty({ query, after, read }, canChange) {
+  if (after) {
+    return h("div", { class: "empty" }, icon("search"), h("h2", null, `None among ${plural(read, "run")}`), h("p", null, "So many were looked at, the newest first; there are older ones."),
+      h("button", { class: "button", type: "button", on: { click: () => older(after) } }, "Look further"));
+  }
   if ([...query.keys()].some((key) => key !== "children")) {
     return h("div", { class: "empty" }, icon("search"), h("h2", null, "No run is like that"), h("p", null, "Take a filter away, or look at a longer time."),
       h("button", { class: "button", type: "button", on: { click: () => change(Object.fromEntries([...query.keys()].map((key) => [key, null])), { replace: false }) } }, "Clear all filters"));

@@ -52,7 +52,7 @@ export function schedulesView({ query, session }) {
 }
 
 function table(schedules, session, load) {
-  return h("div", { class: "scroller" }, h("table", { class: "table" }, h("caption", { class: "unseen" }, "Schedules"),
+  return h("div", { class: "scroller" }, h("table", { class: "table of-schedules" }, h("caption", { class: "unseen" }, "Schedules"),
     h("thead", null, h("tr", null, ["State", "Schedule", "Flow", "When", "Next", "Last", "Actions"].map((name, place) => h("th", { scope: "col", class: place === 0 || place > 3 ? "fit" : null }, name)))),
     h("tbody", null, schedules.map((each) => h("tr", null,
       h("td", { class: "fit" }, stateBadge(each)),
