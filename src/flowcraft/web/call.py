@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -151,6 +151,32 @@ class Call:
     def client(self) -> FlowClient:
         """Whose runs."""
         return self.stage.client
+
+
+async def while_asked(request: Request, work: Awaitable[T]) -> T | None:
+    """Do something for as long as who asks for it is there.
+
+    Args:
+        request: Their request, whose body has been read.
+        work: What is done.
+
+    Returns:
+        What came of it; nothing if they have gone before.
+    """
+    doing = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return doing.result() if doing.done() else None
+    finally:
+        doing.cancel()
+        leaving.cancel()
+        await asyncio.gather(doing, leaving, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def json_bytes(data: Any) -> bytes:

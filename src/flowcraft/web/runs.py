@@ -18,7 +18,7 @@ from flowcraft.engine.inspecting import NodeDetails, RunDetails
 from flowcraft.engine.jsonable import jsonable
 from flowcraft.engine.stored import RunSummary, StoredRun, summary_of
 from flowcraft.errors import RunNotFound
-from flowcraft.web.call import Call, answer
+from flowcraft.web.call import Call, answer, while_asked
 from flowcraft.web.live import RHYTHMS, Rhythm
 from flowcraft.web.portrait import (
     Portrait,
@@ -240,7 +240,8 @@ async def show_result(call: Call) -> Response:
     run = None
     if wait > 0:
         async with call.stage.streams.held():
-            run = await call.stage.ends.over(run_id, min(wait, call.stage.limits.wait_seconds))
+            most = min(wait, call.stage.limits.wait_seconds)
+            run = await while_asked(call.request, call.stage.ends.over(run_id, most))
     run = run or await call.client.get_run(run_id)
     status = 200 if run.status.is_final else 202
     return await answer(lambda: _result_data(call, run), status)

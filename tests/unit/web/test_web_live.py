@@ -289,6 +289,27 @@ def test_a_client_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
     drive(work())
 
 
+def test_a_long_poll_ends_when_who_asked_has_gone(tmp_path: Path) -> None:
+    """Its place is free again at once, not only when its time is up."""
+
+    async def work() -> None:
+        async with looking(tmp_path, limits=Limits(streams=1)) as web:
+            stage = web.app.stage
+            run_id = await started(stage.client)
+            poll = web.stream(f"/runs/{run_id}/result?wait=60")
+            asked = asyncio.create_task(web.app(poll.scope, poll.receive, poll._send))
+            async with asyncio.timeout(5):
+                while not stage.ends._endings:
+                    await asyncio.sleep(0)
+                assert stage.streams.taken == 1
+                poll._left.set()
+                await asked
+            assert stage.streams.taken == 0
+            assert not stage.ends._endings
+
+    drive(work())
+
+
 def test_a_stream_says_that_it_is_there(tmp_path: Path) -> None:
     """Where nothing happens a comment comes every so often."""
 
