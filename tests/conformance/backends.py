@@ -16,7 +16,7 @@ from flowcraft.engine.results import RunResult
 from flowcraft.engine.runtime import FlowRuntime
 from tests.conformance.durable import durable, in_a_file, in_memory
 from tests.conformance.fleet import in_a_fleet
-from tests.conformance.outcomes import Outcome, Setup, error_data
+from tests.conformance.outcomes import Outcome, Setup, error_data, max_executions
 from tests.conformance.processes import in_processes
 
 
@@ -42,6 +42,7 @@ class MemoryEngine:
             registry=setup.registry,
             evaluator=setup.evaluator,
             listeners=[setup.listener],
+            max_executions=max_executions(setup.options),
         )
         setup.clock.attach(self._runtime)
 

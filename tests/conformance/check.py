@@ -124,7 +124,7 @@ def read_case(path: Path) -> dict[str, Any]:
 def check_case(case: Mapping[str, Any], backend: str, level: int = REQUIRED_LEVEL) -> Report:
     """Run one case and compare what came of it."""
     name = str(case["name"])
-    if (reason := left_out(name, backend)) is not None:
+    if (reason := left_out(case, backend)) is not None:
         return Report(name, "in process only", [reason])
     nothing: Any = {"results": []} if case["kind"] == "run" else {}
     try:

@@ -32,7 +32,7 @@ from flowcraft.engine.stored import StoredRun
 from flowcraft.engine.view import runs_below
 from flowcraft.errors import InvalidRunState
 from flowcraft.ports.together import OpenPorts, Ports
-from tests.conformance.outcomes import Outcome, Setup, error_data
+from tests.conformance.outcomes import Outcome, Setup, error_data, max_executions
 
 WORKERS = 2
 LOOK_SECONDS = 0.002
@@ -46,6 +46,7 @@ def runtime_of(setup: Setup) -> FlowRuntime:
         evaluator=setup.evaluator,
         listeners=[setup.listener],
         strict=bool(setup.options.get("strict")),
+        max_executions=max_executions(setup.options),
     )
     setup.clock.attach(runtime)
     return runtime

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flowcraft.core.expressions import Evaluator, PropertyEvaluator, SafeEvaluator
-from flowcraft.core.state import ErrorInfo
+from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS, ErrorInfo
 from flowcraft.engine.bus import Listener
 from flowcraft.testing import VirtualClock
 from tests.conformance.behaviours import World
@@ -16,6 +16,11 @@ EVALUATORS: Final[Mapping[str, Callable[[], Evaluator]]] = {
     "property": PropertyEvaluator,
     "unsafe": SafeEvaluator,
 }
+
+
+def max_executions(options: Mapping[str, Any]) -> int:
+    """After how many executions a run of a case fails: what its options say, or as usual."""
+    return int(options.get("max_executions", DEFAULT_MAX_EXECUTIONS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from flowcraft import CancelToken, FlowEvent, FlowRuntime, JsonSerializer
 from flowcraft.sqlite import SqliteAdapter
 from tests.conformance.behaviours import World
 from tests.conformance.durable import DurableEngine, runtime_of, worker_options
-from tests.conformance.outcomes import EVALUATORS, Setup
+from tests.conformance.outcomes import EVALUATORS, Setup, max_executions
 
 WORKERS = 2
 ROOT = Path(__file__).resolve().parents[2]
@@ -220,6 +220,7 @@ class Opened:
             blueprints=told["blueprints"],
             registry=ToldWorld(self._mouth).registry(),
             evaluator=EVALUATORS[options.get("evaluator", "property")](),
+            max_executions=max_executions(options),
             listeners=[self._hear],
         )
         self._adapter = SqliteAdapter(told["path"], runtime.options, **worker_options(options))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-import shutil
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.check import check_folder, print_reports
+from flowcraft.core.state import DEFAULT_MAX_EXECUTIONS
+from tests.conformance.check import Report, check_case, check_folder, print_reports, read_case
 from tests.conformance.fleet import emulator_of
-from tests.conformance.rules import BY_RULE, BY_RULE_DURABLY, MOST, ONLY_ON_ONE_MACHINE
+from tests.conformance.rules import BY_RULE, BY_RULE_DURABLY, ENDLESS, MOST
 
 CASES = Path(__file__).parent / "cases"
 
@@ -19,14 +20,35 @@ CASES = Path(__file__).parent / "cases"
 PARTS = 4
 """Into how many tests the corpus is divided where its cases take long."""
 
+LIMIT = 200
+"""After how many executions a case without an end is stopped here: ten thousand are as good."""
+
+SIDE_BY_SIDE = 2
+"""How many nodes such a case may have under way when it is stopped."""
+
 
 def check(cases: Iterable[Path], backend: str, directory: Path) -> None:
     """See that no case fails, apart from those that a rule decides."""
     for path in cases:
-        shutil.copy(path, directory)
+        case = read_case(path)
+        if path.stem in ENDLESS:
+            case["options"] = {**case["options"], "max_executions": LIMIT}
+        (directory / path.name).write_text(json.dumps(case), encoding="utf-8")
     printed = io.StringIO()
-    failed = print_reports(check_folder(directory, backend), printed)
-    assert failed == 0, printed.getvalue()
+    reports = list(check_folder(directory, backend))
+    assert print_reports(reports, printed) == 0, printed.getvalue()
+    for report in reports:
+        if report.name in ENDLESS:
+            stopped_at(LIMIT, report)
+
+
+def stopped_at(limit: int, report: Report) -> None:
+    """See that a run failed since it had come to its limit, and not before."""
+    (result,) = report.actual["results"]
+    assert result["status"] == "failed"
+    assert [error["name"] for error in result["errors"]] == ["LimitExceeded"]
+    executed = sum(node["count"] for node in result["executions"].values())
+    assert limit - SIDE_BY_SIDE < executed <= limit, report.name
 
 
 @pytest.mark.slow
@@ -63,10 +85,17 @@ def test_cases_with_batches_conform_when_these_are_cut(tmp_path: Path) -> None:
     check(cases, "shards", tmp_path)
 
 
+@pytest.mark.slow
+def test_a_case_without_an_end_comes_to_the_usual_limit() -> None:
+    """Where nobody says otherwise a run is stopped after as many executions as were recorded."""
+    case = read_case(CASES / "loops--infinite.json")
+    recorded = sum(node["count"] for node in case["expected"]["results"][0]["executions"].values())
+    assert recorded == DEFAULT_MAX_EXECUTIONS
+    stopped_at(DEFAULT_MAX_EXECUTIONS, check_case(case, "memory"))
+
+
 def test_few_cases_are_decided_by_a_rule() -> None:
     """The list of overruled runs stays short, and names only cases that exist."""
     ruled = {**BY_RULE, **BY_RULE_DURABLY}
     assert len(ruled) <= MOST
-    assert [
-        name for name in (*ruled, *ONLY_ON_ONE_MACHINE) if not (CASES / f"{name}.json").exists()
-    ] == []
+    assert [name for name in (*ruled, *ENDLESS) if not (CASES / f"{name}.json").exists()] == []

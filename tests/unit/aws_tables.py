@@ -58,9 +58,13 @@ class Watched:
         return [name for name, _ in self.requests]
 
 
+_PRINTABLE = (bytes(range(0x21, 0x7F)) * 3)[:256]
+"""A sign for each byte; translating a million of them takes a moment, choosing as many a second."""
+
+
 def incompressible(size: int, seed: int = 1) -> str:
     """A text that stays about as large as it is, whatever is done to it."""
-    return "".join(map(chr, Random(seed).choices(range(0x21, 0x7F), k=size)))
+    return Random(seed).randbytes(size).translate(_PRINTABLE).decode()
 
 
 async def status_table(transport: Transport, name: str, projection: Request | None) -> None:
