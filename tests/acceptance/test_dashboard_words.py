@@ -107,3 +107,36 @@ def test_the_attempt_of_a_node_is_told_whole(browsing: Browsing, tmp_path: Path)
             await expect(state_of(page, "load")).to_contain_text("Succeeded · try 3")
 
     browsing.play(play)
+
+
+def test_runs_that_stand_still_are_told_with_what_they_may_wait_for(
+    visit: Callable[[Visit], None],
+) -> None:
+    """Where jobs are ready a run may wait for a free worker; where none is its message is lost."""
+
+    async def work(site: Site, shop: Shop) -> None:
+        page = await site.page("health")
+        told = await (await page.request.get("api/v1/health")).json()
+        run = {**dict.fromkeys(("runId", "blueprintId"), "o"), "since": told["at"], "messages": 2}
+        told["standing"] = {**told["standing"], "runs": [run]}
+
+        async def answer(route: Route) -> None:
+            await route.fulfill(json=told)
+
+        await page.route("**/api/v1/health", answer)
+        for ready, words in (
+            (7, "7 jobs on the queue are ready: they may only wait for a worker"),
+            (1, "1 job on the queue is ready"),
+            (0, "their messages are lost, or in the hands of workers that are gone"),
+        ):
+            told["queue"]["ready"] = ready
+            await page.goto("health")
+            card = page.locator("section", has_text="1 run that stands still")
+            await expect(card).to_contain_text(words)
+            await expect(card.get_by_role("link", name="o", exact=True)).to_be_visible()
+        told["queue"] = {**told["queue"], "trouble": "It cannot be reached."}
+        await page.goto("health")
+        await expect(card).to_contain_text("nothing has happened in them for a while.")
+        await expect(card).not_to_contain_text("ready")
+
+    visit(work)

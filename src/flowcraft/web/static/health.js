@@ -14,7 +14,7 @@ export function healthView() {
   const drain = h("section", { class: "card" });
   const page = readPage("Health", () => get(at("health")), (data) => [
     h("div", { class: "page-head" }, h("h1", null, "Health"), h("span", { class: "faint", title: moment(data.at) }, `as of ${ago(data.at)}`)),
-    figures(data), queueTrouble(data), standing(data.standing), workers(data.workers), drain,
+    figures(data), queueTrouble(data), standing(data), workers(data.workers), drain,
   ]);
   const offer = (load) => fill(drain, h("div", { class: "card-head" }, h("h2", null, "Code that live runs need"), h("div", { class: "actions" }, h("button", { class: "button small", type: "button", on: { click: load } }, "Make the report"))),
     h("p", { class: "card-body soft" }, "Tells whether workers of an older version may go. All live runs are read for it."));
@@ -60,12 +60,21 @@ function titled(title, ...body) {
   return h("section", { class: "card list-card" }, h("div", { class: "card-head" }, h("h2", null, title)), body);
 }
 
-function standing(still) {
+function whyStill(queue) {
+  const first = "They have something to do, and nothing has happened in them for a while.";
+  if (!queue || queue.trouble) return first;
+  return queue.ready
+    ? `${first} ${plural(queue.ready, "job")} on the queue ${queue.ready === 1 ? "is" : "are"} ready: they may only wait for a worker that has a hand free.`
+    : `${first} No job on the queue is ready: their messages are lost, or in the hands of workers that are gone. A reconciler sends them again.`;
+}
+
+function standing({ standing: still, queue }) {
   if (still.trouble) return titled("Runs that stand still", h("p", { class: "card-body wrap" }, still.trouble));
   if (!still.runs.length) return titled("Runs that stand still", h("p", { class: "card-body soft" }, "None: every run that has something to do is being worked on."));
   return titled(`${plural(still.runs.length, "run")} that ${still.runs.length === 1 ? "stands" : "stand"} still`,
+    h("p", { class: "card-body soft" }, whyStill(queue)),
     h("div", { class: "scroller" }, h("table", { class: "table" }, h("caption", { class: "unseen" }, "Runs that stand still"),
-      h("thead", null, h("tr", null, ["Run", "Flow", "Since", "Messages missing"].map((name, place) => h("th", { scope: "col", class: place > 1 ? "fit" : null }, name)))),
+      h("thead", null, h("tr", null, ["Run", "Flow", "Since", "Steps not begun"].map((name, place) => h("th", { scope: "col", class: place > 1 ? "fit" : null }, name)))),
       h("tbody", null, still.runs.map((run) => h("tr", null,
         h("td", null, h("div", { class: "clip" }, h("a", { class: "row-link mono", href: linkTo(["runs", run.runId]) }, short(run.runId, 60)))),
         h("td", { class: "clip soft" }, run.blueprintId), h("td", { class: "fit soft", title: moment(run.since) }, ago(run.since)), h("td", { class: "fit soft number" }, number(run.messages))))))));
