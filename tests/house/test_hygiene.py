@@ -83,19 +83,23 @@ DOWNLOAD_ADDRESS = re.compile(
 PYTHON_DIRECTORIES = [ROOT / name for name in ("src", "tests", "benchmarks", "examples")]
 
 
-def text_lines() -> Iterator[tuple[str, str]]:
-    """Every line of every text file, with its place."""
+def text_lines() -> Iterator[tuple[Path, int, str]]:
+    """Every line of every text file, with its file and number."""
     for path in repository_files():
         data = path.read_bytes()
         if b"\0" in data:
             continue
         for number, line in enumerate(data.decode("utf-8").splitlines(), start=1):
-            yield place(path, number), line
+            yield path, number, line
 
 
 def lines_with(pattern: re.Pattern[str]) -> list[str]:
     """The places that match."""
-    return [f"{where} {line.strip()[:120]}" for where, line in text_lines() if pattern.search(line)]
+    return [
+        f"{place(path, number)} {line.strip()[:120]}"
+        for path, number, line in text_lines()
+        if pattern.search(line)
+    ]
 
 
 def test_no_path_of_a_machine() -> None:
