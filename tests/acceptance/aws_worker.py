@@ -22,7 +22,7 @@ from flowcraft.core.builder import FlowBuilder
 from tests.acceptance.blocking_worker import note
 from tests.emulators.aws import AwsNames, client
 
-LONG_SECONDS = 5.0
+LONG_SECONDS = 8.0
 LEASE_SECONDS = 1.0
 GRAPH_WIDTH, GRAPH_LAYERS = 50, 20
 

@@ -36,7 +36,7 @@ LEASE_SECONDS = 30.0
 HORIZON_SECONDS = 40 * 86_400.0
 """Where a run is given up that has nothing to do any more, and is not over."""
 QUIET_TURNS = 12
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 OUTCOMES = {
     f"{what}{how}" for what in ("Node", "Item") for how in ("Succeeded", "Failed", "Lost")

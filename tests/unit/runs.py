@@ -13,7 +13,7 @@ T = TypeVar("T")
 Ctx = NodeContext[Any]
 SyncCtx = SyncNodeContext[Any]
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 """How long a test may take before it is taken for one that hangs."""
 
 

@@ -24,7 +24,7 @@ from flowcraft.web.problems import KINDS, TYPE_PREFIX
 from flowcraft.web.routes import find_route
 
 DOCUMENT = document(ROUTES)
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 def _is_time(value: object) -> bool:
