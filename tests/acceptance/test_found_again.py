@@ -58,6 +58,10 @@ FOUND = [
     # A node was given back, its message not sent: a copy of that had looked before.
     "memory: --graph lambda-loop --seed 235055005 --workers 3 --concurrency 2 "
     "--fault client-1:1:slow-after:40 --noise 0.03 --doubles --slow",
+    # A lease had expired for a worker whose clock was ahead, and not for the store: it asked again
+    # and again, without end.
+    "memory: --graph limit-cancel --seed 1043261447 --concurrency 1 "
+    "--fault worker-1:6:slow-after:75 --fault worker-1:8:slow-before:5 --doubles --skew-seconds 2",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "
@@ -65,6 +69,10 @@ FOUND = [
     # Of a tick's run and one that was triggered, begun at one time, the latter was taken for first.
     "memory: --graph schedule-steered --seed 1247811706 --concurrency 2 "
     "--fault worker-1:124:late:40 --fault worker-1:58:stall-after:40 --skew-seconds 2 --slow",
+    # Of one that was triggered by somebody whose clock was behind the latter was taken for first.
+    "memory: --graph schedule-steered --seed 1945550567 --workers 3 --concurrency 1 "
+    "--fault client-1:2:partial --fault worker-1:238:late:200 --doubles --skew-seconds 2 "
+    "--slow --stale",
     # An item began on a worker that knew its run was cancelled.
     "memory: --graph cancel-shards-anywhere --seed 4 --doubles --fault worker-1:43:lost",
     # A claim of nobody, on an item that was put aside, was in the way of a run that went on.

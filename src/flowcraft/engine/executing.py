@@ -17,7 +17,7 @@ from flowcraft.engine.telling import tell_start
 from flowcraft.engine.trouble import log_trouble
 from flowcraft.engine.whereabouts import leave, stand_in
 from flowcraft.ports.limits import Place
-from flowcraft.ports.runs import Holding
+from flowcraft.ports.runs import Holding, Verdict
 
 if TYPE_CHECKING:
     from flowcraft.engine.tracing import OpenAttempt
@@ -47,11 +47,14 @@ class Executing(Storing):
         self._cause = job.trace
         self._looking: set[asyncio.Future[None]] = set()
 
-    async def _give_back(self) -> None:
+    async def _give_back(self) -> bool:
+        """Let go of the lease in hand; false if it is somebody else's, or has not expired yet."""
         await self.gate.leave()
         holding, self.holding = self.holding, None
-        if holding is not None:
-            await self._write(self._change(holding=replace(holding, give_back=True)))
+        if holding is None:
+            return True
+        written = await self._write(self._change(holding=replace(holding, give_back=True)))
+        return written.verdict is not Verdict.LOST
 
     async def _execute(self, command: AttemptCommand) -> ev.Event:
         task = asyncio.current_task()

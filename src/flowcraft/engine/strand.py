@@ -246,7 +246,7 @@ class Strand(Executing):
         for lease in mine:
             # This process may have been kept from prolonging one, and goes on with it.
             if lease.expires_at <= now and not self.worker.holds(lease.token):
-                return await self._take_over(lease)
+                return await self._take_over(lease, replace(watch, place=lease.place))
         if mine:
             left = min(lease.expires_at for lease in mine) - now
             # Whoever gives it back may die before that is sent, and count on this message.
@@ -274,13 +274,15 @@ class Strand(Executing):
                 self._carrier.tell_parent_of_rest()
         return written is not None
 
-    async def _take_over(self, lease: Lease) -> AttemptCommand | None:
-        """Go on where a worker that is gone held an attempt."""
+    async def _take_over(self, lease: Lease, watch: Job) -> AttemptCommand | None:
+        """Go on where a worker that is gone held an attempt; ``watch`` sees to it otherwise."""
         self.holding = Holding(lease.place, lease.token, expired=True)
         command = self.ledger.attempt_at(lease.place)
         if command is None:
             # It was settled otherwise, or was put aside and may be claimed again later.
-            await self._give_back()
+            if not await self._give_back():
+                # Its holder lives, or the clock of the store is behind the one here.
+                raise PutOff(self.worker.lease_seconds / 3, watch)
             return await self._resume()
         self.station.measures.taken_over(self.ledger)
         self.span = self.station.measures.lost_span(self.ledger, command)

@@ -76,9 +76,9 @@ async def _finished(person: Person, schedule_id: str) -> tuple[ScheduleInfo, lis
         if is_done and is_over and len(page.runs) >= told:
             # A row may have been mended long after the end: the records tell when that was.
             runs = [await _read(person, each.run_id) for each in page.runs]
-            # Of those that began at one time the order in which they were decided tells.
+            # The order in which they were decided tells: clocks differ, those of people as well.
             places = {tick.run_id: place for place, tick in enumerate(info.ticks)}
-            return info, sorted(runs, key=lambda run: (run.created_at, -places.get(run.run_id, 0)))
+            return info, sorted(runs, key=lambda run: (-places.get(run.run_id, 0), run.created_at))
         await person.rest(LOOK_SECONDS)
 
 
