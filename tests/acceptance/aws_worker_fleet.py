@@ -68,6 +68,11 @@ class Fleet:
                 process.kill()
                 await process.communicate()
 
+    async def emptied(self) -> None:
+        """Wait until no message is left, which the workers that are there have to see to."""
+        while self.messages(self.queue_url):
+            await asyncio.sleep(0.05)
+
     def messages(self, url: str) -> int:
         """How many messages a queue has, visible, hidden or delayed."""
         answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
