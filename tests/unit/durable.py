@@ -24,6 +24,7 @@ from flowcraft.engine.spans import Spans
 from flowcraft.engine.stored import StoredRun
 from flowcraft.engine.worker import Worker
 from flowcraft.memory import MemoryStorage
+from flowcraft.ports.clock import Clock, Timer
 from flowcraft.ports.codec import Codec
 from flowcraft.ports.queue import Delivery, Outgoing
 from flowcraft.ports.runs import NO_FACTS, Fact, Lease, Query, Record, Row
@@ -54,6 +55,9 @@ class Life:
         calls: The number of the call that it does not outlive; ``None`` for no such call.
         after: Whether that call is carried out, and only its answer is lost.
         name: Count only calls of this method.
+
+    Attributes:
+        before: What is waited for before a call of a method is carried out, by its name.
     """
 
     def __init__(
@@ -65,10 +69,13 @@ class Life:
         self.calls: list[str] = []
         self.dead = False
         self.on_death: Callable[[], None] = lambda: None
+        self.before: dict[str, Callable[[], Awaitable[Any]]] = {}
 
     async def call(self, name: str, method: Callable[[], Awaitable[T]]) -> T:
         """Carry out a call of a port, if the process lives that long."""
         self._expect_to_live()
+        if name in self.before:
+            await self.before[name]()
         # A process that dies with nothing received dies before the next call just as well.
         is_last = name != "receive" and self._counts(name) and len(self.calls) == self.last
         if is_last and not self.after:
@@ -94,6 +101,20 @@ class Life:
     def _expect_to_live(self) -> None:
         if self.dead:
             raise Died
+
+
+class ClockAhead:
+    """The clock of a process that is ahead of all others."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+
+    def now(self) -> float:
+        return self._clock.now() + self._seconds
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        return self._clock.call_at(when - self._seconds, callback)
 
 
 class Mortal:
@@ -130,12 +151,12 @@ class Process:
             "presence": False,
             "schedules_every_seconds": None,
             "codec": world.codec,
+            "clock": world.clock,
             **worker,
         }
         self.worker = Worker(
             self._open,
             options,
-            clock=world.clock,
             identifiers=SystemIdentifiers(),
             # Nothing but what is to come moves the clock.
             poll_seconds=2 * HORIZON_SECONDS,

@@ -16,7 +16,7 @@ from flowcraft.core.builder import FlowBuilder
 from flowcraft.engine.jobs import Job, read_job, write_job
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Change, Entry
-from tests.unit.durable import LEASE_SECONDS, Died, Life, Process, World, play
+from tests.unit.durable import LEASE_SECONDS, ClockAhead, Died, Life, Process, World, play
 from tests.unit.runs import Ctx
 
 RUN = "run"
@@ -124,6 +124,44 @@ def test_what_was_given_back_and_not_sent_goes_on_with_a_copy() -> None:
         await world.process()
         await world.finish(RUN)
         assert world.bodies.total() == 3
+
+    play(story)
+
+
+def test_a_lease_that_has_not_expired_for_the_store_is_asked_for_again_later() -> None:
+    """It has for the worker, whose clock is ahead; its message comes again, and ends the lease.
+
+    The node was claimed while its run was cancelled, and the worker that did died of that.
+    """
+
+    async def story(world: World) -> None:
+        await world.knows(diamond(world)).client.start_run("d", run_id=RUN)
+        first = await world.idle()
+        ahead = await world.idle(clock=ClockAhead(world.clock, 2.0))
+        (start,) = await world.receive()
+
+        async def cancel() -> None:
+            first.life.before["write"] = endless.wait
+            await world.client.cancel_run(RUN)
+            await handle(ahead, world)
+
+        endless = asyncio.Event()
+        first.life.before["write"] = cancel
+        claiming = asyncio.ensure_future(first.worker.handle_job(start.body))
+        await world.settle()
+        claiming.cancel()
+        await asyncio.gather(claiming, return_exceptions=True)
+        assert (world.status(RUN), list(world.leases(RUN))) == ("cancelled", ["0/1"])
+
+        await world.advance(LEASE_SECONDS - 1)
+        await world.ports.queue.send([Outgoing(start.body)])
+        ahead.life.calls.clear()
+        await handle(ahead, world)
+        assert (ahead.life.calls.count("write"), list(world.leases(RUN))) == (1, ["0/1"])
+        await world.advance(LEASE_SECONDS)
+        await handle(ahead, world)
+        assert (world.leases(RUN), world.messages()) == ({}, [])
+        assert world.bodies.total() == 0
 
     play(story)
 
