@@ -479,12 +479,15 @@ async def check_locks(settings: Settings) -> None:
 # --- runs ----------------------------------------------------------------------------------
 
 
-def open_client(settings: Settings, options: RuntimeOptions | None = None) -> FlowClient:
+def open_client(
+    settings: Settings, options: RuntimeOptions | None = None, *, knows_age: bool = False
+) -> FlowClient:
     """A client of the runs: to be used as ``async with``.
 
     Args:
         settings: Where they are.
         options: The app, where it is wanted; without it the client knows what workers have stored.
+        knows_age: Whether it can tell how old the oldest message of a queue of SQS is.
 
     Raises:
         SettingsError: Something is missing that the settings have to say.
@@ -500,9 +503,12 @@ def open_client(settings: Settings, options: RuntimeOptions | None = None) -> Fl
             settings["sqlite.path"], options, durability=settings["sqlite.durability"], **common
         )
     fleet = _fleet(settings)
+    cloudwatch = aws_clients(settings).client("cloudwatch") if knows_age else None
     from flowcraft.aws import SqsAdapter  # noqa: PLC0415
 
-    return SqsAdapter.client_of(runtime_options=options, **fleet, **common)
+    return SqsAdapter.client_of(
+        runtime_options=options, cloudwatch_client=cloudwatch, **fleet, **common
+    )
 
 
 def open_adapter(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
+from flowcraft.adapters.aws.age import QueueAge
 from flowcraft.adapters.aws.arguments import (
     check_client,
     check_named,
@@ -35,7 +36,7 @@ from flowcraft.adapters.aws.prices import PRICES, Prices, prices_of
 from flowcraft.adapters.aws.queue import SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
-from flowcraft.adapters.aws.transport import Answer, Request, Transport
+from flowcraft.adapters.aws.transport import Routed, Transport
 from flowcraft.adapters.system import SystemClock, SystemIdentifiers
 from flowcraft.engine.adapter import Adapter
 from flowcraft.engine.arguments import check_outside, check_positive, checked_codec, checked_run_id
@@ -109,6 +110,8 @@ class _Fleet:
     prices: Prices = field(default_factory=partial(prices_of, None))
     meter: Meter = field(default_factory=Meter)
     telemetry: Telemetry | None = None
+    cloudwatch_client: Any = None
+    age: QueueAge = field(default_factory=QueueAge)
 
     def __post_init__(self) -> None:
         check_client("sqs_client", self.sqs_client, "sqs")
@@ -117,6 +120,8 @@ class _Fleet:
         check_named("queue_url", self.queue_url, "queue, as its address")
         check_tables(self.context_table_name, self.status_table_name)
         check_payloads(self.s3_client, self.payload_bucket)
+        if self.cloudwatch_client is not None:
+            check_client("cloudwatch_client", self.cloudwatch_client, "cloudwatch")
 
     def opener(self) -> OpenPorts:
         """Opens the ports: each time with threads of its own."""
@@ -130,8 +135,8 @@ class _Fleet:
                     stack, "dynamodb", self.dynamodb_client, self.requests
                 )
                 dynamodb = MeteredTables(tables, self.context_table_name, self.meter)
-                jobs = MeteredQueue(_Routed(polls, sqs), self.meter)
-                queue = SqsQueue(jobs, self.queue_url, self.clock)
+                jobs = MeteredQueue(Routed(polls, sqs), self.meter)
+                queue = SqsQueue(jobs, self.queue_url, self.clock, age=self._age(stack))
                 await queue.open()
                 stack.push_async_callback(queue.close)
                 objects = await self._objects(stack)
@@ -159,6 +164,15 @@ class _Fleet:
 
         return open_ports
 
+    def _age(self, stack: AsyncExitStack) -> Callable[[], Awaitable[float | None]] | None:
+        if self.cloudwatch_client is None:
+            return None
+        transport = _transport(self.cloudwatch_client, 1)
+        if isinstance(transport, BotoTransport):
+            # Nobody waits for what may never come.
+            stack.push_async_callback(transport.aclose, 1.0)
+        return partial(self.age.seconds, transport, self.queue_url, self.clock)
+
     async def _objects(self, stack: AsyncExitStack) -> S3Objects | None:
         if self.payload_bucket is None:
             return None
@@ -183,19 +197,6 @@ def _transport(client: Any, threads: int) -> Transport:
         transport: Transport = client
         return transport
     return BotoTransport(client, threads)
-
-
-class _Routed:
-    """SQS with threads of their own for long polls: nothing else waits for those to end."""
-
-    def __init__(self, polls: Transport, others: Transport) -> None:
-        self._polls = polls
-        self._others = others
-
-    async def call(self, operation: str, request: Request) -> Answer:
-        """Carry out a request; see ``Transport.call``."""
-        transport = self._polls if operation == "ReceiveMessage" else self._others
-        return await transport.call(operation, request)
 
 
 class SqsAdapter(Adapter):
@@ -325,6 +326,7 @@ class SqsAdapter(Adapter):
         prices: Prices | str | None = None,
         codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
+        cloudwatch_client: Any = None,
         clock: Clock | None = None,
     ) -> FlowClient:
         """A client of a fleet's runs, which runs no node: ``FlowClient.aws`` gives it."""
@@ -342,6 +344,7 @@ class SqsAdapter(Adapter):
             retention_seconds=retention_seconds,
             prices=_charged(prices, dynamodb_client),
             telemetry=telemetry,
+            cloudwatch_client=cloudwatch_client,
         )
         options = RuntimeOptions.checked(runtime_options).kept_for(retention_seconds)
         return _client(fleet, options, shard_items, codec)

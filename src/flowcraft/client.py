@@ -105,6 +105,7 @@ class FlowClient(engine.FlowClient):
         prices: Any = None,
         codec: AnyCodec | None = None,
         telemetry: Telemetry | None = None,
+        cloudwatch_client: Any = None,
     ) -> engine.FlowClient:
         """A client of the runs of a fleet.
 
@@ -125,6 +126,8 @@ class FlowClient(engine.FlowClient):
             prices: What AWS charges: ``flowcraft.aws.Prices``, or the name of a region.
             codec: The one that the workers have.
             telemetry: Is told what the client counts, and in which spans runs are started.
+            cloudwatch_client: ``boto3.client("cloudwatch")``, for the age of the oldest message on
+                the dashboard: SQS does not tell it.
 
         Raises:
             ImportError: boto3 is not installed.
@@ -147,4 +150,5 @@ class FlowClient(engine.FlowClient):
             prices=prices,
             codec=codec,
             telemetry=telemetry,
+            cloudwatch_client=cloudwatch_client,
         )

@@ -7,9 +7,9 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from flowcraft.adapters.aws.age import OPERATION, age_request, newest_age
 from flowcraft.adapters.aws.failures import Resource
 from flowcraft.adapters.aws.transport import AwsError
 from flowcraft.core.blueprint import WorkflowBlueprint
@@ -29,7 +29,6 @@ and tables that cannot be used: neither says anything against the message."""
 DEFAULT_RETENTION_SECONDS: Final = 345_600
 OLD_SECONDS: Final = 300.0
 VERY_OLD_SECONDS: Final = 3_600.0
-AGE_WINDOW: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,26 +340,9 @@ def _retention(look: QueueLook, dead: Mapping[str, str], where: str) -> Iterator
 
 
 async def _age(services: Services, look: QueueLook, where: str, now: float) -> list[Finding]:
-    """How old the oldest message is, which only CloudWatch knows.
-
-    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
-    """
-    end = datetime.fromtimestamp(now, UTC)
-    answer = await services.ask(
-        "cloudwatch",
-        "GetMetricStatistics",
-        {
-            "Namespace": "AWS/SQS",
-            "MetricName": "ApproximateAgeOfOldestMessage",
-            "Dimensions": [{"Name": "QueueName", "Value": look.url.rpartition("/")[2]}],
-            "StartTime": end - AGE_WINDOW,
-            "EndTime": end,
-            "Period": 60,
-            "Statistics": ["Maximum"],
-        },
-    )
-    points = sorted(answer.get("Datapoints", ()), key=lambda point: point["Timestamp"])
-    if not points:
+    request = age_request(look.url, now)
+    age = newest_age(await services.ask("cloudwatch", OPERATION, request))
+    if age is None:
         return [
             note(
                 "queue.age",
@@ -369,7 +351,6 @@ async def _age(services: Services, look: QueueLook, where: str, now: float) -> l
                 where,
             )
         ]
-    age = float(points[-1]["Maximum"])
     text = f"Its oldest message is {span(age)} old, CloudWatch says."
     cure = (
         "Start more workers, or see whether they fail: 'flowcraft list --status running', the "

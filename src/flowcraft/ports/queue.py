@@ -60,8 +60,8 @@ class QueueDepth:
         ready: Messages that can be received now.
         in_hand: Messages that somebody has received, and not deleted yet.
         delayed: Messages that are due later.
-        oldest_seconds: How long the oldest of those that can be received has been there; ``None``
-            without one, and where the service does not say.
+        oldest_seconds: How long the oldest of those that can be received has been there, or of
+            all where the service tells no more; ``None`` without one, and where it does not say.
     """
 
     ready: int

@@ -112,7 +112,7 @@ class WebApp:
         self._owned: FlowClient | None = None
         if isinstance(client, Settings):
             options = None if client["app"] is None else application.load_app(client)
-            client = self._owned = application.open_client(client, options)
+            client = self._owned = application.open_client(client, options, knows_age=True)
         if not isinstance(client, FlowClient):
             raise TypeError(f"client is a FlowClient, an adapter or Settings, not {client!r}.")
         clock = client._clock

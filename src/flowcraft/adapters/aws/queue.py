@@ -14,7 +14,7 @@ import logging
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from flowcraft.adapters.aws.batches import ENTRIES, Batches, Lingering, Rejected, alarm
@@ -73,6 +73,7 @@ class SqsQueue:
         queue_url: The queue.
         clock: The time; it counts how long to wait.
         linger_seconds: How long a delete waits for others, to share a request; 0 for not at all.
+        age: Tells how old the oldest message is, in seconds.
 
     Attributes:
         queue_url: The queue.
@@ -86,10 +87,12 @@ class SqsQueue:
         clock: Clock,
         *,
         linger_seconds: float = LINGER_SECONDS,
+        age: Callable[[], Awaitable[float | None]] | None = None,
     ) -> None:
         self.queue_url = queue_url
         self.transport = transport
         self._clock = clock
+        self._age = age
         self._service = Service(transport, Resource("queue", queue_url))
         self._batches = Batches(self._service, queue_url, clock)
         self._deletes = Lingering(clock, linger_seconds, ENTRIES, self._delete)
@@ -156,11 +159,15 @@ class SqsQueue:
     async def depth(self) -> QueueDepth:
         """How many messages there were when it was opened, as far as SQS can tell.
 
-        SQS says of no message how old it is without a receive; CloudWatch has the age.
+        SQS says of no message how old it is without a receive; CloudWatch has the age of the
+        oldest, be it in somebody's hands or not.
         """
         names = ("", "NotVisible", "Delayed")
-        counts = [self._attributes.get(f"ApproximateNumberOfMessages{each}", 0) for each in names]
-        return QueueDepth(*map(int, counts))
+        ready, in_hand, delayed = (
+            int(self._attributes.get(f"ApproximateNumberOfMessages{each}", 0)) for each in names
+        )
+        age = None if self._age is None else await self._age()
+        return QueueDepth(ready, in_hand, delayed, age)
 
     @property
     def max_receives(self) -> int | None:

@@ -94,3 +94,16 @@ class Transport(Protocol):
             AwsError: It was refused, or there was no answer.
         """
         ...
+
+
+class Routed:
+    """SQS with threads of their own for long polls: nothing else waits for those to end."""
+
+    def __init__(self, polls: Transport, others: Transport) -> None:
+        self._polls = polls
+        self._others = others
+
+    async def call(self, operation: str, request: Request) -> Answer:
+        """Carry out a request; see :meth:`Transport.call`."""
+        transport = self._polls if operation == "ReceiveMessage" else self._others
+        return await transport.call(operation, request)

@@ -47,7 +47,7 @@ function figures({ queue, standing: still, workers: seen }) {
     figure("jobs ready", isTold ? number(queue.ready) : "–"),
     figure("jobs in hand", isTold ? number(queue.inHand) : "–"),
     figure("jobs due later", isTold ? number(queue.delayed) : "–"),
-    figure("oldest ready job", isTold && queue.oldestSeconds !== null ? span(queue.oldestSeconds) : "–", queue?.oldestSeconds > 300),
+    figure("oldest job", isTold && queue.oldestSeconds !== null ? span(queue.oldestSeconds) : "–", queue?.ready > 0 && queue.oldestSeconds > 300),
     figure("workers, last 15 minutes", now === undefined ? "–" : number(now)),
     figure("runs that stand still", still.runs ? number(still.runs.length) + (still.isWhole ? "" : "+") : "–", still.runs?.length > 0));
 }
