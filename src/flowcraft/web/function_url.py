@@ -50,7 +50,9 @@ def host_of(event: Any) -> str:
 def _context_of(event: Any) -> Mapping[str, Any]:
     is_ours = isinstance(event, Mapping) and event.get("version") == FORMAT
     context = event.get("requestContext") if is_ours else None
-    if not isinstance(context, Mapping) or "http" not in context:
+    http = context.get("http") if isinstance(context, Mapping) else None
+    method = http.get("method") if isinstance(http, Mapping) else None
+    if not context or not isinstance(method, str) or not isinstance(context.get("domainName"), str):
         raise ValueError(
             "The event is none of a function URL or an HTTP API with payload format 2.0; the "
             "function is for these alone."

@@ -108,7 +108,20 @@ def test_paths_that_are_none(path: str) -> None:
     drive(play())
 
 
-@pytest.mark.parametrize("wrong", [{}, {"Records": []}, {"version": "1.0"}, [], None])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"Records": []},
+        {"version": "1.0"},
+        [],
+        None,
+        *(
+            {"version": "2.0", "requestContext": context}
+            for context in ({"http": {"method": "GET"}}, {"domainName": HOST, "http": "GET"}, {})
+        ),
+    ],
+)
 def test_events_of_others_are_refused(wrong: Any) -> None:
     """An event of a queue, or of another payload format, is an error of the function's set-up."""
 
@@ -138,6 +151,9 @@ def test_the_function_says_what_its_environment_lacks(function: pytest.MonkeyPat
         lambda_functions.links(event("GET", "https://x/approve/y"), None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="payload format 2"):
         lambda_functions.links({"Records": []}, None)  # type: ignore[arg-type]
+    nameless = event("GET", "https://x/approve/y") | {"requestContext": {"http": {"method": "GET"}}}
+    with pytest.raises(ValueError, match="payload format 2"):
+        lambda_functions.links(nameless, None)  # type: ignore[arg-type]
 
 
 def test_the_function_answers_by_its_own_address(function: pytest.MonkeyPatch) -> None:
