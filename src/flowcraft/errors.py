@@ -123,9 +123,29 @@ class SerializationError(FlowcraftError):
 
 
 class InputError(FlowcraftError):
-    """A value does not fit the type that a node's annotation asks for, or what a schedule takes."""
+    """A value does not fit the type that a node's annotation asks for, or what a schedule takes.
+
+    Args:
+        message: What is wrong with it.
+        option: The option of a schedule that it is wrong with; the text begins with it.
+        node_id: The node, as of any error.
+        is_fatal: As of any error.
+    """
 
     disposition: ClassVar[Disposition] = "fail"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        option: str | None = None,
+        node_id: str | None = None,
+        is_fatal: bool = False,
+    ) -> None:
+        text = message if option is None else f"{option}: {message}"
+        super().__init__(text, node_id=node_id, is_fatal=is_fatal)
+        self.option = option
+        self.said = message
 
 
 class AnswerRefused(InputError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from flowcraft import application
 from flowcraft.adapters.system import SystemClock
 from flowcraft.cli.failures import CommandError
 from flowcraft.cli.output import Output
+from flowcraft.engine.arguments import ArgumentError
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.ports.clock import Clock
@@ -137,7 +137,7 @@ class Invocation:
         except (TypeError, ValueError) as error:
             if self.with_traceback:
                 raise
-            raise CommandError(_in_flags(str(error))) from error
+            raise CommandError(_in_flags(error)) from error
 
 
 _FLAGS_OF: Final[Mapping[str, str]] = {
@@ -153,15 +153,14 @@ _FLAGS_OF: Final[Mapping[str, str]] = {
 """What a command calls the arguments of the engine."""
 
 
-def _in_flags(text: str) -> str:
+def _in_flags(error: Exception) -> str:
     """What the engine says of an argument, with the names that the command has for it."""
+    if not isinstance(error, ArgumentError):
+        return str(error)
     context = click.get_current_context(silent=True)
     own = [] if context is None else context.command.params
     flags = {flag for parameter in own for flag in parameter.opts}
-    for name, flag in _FLAGS_OF.items():
-        if flag in flags:
-            text = re.sub(rf"\b{name}\b", flag, text)
-    return text
+    return error.told({name: flag for name, flag in _FLAGS_OF.items() if flag in flags})
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

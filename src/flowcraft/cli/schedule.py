@@ -292,10 +292,12 @@ def _run(invocation: Invocation, work: Coroutine[Any, Any, T]) -> T:
     try:
         return invocation.run(work)
     except InputError as error:
-        name, colon, rest = str(error).partition(":")
-        flag = "FLOW" if name == "flow" else "--" + name.replace("_", "-")
-        is_option = name in ScheduleOptions.__annotations__ or name == "flow"
-        raise CommandError(f"{flag}{colon}{rest}" if is_option else str(error)) from error
+        if error.option == "flow":
+            raise CommandError(f"FLOW: {error.said}") from error
+        if error.option in ScheduleOptions.__annotations__:
+            flag = "--" + error.option.replace("_", "-")
+            raise CommandError(f"{flag}: {error.said}") from error
+        raise CommandError(str(error)) from error
 
 
 def _tell(invocation: Invocation, info: ScheduleInfo) -> None:

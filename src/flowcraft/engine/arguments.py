@@ -32,6 +32,35 @@ _METHODS = {
 }
 
 
+class ArgumentError(Exception):
+    """Something is wrong with an argument, or with several together.
+
+    It is a ``TypeError`` or a ``ValueError`` as well, as callers in Python expect; those that
+    speak to others, who call arguments otherwise, translate it by its names.
+
+    Args:
+        names: What Python calls the argument, or each of them.
+        said: What is wrong: the rest of the sentence.
+    """
+
+    def __init__(self, names: str | tuple[str, ...], said: str) -> None:
+        self.names = (names,) if isinstance(names, str) else names
+        self.said = said
+        super().__init__(self.told({}))
+
+    def told(self, names: Mapping[str, str]) -> str:
+        """What is wrong, with other names for arguments where there are any."""
+        return f"{' and '.join(names.get(each, each) for each in self.names)} {self.said}"
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument is of a type that it may not be."""
+
+
+class ArgumentValueError(ArgumentError, ValueError):
+    """An argument has a value that it may not have."""
+
+
 def initial_context(
     context: Mapping[str, Any] | str | None, registered: Callable[[type], Any] | None
 ) -> dict[str, Any]:
@@ -61,7 +90,7 @@ def checked_concurrency(number: int | None, default: int) -> int:
     if number is None:
         return default
     if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"concurrency is a whole number of nodes, not {_shown(number)}.")
+        raise ArgumentTypeError("concurrency", f"is a whole number of nodes, not {_shown(number)}.")
     return number if number > 0 else default
 
 
@@ -74,7 +103,7 @@ def check_positive(**numbers: float | None) -> None:
     """
     for name, number in numbers.items():
         if number is not None and not 0 < _number(name, number) < math.inf:
-            raise ValueError(f"{name} is a positive number, not {number!r}.")
+            raise ArgumentValueError(name, f"is a positive number, not {number!r}.")
 
 
 def check_spans(**seconds: float) -> None:
@@ -86,14 +115,14 @@ def check_spans(**seconds: float) -> None:
     """
     for name, number in seconds.items():
         if not _number(name, number) >= 0:
-            raise ValueError(f"{name} is 0 or more, not {number!r}.")
+            raise ArgumentValueError(name, f"is 0 or more, not {number!r}.")
 
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number, not {_shown(value)}.")
+        raise ArgumentTypeError(name, f"is a number, not {_shown(value)}.")
     if isinstance(value, int) and value.bit_length() > LARGEST_BITS:
-        raise ValueError(f"{name} is larger than any number that is meant: {value:.3e}.")
+        raise ArgumentValueError(name, f"is larger than any number that is meant: {value:.3e}.")
     return value
 
 
@@ -105,9 +134,11 @@ def check_bound(name: str, number: int | None) -> int | None:
         ValueError: It is not positive.
     """
     if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-        raise TypeError(f"{name} is a whole number, or None for no bound, not {_shown(number)}.")
+        raise ArgumentTypeError(
+            name, f"is a whole number, or None for no bound, not {_shown(number)}."
+        )
     if number is not None and number <= 0:
-        raise ValueError(f"{name} is positive, or None for no bound, not {number!r}.")
+        raise ArgumentValueError(name, f"is positive, or None for no bound, not {number!r}.")
     return number
 
 
@@ -118,7 +149,7 @@ def check_flag(name: str, value: bool) -> bool:
         TypeError: It is something else.
     """
     if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False, not {_shown(value)}.")
+        raise ArgumentTypeError(name, f"is True or False, not {_shown(value)}.")
     return value
 
 
@@ -131,7 +162,7 @@ def check_object(name: str, value: T, *methods: str) -> T:
     lacks = [each for each in methods if not callable(getattr(value, each, None))]
     if value is not None and (isinstance(value, type) or lacks):
         listed = ", ".join(f"{each}()" for each in methods)
-        raise TypeError(f"{name} is an object with {listed}, not {_shown(value)}.")
+        raise ArgumentTypeError(name, f"is an object with {listed}, not {_shown(value)}.")
     return value
 
 
@@ -152,7 +183,9 @@ def check_several(name: str, values: Iterable[T], what: str) -> tuple[T, ...]:
         TypeError: It is no list.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise TypeError(f"{name} is a list of {what}, not {_shown(values)}: write {name}=[…].")
+        raise ArgumentTypeError(
+            name, f"is a list of {what}, not {_shown(values)}: write {name}=[…]."
+        )
     return tuple(values)
 
 
@@ -163,7 +196,7 @@ def check_mapping(name: str, values: Mapping[Any, Any] | None) -> Mapping[Any, A
         TypeError: It is something else.
     """
     if values is not None and not isinstance(values, Mapping):
-        raise TypeError(f"{name} is a mapping, not {_shown(values)}.")
+        raise ArgumentTypeError(name, f"is a mapping, not {_shown(values)}.")
     return values or {}
 
 
@@ -176,7 +209,7 @@ def check_name(name: str, value: str) -> str:
     """
     checked_text(name, value)
     if not value or any(map(_is_unfit, value)):
-        raise ValueError(f"{name} is a name, not {value!r}.")
+        raise ArgumentValueError(name, f"is a name, not {value!r}.")
     return value
 
 
@@ -212,9 +245,10 @@ def checked_codec(codec: T) -> T:
         # Its kind alone: it may be the key itself.
         kind = codec if isinstance(codec, type) else type(codec)
         what = "the class" if isinstance(codec, type) else "a"
-        raise TypeError(
-            "codec is an object with the methods encode(text) and decode(text), not "
-            f"{what} {kind.__name__}."
+        raise ArgumentTypeError(
+            "codec",
+            f"is an object with the methods encode(text) and decode(text), not {what} "
+            f"{kind.__name__}.",
         )
     return codec
 
@@ -227,24 +261,26 @@ def check_given(flows: Any, blueprints: Any) -> None:
     """
     if blueprints is not None and not isinstance(blueprints, Mapping):
         kind = type(blueprints).__name__
-        raise TypeError(f"blueprints are blueprints by id, as in {{'order': …}}, not a {kind}.")
+        raise ArgumentTypeError(
+            "blueprints", f"are blueprints by id, as in {{'order': …}}, not a {kind}."
+        )
     if not isinstance(flows, Iterable) or isinstance(flows, str | Mapping):
-        raise TypeError(f"flows is a list of flows, not {flows!r}: write flows=[…].")
+        raise ArgumentTypeError("flows", f"is a list of flows, not {flows!r}: write flows=[…].")
 
 
-def checked_run_id(run_id: str) -> str:
-    """A run id as it may be: text that can be part of a key.
+def checked_run_id(run_id: str, name: str = "run_id") -> str:
+    """A run id as it may be: text that can be part of a key; ``name`` is what the caller calls it.
 
     Raises:
         TypeError: It is no text.
         ValueError: It is empty, or holds control characters or half a character.
     """
     if not isinstance(run_id, str):
-        raise TypeError(f"run_id is text, not {_shown(run_id)}.")
+        raise ArgumentTypeError(name, f"is text, not {_shown(run_id)}.")
     if not run_id:
-        raise ValueError("run_id is empty; leave it out to have one made.")
+        raise ArgumentValueError(name, "is empty; leave it out to have one made.")
     if not run_id.isprintable() and any(map(_is_unfit, run_id)):
-        raise ValueError(f"run_id holds control characters or lone surrogates: {run_id!a}.")
+        raise ArgumentValueError(name, f"holds control characters or lone surrogates: {run_id!a}.")
     return run_id
 
 
@@ -256,9 +292,9 @@ def checked_text(name: str, value: str) -> str:
         ValueError: It holds half a character.
     """
     if not isinstance(value, str):
-        raise TypeError(f"{name} is text, not {_shown(value)}.")
+        raise ArgumentTypeError(name, f"is text, not {_shown(value)}.")
     if not value.isascii() and any(map(_is_half, value)):
-        raise ValueError(f"{name} holds lone surrogates: {value!a}.")
+        raise ArgumentValueError(name, f"holds lone surrogates: {value!a}.")
     return value
 
 
@@ -272,7 +308,9 @@ def checked_key(key: str | None) -> str | None:
     if key is None:
         return None
     if not checked_text("idempotency_key", key):
-        raise ValueError("idempotency_key is empty; leave it out where the start has no name.")
+        raise ArgumentValueError(
+            "idempotency_key", "is empty; leave it out where the start has no name."
+        )
     return key
 
 
@@ -287,11 +325,12 @@ def checked_fairness_key(key: str | None) -> str | None:
     if key is None:
         return None
     if not checked_text("fairness_key", key):
-        raise ValueError("fairness_key is empty; leave it out where a run is nobody's.")
+        raise ArgumentValueError("fairness_key", "is empty; leave it out where a run is nobody's.")
     if len(key) > LONGEST_FAIRNESS_KEY:
-        raise ValueError(
-            f"fairness_key has {len(key):,} characters, and {LONGEST_FAIRNESS_KEY} is the most: "
-            "each message of the run carries it. Give an id of the tenant."
+        raise ArgumentValueError(
+            "fairness_key",
+            f"has {len(key):,} characters, and {LONGEST_FAIRNESS_KEY} is the most: "
+            "each message of the run carries it. Give an id of the tenant.",
         )
     return key
 
@@ -306,7 +345,7 @@ def checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
     if tags is None:
         return {}
     if not isinstance(tags, Mapping):
-        raise TypeError(f"tags are texts by name, not {_shown(tags)}.")
+        raise ArgumentTypeError("tags", f"are texts by name, not {_shown(tags)}.")
     checked = {
         checked_text("The name of a tag", name): checked_text(f"The tag {name!r}", value)
         for name, value in tags.items()
@@ -327,7 +366,7 @@ def context_writes(
         SerializationError: A value cannot be stored.
     """
     if isinstance(delete, str):
-        raise TypeError(f"delete is a list of keys, not {delete!r}: write [{delete!r}].")
+        raise ArgumentTypeError("delete", f"is a list of keys, not {delete!r}: write [{delete!r}].")
     keys = [checked_text("A key", key) for key in (*values, *delete)]
     engine_keys = [key for key in keys if key.startswith("_")]
     if engine_keys or not keys:
@@ -348,11 +387,11 @@ def checked_time(name: str, time: datetime | None) -> float | None:
     if time is None:
         return None
     if not isinstance(time, datetime):
-        raise TypeError(f"{name} is a datetime, not {_shown(time)}.")
+        raise ArgumentTypeError(name, f"is a datetime, not {_shown(time)}.")
     try:
         return time.timestamp()
     except (OverflowError, OSError, ValueError) as error:
-        raise ValueError(f"{name} is out of range: {time}.") from error
+        raise ArgumentValueError(name, f"is out of range: {time}.") from error
 
 
 def checked_start(time: datetime | None) -> float | None:
@@ -364,7 +403,7 @@ def checked_start(time: datetime | None) -> float | None:
     """
     seconds = checked_time("start_at", time)
     if seconds is not None and not 0 <= seconds < LATEST:
-        raise ValueError(f"start_at is out of range: {time}.")
+        raise ArgumentValueError("start_at", f"is out of range: {time}.")
     return seconds
 
 
@@ -389,7 +428,7 @@ def checked_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
         ValueError: It is none of them.
     """
     if value not in choices:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
+        raise ArgumentValueError(name, f"must be {' or '.join(map(repr, choices))}, not {value!r}")
     return value
 
 

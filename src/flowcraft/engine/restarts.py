@@ -99,7 +99,7 @@ class Restarts:
             ledger,
             node_ids,
             inputs,
-            checked_run_id(new_run_id),
+            checked_run_id(new_run_id, "new_run_id"),
             key,
             batches,
         )

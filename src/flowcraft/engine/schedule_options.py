@@ -128,8 +128,9 @@ def checked_schedule_id(schedule_id: str) -> str:
     is_fit = isinstance(schedule_id, str) and 0 < len(schedule_id) <= LONGEST_ID
     if not is_fit or not schedule_id.isprintable():
         raise InputError(
-            f"id: the id of a schedule is text of 1 to {LONGEST_ID} printable characters, not "
-            f"{_shown(schedule_id)}."
+            f"the id of a schedule is text of 1 to {LONGEST_ID} printable characters, not "
+            f"{_shown(schedule_id)}.",
+            option="id",
         )
     return schedule_id
 
@@ -141,7 +142,7 @@ def checked_pause(name: str, value: Any) -> bool:
         InputError: It is neither ``True`` nor ``False``.
     """
     if not isinstance(value, bool):
-        raise InputError(f"{name}: it is True or False, not {_shown(value)}.")
+        raise InputError(f"it is True or False, not {_shown(value)}.", option=name)
     return value
 
 
@@ -174,10 +175,12 @@ def spec_of(options: Mapping[str, Any], before: Spec) -> Spec:
     """
     unknown = sorted(set(options) - set(_CHECKS) - {"flow", "context"})
     if unknown == ["paused"]:
-        raise InputError("paused: an update does not change it; use pause(…) and resume(…).")
+        raise InputError(
+            "an update does not change it; use pause(…) and resume(…).", option="paused"
+        )
     if unknown:
         known = ", ".join(ScheduleOptions.__annotations__)
-        raise InputError(f"{unknown[0]}: a schedule has no such option. It has: {known}.")
+        raise InputError(f"a schedule has no such option. It has: {known}.", option=unknown[0])
     changes: dict[str, Any] = {}
     for name, value in options.items():
         if name in _CHECKS:
@@ -195,19 +198,20 @@ def spec_of(options: Mapping[str, Any], before: Spec) -> Spec:
 
 def _check_together(spec: Spec) -> None:
     if spec.cron is not None and spec.every_ms is not None:
-        raise InputError("every: a schedule has either cron or every, and both are given.")
+        raise InputError("a schedule has either cron or every, and both are given.", option="every")
     if spec.cron is None and spec.every_ms is None:
-        raise InputError("cron: a schedule needs cron or every, and neither is given.")
+        raise InputError("a schedule needs cron or every, and neither is given.", option="cron")
     if spec.every_ms is None and spec.offset_ms:
-        raise InputError("offset: it belongs to every, which is not given.")
+        raise InputError("it belongs to every, which is not given.", option="offset")
     if spec.every_ms is not None and spec.offset_ms >= spec.every_ms:
-        raise InputError("offset: it is less than every.")
+        raise InputError("it is less than every.", option="offset")
     if spec.every_ms is not None and spec.time_zone != "UTC":
         raise InputError(
-            "time_zone: it belongs to cron; intervals are the same in every zone. Leave it out."
+            "it belongs to cron; intervals are the same in every zone. Leave it out.",
+            option="time_zone",
         )
     if None not in (spec.start_at, spec.end_at) and spec.end_at < spec.start_at:  # type: ignore[operator]
-        raise InputError("end_at: it is before start_at.")
+        raise InputError("it is before start_at.", option="end_at")
 
 
 def _checked(name: str, check: Callable[[str, Any], T], value: Any) -> T:
@@ -216,7 +220,7 @@ def _checked(name: str, check: Callable[[str, Any], T], value: Any) -> T:
     except InputError:
         raise
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: {error}") from error
+        raise InputError(str(error), option=name) from error
 
 
 def _text(name: str, value: Any) -> str:

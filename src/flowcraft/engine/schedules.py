@@ -353,7 +353,7 @@ class Schedules:
             InputError: ``limit`` is not from 1 to 1,000, or ``after`` no id of a schedule.
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
-            raise InputError(f"limit: it is a whole number from 1 to {LONGEST_PAGE}.")
+            raise InputError(f"it is a whole number from 1 to {LONGEST_PAGE}.", option="limit")
         if after is not None:
             checked_schedule_id(after)
         firing = await self._firing()
@@ -402,10 +402,10 @@ class Schedules:
         try:
             return await self._client._blueprint(station, flow)
         except TypeError as error:
-            raise InputError(f"flow: {error}") from error
+            raise InputError(str(error), option="flow") from error
         except FlowcraftError as error:
             if isinstance(flow, str):
-                raise InputError(f"flow: {error}") from error
+                raise InputError(str(error), option="flow") from error
             raise
 
     async def _keep_context(self, station: Station, schedule_id: str, context: Any) -> str | None:
@@ -415,7 +415,7 @@ class Schedules:
         except FlowcraftError as error:
             if type(error) is not FlowcraftError:
                 raise
-            raise InputError(f"context: {error}") from error
+            raise InputError(str(error), option="context") from error
         if not values:
             return None
         key = f"schedule/{schedule_id}/{station.identifiers.new_run_id()}"
@@ -464,7 +464,7 @@ def _options_of(declared: DeclaredSchedule) -> dict[str, Any]:
 
 def _times(schedule: Schedule, now: int, count: int) -> tuple[datetime, ...]:
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_TIMES:
-        raise InputError(f"count: it is a whole number from 1 to {MOST_TIMES}.")
+        raise InputError(f"it is a whole number from 1 to {MOST_TIMES}.", option="count")
     ticks = next_ticks(schedule, timetable_of(schedule.spec), now, count)
     return tuple(map(moment_of, ticks))
 

@@ -9,6 +9,7 @@ from flowcraft.core import events as ev
 from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.budgets import excess_of
 from flowcraft.core.state import RunState, Usage
+from flowcraft.engine.arguments import ArgumentTypeError, ArgumentValueError
 from flowcraft.ports.runs import Verdict, Written
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ def budget_fields(
     counts = getattr(station.runs, "counts_usage", False)
     if not counts:
         if any(value is not None for value in given.values()):
-            raise ValueError(
-                "budget_usd and budget_requests are for runs on AWS: where these are kept nothing "
-                "is paid for, and nothing counted. Bound a run with the runtime's max_executions."
+            raise ArgumentValueError(
+                ("budget_usd", "budget_requests"),
+                "are for runs on AWS: where these are kept nothing is paid for, and nothing "
+                "counted. Bound a run with the runtime's max_executions.",
             )
         return {}
     metadata = blueprint.metadata.get("budget")
@@ -103,6 +105,6 @@ def _check(name: str, value: object) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number, not {value!r}.")
+        raise ArgumentTypeError(name, f"is a number, not {value!r}.")
     if not value > 0:
-        raise ValueError(f"{name} is more than 0, not {value!r}.")
+        raise ArgumentValueError(name, f"is more than 0, not {value!r}.")

@@ -96,17 +96,20 @@ class CronTimes:
         self._sim = _reader()
         fields = self._expression.split()
         if len(fields) != FIELDS or len(expression) > LONGEST_CRON:
-            raise InputError(f"cron: {expression[:80]!r} {_not_fields(expression, len(fields))}")
+            raise InputError(
+                f"{expression[:80]!r} {_not_fields(expression, len(fields))}", option="cron"
+            )
         self._is_time_of_day = not fields[0].startswith("*") and not fields[1].startswith("*")
         try:
             found = next(self._matches(LONG_AGO), None)
         except Exception as error:
             raise InputError(
-                f"cron: {expression!r} cannot be read ({_reason(error)}). Its fields are minute, "
-                "hour, day of month, month, day of week, as in '0 9 * * mon-fri'."
+                f"{expression!r} cannot be read ({_reason(error)}). Its fields are minute, "
+                "hour, day of month, month, day of week, as in '0 9 * * mon-fri'.",
+                option="cron",
             ) from error
         if found is None:
-            raise InputError(f"cron: there is no day that {expression!r} matches.")
+            raise InputError(f"there is no day that {expression!r} matches.", option="cron")
 
     def after(self, at: int) -> int | None:
         """The first tick after a time, in milliseconds since the epoch."""
@@ -193,8 +196,9 @@ def zone_of(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         raise InputError(
-            f"time_zone: there is no time zone {name!r} here. Name one as in 'Europe/Berlin'; "
-            "where the system has no zones, install the package tzdata."
+            f"there is no time zone {name!r} here. Name one as in 'Europe/Berlin'; "
+            "where the system has no zones, install the package tzdata.",
+            option="time_zone",
         ) from error
 
 

@@ -50,14 +50,14 @@ def host_of(event: Any) -> str:
 def _context_of(event: Any) -> Mapping[str, Any]:
     is_ours = isinstance(event, Mapping) and event.get("version") == FORMAT
     context = event.get("requestContext") if is_ours else None
-    http = context.get("http") if isinstance(context, Mapping) else None
-    method = http.get("method") if isinstance(http, Mapping) else None
-    if not context or not isinstance(method, str) or not isinstance(context.get("domainName"), str):
-        raise ValueError(
-            "The event is none of a function URL or an HTTP API with payload format 2.0; the "
-            "function is for these alone."
-        )
-    return context
+    if isinstance(context, Mapping) and isinstance(context.get("domainName"), str):
+        http = context.get("http")
+        if isinstance(http, Mapping) and isinstance(http.get("method"), str):
+            return context
+    raise ValueError(
+        "The event is none of a function URL or an HTTP API with payload format 2.0; the "
+        "function is for these alone."
+    )
 
 
 def _asked(event: Any, body_bytes: int) -> Asked:

@@ -20,6 +20,9 @@ from flowcraft.web.verbs import moment, told
 OPTIONS: Final = {camel(name): name for name in ScheduleOptions.__annotations__}
 """The options of a schedule as a body has them, and as the engine does."""
 
+NAMES: Final = {own: name for name, own in OPTIONS.items()} | {"flow": "flow", "id": "id"}
+"""What the engine calls what a body has."""
+
 TIMES: Final = ("startAt", "endAt")
 SPANS: Final = ("every", "offset")
 
@@ -64,12 +67,11 @@ async def _told(verb: Awaitable[Any]) -> Any:
     except ImportError as error:  # cron expressions need a package of their own
         raise HttpProblem("misconfigured", str(error)) from error
     except InputError as error:
-        name, colon, rest = str(error).partition(":")
-        known = {own: name for name, own in OPTIONS.items()} | {"flow": "flow", "id": "id"}
-        if not colon or name not in known:
+        if error.option not in NAMES:
             raise
-        text = f"'{known[name]}':{rest}".replace(", or a timedelta", "")
-        raise HttpProblem("invalid", text, {"place": f"/{known[name]}"}) from error
+        name = NAMES[error.option]
+        text = f"'{name}': {error.said}".replace(", or a timedelta", "")
+        raise HttpProblem("invalid", text, {"place": f"/{name}"}) from error
 
 
 async def list_schedules(call: Call) -> Any:

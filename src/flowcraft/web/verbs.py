@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from starlette.responses import Response
 
+from flowcraft.engine.arguments import ArgumentError
 from flowcraft.engine.client import FlowClient
 from flowcraft.errors import InvalidRunState
 from flowcraft.web.call import Call, json_bytes
@@ -30,35 +31,25 @@ START: Final = {
 KEY: Final = "Idempotency-Key"
 NAMES: Final = {own: name for name, own in START.items()} | {
     "start_at": "startAt",
+    "new_run_id": "newRunId",
     "idempotency_key": KEY,
 }
 """What the client calls an argument, and who sends a request."""
 
-_ARGUMENTS: Final = re.compile(rf"({'|'.join(NAMES)})(?: and ({'|'.join(NAMES)}))?\b")
 
-
-async def told(verb: Awaitable[T], **other_names: str) -> T:
-    """Do something; what the engine says of an argument that cannot be is the caller's to mend.
-
-    Args:
-        verb: What is done.
-        other_names: What requests of this kind call an argument, where others call it otherwise.
-    """
+async def told(verb: Awaitable[T]) -> T:
+    """Do something; what the engine says of an argument that cannot be is the caller's to mend."""
     try:
         return await verb
+    except ArgumentError as error:
+        if not all(name in NAMES for name in error.names):
+            raise HttpProblem("invalid", str(error)) from error
+        first = NAMES[error.names[0]]
+        where = {"parameter": KEY} if first == KEY else {"place": f"/{first}"}
+        text = error.told({own: f"'{name}'" for own, name in NAMES.items()})
+        raise HttpProblem("invalid", text, where) from error
     except (OverflowError, TypeError, ValueError) as error:
-        raise _of_argument(str(error), NAMES | other_names) from error
-
-
-def _of_argument(text: str, names: Mapping[str, str]) -> HttpProblem:
-    """What the engine says of an argument, in the words of requests."""
-    match = _ARGUMENTS.match(text)
-    if match is None:
-        return HttpProblem("invalid", text)
-    found = [names[own] for own in match.groups() if own is not None]
-    where = {"parameter": KEY} if found[0] == KEY else {"place": f"/{found[0]}"}
-    said = " and ".join(f"'{name}'" for name in found)
-    return HttpProblem("invalid", said + text[match.end() :], where)
+        raise HttpProblem("invalid", str(error)) from error
 
 
 def moment(name: str, text: str | None) -> datetime | None:
@@ -96,9 +87,9 @@ async def start_run(call: Call) -> Response:
     return Response(data, 201, {"Location": href}, "application/json")
 
 
-async def _done(call: Call, verb: Awaitable[Any], **other_names: str) -> dict[str, Any]:
+async def _done(call: Call, verb: Awaitable[Any]) -> dict[str, Any]:
     """Carry out a verb on a run, and tell which runs it led to."""
-    led_to = await told(verb, **other_names)
+    led_to = await told(verb)
     run_id = call.ids["runId"]
     runs = [str(led_to)] if isinstance(led_to, str) else [run_id]
     for each in (run_id, *runs):
@@ -164,7 +155,6 @@ async def rerun(call: Call) -> Any:
             inputs=body.get("inputs"),
             new_run_id=body.get("newRunId"),
         ),
-        run_id="newRunId",
     )
 
 

@@ -70,6 +70,13 @@ def test_a_run_is_run_anew_from_a_node_with_another_input(project: Path, flowcra
     assert ended.data["outputs"]["send"] == "sent for 5"
 
 
+def test_a_new_id_that_cannot_be_is_told_by_its_flag(project: Path, flowcraft: Call) -> None:
+    """What the engine calls an argument the command calls a flag, and says so."""
+    flowcraft("start", "order", "-c", "amount=1", "--run-id", "r", "--work")
+    ended = flowcraft("rerun", "r", "send", "--new-run-id", "")
+    assert "--new-run-id is empty; leave it out" in ended.err
+
+
 def test_a_waiting_node_is_skipped_with_an_output(
     waiting: str, flowcraft: Call, work: Work
 ) -> None:
