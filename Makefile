@@ -58,8 +58,10 @@ test: $(STAMP) $(EMULATORS) browser ## Run all tests, the conformance corpus inc
 conformance: $(STAMP) ## Compare with the recorded corpus alone, case by case (BACKEND=memory)
 	@$(PY) -m tests.conformance.check tests/conformance/cases --backend $(BACKEND)
 
-# The tests come last and by themselves, also under -j, so that their closing line is the last.
-check: lint types imports ## Everything that must hold: format, lint, types, imports, tests
+# While one core looks for types the other installs what the tests need. The tests come last and by
+# themselves, also under -j, so that their closing line is the last.
+check: $(STAMP) ## Everything that must hold: format, lint, types, imports, tests
+	@$(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j2) lint types imports emulators browser
 	@$(MAKE) test
 
 lint: $(STAMP) ## Check format and lint rules

@@ -62,6 +62,16 @@ FOUND = [
     # and again, without end.
     "memory: --graph limit-cancel --seed 1043261447 --concurrency 1 "
     "--fault worker-1:6:slow-after:75 --fault worker-1:8:slow-before:5 --doubles --skew-seconds 2",
+    # The answer to a poll came so late that others had the message: what was claimed for it stood
+    # still when its worker died.
+    "memory: --graph reconcile-shards --seed 1222191963 --concurrency 2 --slow --stranger "
+    "--fault worker-1:11:slow-after:200 --fault worker-1:31:late:40 "
+    "--fault worker-1:27:crash-after",
+    # Of a message that came again and again each copy sent one that waits beside a lease: more and
+    # more of them, for as long as a node ran.
+    "aws: --graph reconcile-shards --seed 1472698422 --workers 2 --noise 0.03 --doubles "
+    "--fault worker-1:21:slow-before:200 --fault client-1:2:stall-after:5 --reconciler --stale "
+    "--older",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "

@@ -16,11 +16,11 @@ from flowcraft import FlowRuntime, create_flow
 from flowcraft.client import FlowClient
 from flowcraft.core import events as ev
 from flowcraft.engine.client import FlowClient as EngineClient
+from flowcraft.engine.hands import InHand
 from flowcraft.engine.heartbeat import Beat, Heartbeat
 from flowcraft.engine.jobs import Job, write_job
 from flowcraft.engine.serializer import JsonSerializer
 from flowcraft.engine.strand import MOST_STEPS, Strand
-from flowcraft.engine.worker import InHand
 from flowcraft.errors import (
     SerializationError,
     StorageCorrupt,
@@ -223,6 +223,9 @@ class Waiting:
     def beats(self) -> Sequence[Beat]:
         self.asked.set()
         return ()
+
+    def hidden(self, beat: Beat) -> None:
+        """The message is hidden for longer."""
 
     def lost(self, beat: Beat) -> None:
         raise AssertionError(beat)

@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
+from flowcraft.engine.jobs import Job
 from flowcraft.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from flowcraft.engine.strand import Strand
 
 KEPT_SECONDS: Final = 2.0
 """How long what was received beyond the hands there are waits for one; then others may have it."""
+
+
+@dataclass(slots=True)
+class InHand:
+    """A delivery that is being worked on.
+
+    Attributes:
+        handle: What it is extended and deleted by; empty if that is not for this worker to do.
+        received_at: When it was received.
+        hidden_until: Until when the queue hides the message from others, as far as is known here;
+            for ever where that is somebody else's to see to.
+        receives: How often it was received, by whomever.
+        job: The message, once it was read.
+        strand: The work, once it has begun.
+        caller: Who waits for it, if it was handed in.
+    """
+
+    handle: str
+    received_at: float
+    hidden_until: float = math.inf
+    receives: int = 1
+    job: Job | None = None
+    strand: Strand | None = None
+    caller: asyncio.Task[Any] | None = None
+
+    def extend(self, asked_at: float, seconds: float) -> None:
+        """The message was hidden for longer, unless it was visible before that was asked for."""
+        if asked_at <= self.hidden_until:
+            self.hidden_until = asked_at + seconds
 
 
 class Hands:

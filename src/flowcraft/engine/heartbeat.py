@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from flowcraft.engine.hands import InHand
 from flowcraft.engine.swap_limits import limits_of
 from flowcraft.engine.trouble import log_trouble
 from flowcraft.ports.coordination import CoordinationStore
@@ -27,7 +28,7 @@ class Beat(NamedTuple):
     """What is to be kept for one message: its delivery, and the lease in hand if there is one.
 
     A message that was received elsewhere has no handle here. The place that the lease's attempt
-    has under a limit is kept until ``kept_until``.
+    has under a limit is kept until ``kept_until``. It was asked for at ``asked_at``.
     """
 
     handle: str
@@ -35,6 +36,8 @@ class Beat(NamedTuple):
     strand: Any
     place: Place | None = None
     kept_until: float = 0.0
+    hand: InHand | None = None
+    asked_at: float = 0.0
 
 
 class Keeper(Protocol):
@@ -43,6 +46,9 @@ class Keeper(Protocol):
     def beats(self) -> Sequence[Beat]:
         """What is to be kept now."""
         ...
+
+    def hidden(self, beat: Beat) -> None:
+        """The message was hidden from others for longer."""
 
     def lost(self, beat: Beat) -> None:
         """Somebody else holds the lease."""
@@ -109,7 +115,7 @@ class Heartbeat:
         if not beats:
             return
         results = await asyncio.gather(
-            self._hide(ports, [beat.handle for beat in beats if beat.handle]),
+            self._hide(ports, [beat for beat in beats if beat.handle]),
             self._renew(ports, beats),
             self._keep_places(ports, beats),
             return_exceptions=True,
@@ -118,18 +124,21 @@ class Heartbeat:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _hide(self, ports: Ports, handles: Sequence[str]) -> None:
-        if handles:
+    async def _hide(self, ports: Ports, beats: Sequence[Beat]) -> None:
+        if beats:
             # A queue that gives no answer must not keep the next beat waiting.
             patience = self._lease_seconds / 3
             try:
                 async with asyncio.timeout(patience):
-                    await ports.queue.extend(handles)
+                    await ports.queue.extend([beat.handle for beat in beats])
             except TimeoutError:
                 logger.warning(
                     "The queue has not answered for %.0f s: messages in hand may come once more",
                     patience,
                 )
+                return
+            for beat in beats:
+                self._keeper.hidden(beat)
 
     async def _keep_places(self, ports: Ports, beats: Sequence[Beat]) -> None:
         placed = [beat for beat in beats if beat.place is not None]

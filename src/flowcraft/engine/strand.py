@@ -41,6 +41,7 @@ from flowcraft.errors import InvalidRunState, StorageError
 from flowcraft.ports.runs import Claim, Holding, Lease, Verdict, Written
 
 if TYPE_CHECKING:
+    from flowcraft.engine.hands import InHand
     from flowcraft.engine.worker import Worker
 
 logger = logging.getLogger("flowcraft.worker")
@@ -51,12 +52,22 @@ IN_HAND_SECONDS = 2.0
 MOST_STEPS = 100
 """Attempts that one message may lead on to: a run without an end lets others have a turn."""
 
+MOST_RECEIVES = 5
+"""A copy that was received more often is sent anew: messages that come too often are given up."""
+
 
 class Strand(Executing):
-    """The work of one delivery."""
+    """The work of one delivery.
 
-    def __init__(self, worker: Worker, job: Job) -> None:
+    Args:
+        worker: Who does it.
+        job: The message.
+        hand: The delivery, where it is this worker's to keep from others.
+    """
+
+    def __init__(self, worker: Worker, job: Job, hand: InHand | None = None) -> None:
         super().__init__(worker, job)
+        self._hand = hand
         self._claimed: Holding | None = None
         self._in_the_way: Lease | None = None
         self._status_before = RunStatus.RUNNING
@@ -70,6 +81,8 @@ class Strand(Executing):
             PutOff: It has to come again later.
             Leave: It must not be deleted.
         """
+        if self._is_overtaken:
+            raise Leave
         due_at, now = self.job.due_at, self.station.clock.now()
         if due_at is not None and due_at > now:
             raise PutOff(due_at - now)
@@ -94,9 +107,30 @@ class Strand(Executing):
             await asyncio.sleep(0)
 
     @property
+    def _is_overtaken(self) -> bool:
+        """Whether others may have the message by now: what is claimed for it could end with them.
+
+        A process that stood still, or got its answer late, does not know who has done what for the
+        message since; it may be gone, and with it whoever would see that this worker dies.
+        """
+        return self._hand is not None and self.station.clock.now() > self._hand.hidden_until
+
+    @property
+    def _is_copy(self) -> bool:
+        """Whether the message may be in another hand, too.
+
+        Where each sends one that waits beside a lease, a queue that often delivers twice has twice
+        as many after each lease. A copy that is left is deleted by the other one, or comes again,
+        if that is soon enough.
+        """
+        if self._hand is None or not 1 < self._hand.receives <= MOST_RECEIVES:
+            return False
+        return self.station.queue.visibility_seconds <= 2 * self.worker.lease_seconds
+
+    @property
     def _is_turn_over(self) -> bool:
         """Whether what follows is for others: they may be waiting, or the worker is to stop."""
-        if self.worker.draining or self._steps + 1 >= MOST_STEPS:
+        if self.worker.draining or self._steps + 1 >= MOST_STEPS or self._is_overtaken:
             return True
         return self.station.clock.now() >= self._turn_ends_at
 
@@ -178,6 +212,8 @@ class Strand(Executing):
 
     async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
         """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""
+        if self._is_overtaken:
+            raise Leave
         claim = self._new_claim(command)
         if self._is_too_late(command) or is_held_back(command, self.ledger.state):
             await self.gate.drop_ticket(self.job)  # what does not begin needs no place
@@ -251,6 +287,8 @@ class Strand(Executing):
             left = min(lease.expires_at for lease in mine) - now
             # Whoever gives it back may die before that is sent, and count on this message.
             watch = replace(watch, place=mine[-1].place)
+            if self._is_copy and not commands:
+                raise Leave
             raise PutOff(left if left > 0 else self.worker.lease_seconds, watch)
         if any(map(self._may_be_in_hand, commands)):
             raise PutOff(self.worker.lease_seconds, watch)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from flowcraft.core.plan import Plan
 from flowcraft.engine.arguments import check_positive, check_spans
 from flowcraft.engine.attempt import Attempt
 from flowcraft.engine.duties import Duties
-from flowcraft.engine.hands import Hands
+from flowcraft.engine.hands import Hands, InHand
 from flowcraft.engine.heartbeat import Beat, Heartbeat
 from flowcraft.engine.jobs import Job, Leave, PutOff, Unreadable, UnreadableJob, read_job
 from flowcraft.engine.ledger import Gap
@@ -57,25 +58,6 @@ PUT_BACK_SECONDS = 1.0
 
 HOLD_SHARE = 0.5
 """After this share of the time that a queue hides a message at most, it is replaced."""
-
-
-@dataclass(slots=True)
-class InHand:
-    """A delivery that is being worked on.
-
-    Attributes:
-        handle: What it is extended and deleted by; empty if that is not for this worker to do.
-        received_at: When it was received.
-        job: The message, once it was read.
-        strand: The work, once it has begun.
-        caller: Who waits for it, if it was handed in.
-    """
-
-    handle: str
-    received_at: float
-    job: Job | None = None
-    strand: Strand | None = None
-    caller: asyncio.Task[Any] | None = None
 
 
 class Worker:
@@ -354,6 +336,7 @@ class Worker:
                 await self._free.wait()
                 continue
             try:
+                asked_at = self._clock.now()
                 limit = min(free, PREFETCH)
                 if self._hands.are_quick:
                     limit = max(limit, self.station.queue.batch)
@@ -363,12 +346,17 @@ class Worker:
                 await self.station.sleep_until(self._clock.now() + TROUBLE_PAUSE_SECONDS)
                 continue
             self.station.measures.received(len(deliveries))
+            visibility, now = self.station.queue.visibility_seconds, self._clock.now()
+            # An answer that was on its way for long: it has been hidden since nobody knows when.
+            is_late = now - asked_at > self._poll_seconds + visibility / 6
+            hidden_until = visibility + (asked_at if is_late else now)
             for delivery in deliveries:
-                self._begin(delivery)
+                self._begin(delivery, hidden_until)
 
-    def _begin(self, delivery: Delivery) -> None:
+    def _begin(self, delivery: Delivery, hidden_until: float = math.inf) -> None:
         task = asyncio.create_task(self.handle(delivery))
-        self._strands[task] = InHand(delivery.handle, self._clock.now())
+        now, receives = self._clock.now(), delivery.receives
+        self._strands[task] = InHand(delivery.handle, now, hidden_until, receives)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -394,7 +382,7 @@ class Worker:
         """
         job = replace(await self._read_body(body), trace=trace)
         task = asyncio.ensure_future(self._carry_on(job))
-        hand = InHand("", self._clock.now(), job, caller=asyncio.current_task())
+        hand = InHand("", self._clock.now(), job=job, caller=asyncio.current_task())
         self._strands[task] = hand
         task.add_done_callback(lambda done: self._strands.pop(done, None))
         try:
@@ -458,7 +446,7 @@ class Worker:
         if self.draining and hand is not None:
             await self._put_off(job, 0.0)
             return "put_off"
-        strand = Strand(self, job)
+        strand = Strand(self, job, hand)
         if hand is not None:
             hand.strand = strand
         self.station.measures.began(job)
@@ -483,6 +471,7 @@ class Worker:
             hand.handle = handle
             log_trouble(logger, error, "Run '%s': a message could not be replaced", job.run_id)
             return
+        hand.hidden_until = math.inf
         self._delete_soon(handle)
 
     def _read(self, delivery: Delivery) -> Job:
@@ -560,7 +549,8 @@ class Worker:
     def beats(self) -> Sequence[Beat]:
         """What is to be kept; called from the heartbeat's thread."""
         beats = []
-        replaced_from = self._clock.now() - self.station.queue.max_hold_seconds * HOLD_SHARE
+        now = self._clock.now()
+        replaced_from = now - self.station.queue.max_hold_seconds * HOLD_SHARE
         for hand in tuple(self._strands.values()):
             strand, handle = hand.strand, hand.handle
             if handle and hand.job is not None and hand.received_at < replaced_from:
@@ -572,14 +562,19 @@ class Worker:
             # One that is being taken over is not to be prolonged.
             if strand is not None and holding is not None and not holding.expired:
                 lease = Held(strand.job.run_id, holding.place, holding.token)
-            kept_until = self._clock.now() + self.lease_seconds
-            beats.append(Beat(handle, lease, strand, place, kept_until))
+            kept_until = now + self.lease_seconds
+            beats.append(Beat(handle, lease, strand, place, kept_until, hand, now))
         return beats
 
     def _replace_soon(self, hand: InHand, handle: str) -> None:
         task = asyncio.create_task(self._replace(hand, handle))
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
+
+    def hidden(self, beat: Beat) -> None:
+        """The message is hidden for longer; called from the heartbeat's thread."""
+        if beat.hand is not None:
+            beat.hand.extend(beat.asked_at, self.station.queue.visibility_seconds)
 
     def lost(self, beat: Beat) -> None:
         """Somebody else holds a lease; called from the heartbeat's thread."""

@@ -1,0 +1,108 @@
+"""Messages that others may have by now, and those that are in several hands at once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from flowcraft import create_flow
+from flowcraft.engine.strand import MOST_RECEIVES
+from flowcraft.ports.queue import Delivery
+from tests.unit.durable import LEASE_SECONDS, Process, World, play
+from tests.unit.runs import Ctx
+
+RUN = "run"
+
+
+async def held_up(world: World) -> tuple[Delivery, asyncio.Event]:
+    """A run of two nodes, whose first one goes on when it may; and its message, received."""
+    may = asyncio.Event()
+
+    async def first(ctx: Ctx) -> None:
+        world.count(ctx)
+        await may.wait()
+
+    flow = create_flow("f").node("a", first).node("b", world.body()).edge("a", "b")
+    await world.knows(flow).client.start_run(flow, run_id=RUN)
+    (delivery,) = await world.receive()
+    return delivery, may
+
+
+async def begin(world: World, process: Process, delivery: Delivery, seconds: float) -> None:
+    """Have a worker begin with a delivery that is hidden from others for so long."""
+    process.worker._begin(delivery, world.clock.now() + seconds)
+    await world.settle()
+
+
+def test_who_may_have_been_overtaken_begins_nothing() -> None:
+    """A delivery that has been visible again before it is looked at is left to whoever has it."""
+
+    async def story(world: World) -> None:
+        process = await world.idle()
+        delivery, may = await held_up(world)
+        may.set()
+        process.life.calls.clear()
+        await begin(world, process, delivery, -0.1)
+        assert (process.life.calls, world.bodies.total(), len(world.messages())) == ([], 0, 1)
+        await world.process()
+        assert (await world.finish(RUN)).status == "completed"
+
+    play(story)
+
+
+def test_who_was_overtaken_with_a_node_in_hand_ends_it_and_begins_no_other() -> None:
+    """Its outcome counts, since the lease was prolonged; what follows has a message of its own."""
+
+    async def story(world: World) -> None:
+        process = await world.idle()
+        delivery, may = await held_up(world)
+        await begin(world, process, delivery, LEASE_SECONDS / 2)
+        await world.advance(LEASE_SECONDS - 1)
+        may.set()
+        await world.settle()
+        assert [job.node_id for job in world.messages()] == ["b"]
+        await world.process()
+        await world.finish(RUN)
+        assert set(world.bodies.values()) == {1}
+
+    play(story)
+
+
+def test_a_delivery_is_kept_by_beats_that_come_in_time() -> None:
+    """A beat keeps it while the queue hides it; one that comes too late changes nothing."""
+
+    async def story(world: World) -> None:
+        process = await world.idle()
+        delivery, may = await held_up(world)
+        await begin(world, process, delivery, LEASE_SECONDS)
+        (hand,) = process.worker._strands.values()
+        await world.advance(LEASE_SECONDS - 1)
+        await process.beat()
+        kept_until = world.clock.now() + LEASE_SECONDS
+        assert hand.hidden_until == kept_until
+        await world.advance(LEASE_SECONDS + 1)
+        await process.beat()
+        assert hand.hidden_until == kept_until
+        may.set()
+
+    play(story)
+
+
+@pytest.mark.parametrize(("receives", "sent"), [(1, 1), (2, 0), (MOST_RECEIVES + 1, 1)])
+def test_a_copy_beside_a_lease_is_left_where_another_hand_has_it(receives: int, sent: int) -> None:
+    """Who has the first copy sends one that waits for the lease; so does a copy of too many."""
+
+    async def story(world: World) -> None:
+        holder, other = await world.idle(), await world.idle()
+        delivery, may = await held_up(world)
+        call = asyncio.ensure_future(holder.worker.handle_job(delivery.body))
+        await world.settle()
+        await begin(world, other, replace(delivery, receives=receives), LEASE_SECONDS)
+        assert other.life.calls.count("send") == sent
+        assert len(world.messages()) == 1
+        may.set()
+        assert await call
+
+    play(story)
