@@ -90,12 +90,18 @@ def test_a_delivery_is_kept_by_beats_that_come_in_time() -> None:
     play(story)
 
 
-@pytest.mark.parametrize(("receives", "sent"), [(1, 1), (2, 0), (MOST_RECEIVES + 1, 1)])
-def test_a_copy_beside_a_lease_is_left_where_another_hand_has_it(receives: int, sent: int) -> None:
+@pytest.mark.parametrize(
+    ("receives", "given_up", "sent"),
+    [(1, None, 1), (2, None, 0), (MOST_RECEIVES + 1, None, 1), (2, 4, 0), (2, 3, 1)],
+)
+def test_a_copy_beside_a_lease_is_left_where_another_hand_has_it(
+    receives: int, given_up: int | None, sent: int
+) -> None:
     """Who has the first copy sends one that waits for the lease; so does a copy of too many."""
 
     async def story(world: World) -> None:
         holder, other = await world.idle(), await world.idle()
+        world.ports.queue.max_receives = given_up  # type: ignore[attr-defined]
         delivery, may = await held_up(world)
         call = asyncio.ensure_future(holder.worker.handle_job(delivery.body))
         await world.settle()

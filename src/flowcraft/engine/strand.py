@@ -53,7 +53,7 @@ MOST_STEPS = 100
 """Attempts that one message may lead on to: a run without an end lets others have a turn."""
 
 MOST_RECEIVES = 5
-"""A copy that was received more often is sent anew: messages that come too often are given up."""
+"""A copy that was received more often, or half as often as messages are given up, is sent anew."""
 
 
 class Strand(Executing):
@@ -123,9 +123,13 @@ class Strand(Executing):
         as many after each lease. A copy that is left is deleted by the other one, or comes again,
         if that is soon enough.
         """
-        if self._hand is None or not 1 < self._hand.receives <= MOST_RECEIVES:
+        if self._hand is None or self._hand.receives == 1:
             return False
-        return self.station.queue.visibility_seconds <= 2 * self.worker.lease_seconds
+        queue = self.station.queue
+        given_up = getattr(queue, "max_receives", None)
+        most = MOST_RECEIVES if given_up is None else min(MOST_RECEIVES, given_up // 2)
+        is_soon = queue.visibility_seconds <= 2 * self.worker.lease_seconds
+        return is_soon and self._hand.receives <= most
 
     @property
     def _is_turn_over(self) -> bool:
