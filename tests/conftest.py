@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -14,6 +15,11 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["tests.browser.fixtures", "tests.emulators.fixtures"]
 if os.environ.get("FLOWCRAFT_RECORD_REQUESTS"):
     pytest_plugins.append("tests.role_recording")
+
+# A shell starts what is to run in the background deaf to Ctrl-C, and so are the commands that tests
+# start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What goes from the processes with the tests to the one with the results has to be text in
 # UTF-8, and some tests are about half characters, of which there are none.

@@ -18,9 +18,9 @@ SHAPES: Final = ("diamond", "fan", "loop", "lattice")
 
 
 def _deleted_first(begin: Any) -> Any:
-    def ablated(self: Worker, delivery: Any) -> None:
+    def ablated(self: Worker, delivery: Any, *more: Any) -> None:
         self._delete_soon(delivery.handle)
-        begin(self, delivery)
+        begin(self, delivery, *more)
 
     return ablated
 

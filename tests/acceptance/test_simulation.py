@@ -70,7 +70,7 @@ def test_every_request_may_be_the_last_one(graph: str) -> None:
     """A crash before and after each request, each answer lost, and some of it with duplicates."""
     backend = backend_named("aws")
     scenarios = a_slice(sweep(STORIES[graph], SEED, new_backend=backend, workers=(1,)))
-    nothing_wrong(run_all(STORIES, scenarios, backend), 40)
+    nothing_wrong(run_all(STORIES, scenarios, backend), 30)
 
 
 @pytest.mark.slow
