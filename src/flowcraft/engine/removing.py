@@ -147,7 +147,7 @@ async def _check_deletable(station: Station, head: Head, force: bool) -> None:
     if not (force or RunStatus(head.row.status).is_final):
         raise InvalidRunState(
             f"Run '{head.run_id}' is {head.row.status}: only a run that is over can be deleted. "
-            "Cancel it first, or delete it with force=True."
+            "Cancel it first, or delete it by force."
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -11,7 +10,6 @@ from starlette.responses import Response
 
 from flowcraft.engine.arguments import ArgumentError
 from flowcraft.engine.client import FlowClient
-from flowcraft.errors import InvalidRunState
 from flowcraft.web.call import Call, json_bytes
 from flowcraft.web.problems import HttpProblem
 from flowcraft.web.routes import address
@@ -168,12 +166,7 @@ async def patch(call: Call) -> Any:
 
 async def delete(call: Call) -> Any:
     """Forget a run."""
-    verb = call.client.delete_run(call.ids["runId"], force=call.query["force"])
-    try:
-        return await _done(call, verb)
-    except InvalidRunState as error:
-        text = re.sub(r"force=True\.$", "force=true.", str(error))
-        raise InvalidRunState(text) from error
+    return await _done(call, call.client.delete_run(call.ids["runId"], force=call.query["force"]))
 
 
 async def send_event(call: Call) -> Any:

@@ -47,7 +47,7 @@ def test_arguments_are_named_as_requests_name_them(tmp_path: Path) -> None:
             )
             assert (told["place"], told["detail"][:10]) == ("/newRunId", "'newRunId'")
             told = await web.call("DELETE", path, status=409)
-            assert told["detail"].endswith("or delete it with force=true.")
+            assert told["detail"].endswith("or delete it by force.")
 
     drive(work())
 
