@@ -14,6 +14,7 @@ from flowcraft.errors import StorageBusy
 from flowcraft.testing import VirtualClock
 from flowcraft.testing.clock import START
 from tests.unit.aws_tables import COORDINATION, Watched, fake_tables, items
+from tests.unit.durable import ClockAhead
 from tests.unit.runs import drive
 
 
@@ -183,7 +184,7 @@ def test_leases_are_counted_in_the_time_of_the_service() -> None:
         tables = await fake_tables(service)
         stores = []
         for off in (0.0, 3600.0, -3600.0):
-            time = ServiceTime(_Shifted(service, off))
+            time = ServiceTime(ClockAhead(service, off))
             store = DynamoDbCoordinationStore(Timed(tables, time), COORDINATION, time)
             await store.get("learn the time")
             stores.append(store)
@@ -197,17 +198,3 @@ def test_leases_are_counted_in_the_time_of_the_service() -> None:
             assert await second.delete("lock", "second")
 
     drive(story())
-
-
-class _Shifted:
-    """The clock of a machine that is wrong."""
-
-    def __init__(self, clock: VirtualClock, off: float) -> None:
-        self._clock = clock
-        self._off = off
-
-    def now(self) -> float:
-        return self._clock.now() + self._off
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> Any:
-        return self._clock.call_at(when - self._off, callback)
