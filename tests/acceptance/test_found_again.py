@@ -72,6 +72,11 @@ FOUND = [
     "aws: --graph reconcile-shards --seed 1472698422 --workers 2 --noise 0.03 --doubles "
     "--fault worker-1:21:slow-before:200 --fault client-1:2:stall-after:5 --reconciler --stale "
     "--older",
+    # While no worker had the code of a node, each copy of its message was put back; and under a
+    # limit each stood in line: more and more of them.
+    "aws: --graph deploy-drained --seed 7050000 --workers 2 --doubles "
+    "--fault worker-2:88:crash-before",
+    "aws: --graph limit-pause --seed 1050000 --workers 2 --doubles --fault worker-2:88:crash-after",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from flowcraft import FlowRuntime, NodeContext
+from flowcraft import FlowRuntime, NodeContext, Registry
 from flowcraft.adapters.system import SystemIdentifiers
 from flowcraft.core.plan import Key
 from flowcraft.core.state import FINAL_STATUSES
@@ -497,3 +497,10 @@ class Gate:
             return await value(*arguments)
 
         return call
+
+
+def without(world: World, *uses: str) -> RuntimeOptions:
+    """The options of a process that lacks some implementations."""
+    options = world.runtime.options
+    left = {name: each.call for name, each in options.registry.items() if name not in uses}
+    return replace(options, registry=Registry(left))

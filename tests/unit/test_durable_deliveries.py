@@ -10,13 +10,22 @@ from typing import Any
 
 import pytest
 
-from flowcraft import Registry, create_flow
+from flowcraft import create_flow
 from flowcraft.core import events as ev
 from flowcraft.core.builder import FlowBuilder
 from flowcraft.engine.jobs import Job, read_job, write_job
 from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import Change, Entry
-from tests.unit.durable import LEASE_SECONDS, ClockAhead, Died, Life, Process, World, play
+from tests.unit.durable import (
+    LEASE_SECONDS,
+    ClockAhead,
+    Died,
+    Life,
+    Process,
+    World,
+    play,
+    without,
+)
 from tests.unit.runs import Ctx
 
 RUN = "run"
@@ -270,13 +279,6 @@ def test_facts_of_the_future_leave_the_message(caplog: pytest.LogCaptureFixture)
 
 
 # -- implementations --------------------------------------------------------------------------
-
-
-def without(world: World, *uses: str) -> Any:
-    """The options of a process that lacks some implementations."""
-    options = world.runtime.options
-    left = {name: each.call for name, each in options.registry.items() if name not in uses}
-    return replace(options, registry=Registry(left))
 
 
 def lacking(world: World, *, rescue: str | None = None) -> FlowBuilder:

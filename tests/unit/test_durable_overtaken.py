@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from flowcraft import create_flow
+from flowcraft import Limit, create_flow
+from flowcraft.core.limits import Limits, Visitor
 from flowcraft.engine.strand import MOST_RECEIVES
 from flowcraft.ports.queue import Delivery
-from tests.unit.durable import LEASE_SECONDS, Process, World, play
+from tests.unit.durable import LEASE_SECONDS, Process, World, play, without
 from tests.unit.runs import Ctx
 
 RUN = "run"
@@ -110,5 +111,61 @@ def test_a_copy_beside_a_lease_is_left_where_another_hand_has_it(
         assert len(world.messages()) == 1
         may.set()
         assert await call
+
+    play(story)
+
+
+@pytest.mark.parametrize(("receives", "sent"), [(1, 1), (2, 0), (MOST_RECEIVES + 1, 1)])
+def test_a_copy_of_a_node_that_is_not_known_is_left_where_another_hand_has_it(
+    receives: int, sent: int
+) -> None:
+    """Who has the first copy puts it back; if each did there would be more and more of them."""
+
+    async def story(world: World) -> None:
+        flow = create_flow("f").node("a", world.body("a"), uses="special")
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        process = await world.idle(without(world, "special"))
+        (start,) = await world.receive()
+        await begin(world, process, start, LEASE_SECONDS)
+        (delivery,) = await world.receive()
+        process.life.calls.clear()
+        await begin(world, process, replace(delivery, receives=receives), LEASE_SECONDS)
+        assert process.life.calls.count("send") == sent
+        assert [job.put_back for job in world.messages() if job.place] == [sent]
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("receives", "first", "in_line"),
+    [
+        (1, "limited", 1),
+        (2, "limited", 0),
+        (MOST_RECEIVES + 1, "limited", 1),
+        (2, "free", 1),
+    ],
+)
+def test_a_copy_stands_in_no_line_where_another_hand_has_it(
+    receives: int, first: str, in_line: int
+) -> None:
+    """Who has the first copy stands in line, or who got on with it; or there would be ever more."""
+
+    async def story(world: World) -> None:
+        flow = create_flow("f")
+        if first == "free":
+            flow.node("free", world.body("free")).edge("free", "limited")
+        flow.node("limited", world.body("limited"), concurrency_key="k")
+        world.knows(flow)
+        options = replace(world.runtime.options, limits=Limits({"k": Limit(concurrency=1)}))
+        process = await world.idle(options)
+        limit = options.limits.of("k")
+        assert limit is not None
+        visitor = Visitor("other", LEASE_SECONDS)
+        await process.worker.station.limits.enter("k", limit, visitor, world.clock.now())
+        await world.client.start_run(flow, run_id=RUN)
+        (start,) = await world.receive()
+        await begin(world, process, replace(start, receives=receives), LEASE_SECONDS)
+        assert len([job for job in world.messages() if job.limit_key == "k"]) == in_line
+        assert process.life.calls.count("send") == in_line
 
     play(story)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from flowcraft.core.control import is_called_off
 from flowcraft.core.limits import IN_HAND_SECONDS, Entered, Visitor, ticket_name
 from flowcraft.core.step import Decision
-from flowcraft.engine.jobs import Job, PutOff, read_job, write_job
+from flowcraft.engine.jobs import Job, Leave, PutOff, read_job, write_job
 from flowcraft.engine.ledger import Ledger
 from flowcraft.engine.limited import Limited, limit_of
 from flowcraft.engine.lines import leaves_line, stands_in_line
@@ -93,15 +93,23 @@ class Gate:
     # -- coming in --------------------------------------------------------------------------
 
     async def take(
-        self, ledger: Ledger, command: AttemptCommand, token: str, job: Job
+        self, ledger: Ledger, command: AttemptCommand, token: str, job: Job, *, is_copy: bool
     ) -> Refused | None:
         """Take a place for an attempt that is to be claimed, if it is limited.
+
+        Args:
+            ledger: The run.
+            command: The attempt.
+            token: Names it.
+            job: The message.
+            is_copy: Whether another hand may have the message: then that one stands in line.
 
         Returns:
             Why it is not to be claimed by this message, if so.
 
         Raises:
             PutOff: There is no place: the message stands in line.
+            Leave: There is none for a copy.
         """
         limited = self.limited(ledger, command)
         if limited is None:
@@ -116,7 +124,8 @@ class Gate:
             lease = ledger.leases.get(place)
             is_wanted = not is_called_off(command, ledger.state)
             if lease is None and is_wanted and ledger.attempt_at(place) is not None:
-                await self.wait(limited, token, at_place(job, ledger, command))
+                job = at_place(job, ledger, command)
+                await self.wait(limited, token, job, may_stand_in_line=not is_copy)
                 return None
             await self.drop_ticket(job)
             return Refused(lease)
@@ -126,26 +135,32 @@ class Gate:
         """Ask for a place at once."""
         return await self._enter(limited, Visitor(token, self._seconds, may_wait=False))
 
-    async def wait(self, limited: Limited, token: str, job: Job) -> Entered:
+    async def wait(
+        self, limited: Limited, token: str, job: Job, *, may_stand_in_line: bool = True
+    ) -> Entered:
         """Ask for a place, and stand in line where there is none.
 
         Args:
             limited: The key, and what holds for it.
             token: Names the attempt.
             job: The message that is to come again, for the attempt and no other.
+            may_stand_in_line: Whether it is to come again by a message of its own.
 
         Raises:
             PutOff: It has to wait.
+            Leave: It has to wait, and is not to stand in line.
         """
         station = self._station
         if job.limit_key != limited.key:
             job = replace(job, limit_key=limited.key, ticket=None, waits=0)
         while True:
             had = job.ticket
-            visitor = Visitor(token, self._seconds, had, job.waits > 0)
+            visitor = Visitor(token, self._seconds, had, job.waits > 0, may_stand_in_line)
             entered = await self._enter(limited, visitor)
             if entered.granted:
                 return entered
+            if not may_stand_in_line:
+                raise Leave
             now = station.clock.now()
             net = self._seconds * 2 ** min(job.waits, MOST_DOUBLINGS)
             net = max(self._seconds, min(net, LONGEST_LOOK_SECONDS))

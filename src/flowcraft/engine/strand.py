@@ -95,6 +95,7 @@ class Strand(Executing):
         self._carrier = Carrier(self.station, self._ledger)
         command = await self._begin()
         while command is not None:
+            self._steps += 1
             is_gone = has_to_stop(self.ledger) and not await self._obey()
             if is_gone or self._is_too_late(command):
                 command = await self._commit(stopped(command))
@@ -102,7 +103,6 @@ class Strand(Executing):
                 command = await self._hold_back(command)
             else:
                 command = await self._commit(await self._execute(command))
-            self._steps += 1
             # Nodes and stores that wait for nothing would keep the event loop to themselves.
             await asyncio.sleep(0)
 
@@ -119,11 +119,11 @@ class Strand(Executing):
     def _is_copy(self) -> bool:
         """Whether the message may be in another hand, too.
 
-        Where each sends one that waits beside a lease, a queue that often delivers twice has twice
-        as many after each lease. A copy that is left is deleted by the other one, or comes again,
-        if that is soon enough.
+        Where each sends one that waits, a queue that often delivers twice has twice as many after
+        each wait. A copy that is left is deleted by the other one, or comes again, if that is soon
+        enough. Who goes on with an attempt is the one that it is left to.
         """
-        if self._hand is None or self._hand.receives == 1:
+        if self._hand is None or self._hand.receives == 1 or self._steps > 0:
             return False
         queue = self.station.queue
         given_up = getattr(queue, "max_receives", None)
@@ -134,7 +134,7 @@ class Strand(Executing):
     @property
     def _is_turn_over(self) -> bool:
         """Whether what follows is for others: they may be waiting, or the worker is to stop."""
-        if self.worker.draining or self._steps + 1 >= MOST_STEPS or self._is_overtaken:
+        if self.worker.draining or self._steps >= MOST_STEPS or self._is_overtaken:
             return True
         return self.station.clock.now() >= self._turn_ends_at
 
@@ -203,6 +203,8 @@ class Strand(Executing):
         return self.worker.can_run(self.ledger.plan, command) or self._gave_up_waiting()
 
     def _put_back(self, command: AttemptCommand) -> NoReturn:
+        if self._is_copy:
+            raise Leave
         if self.job.put_back == 0:
             what, run_id = key_called(self.ledger.plan, command), self.ledger.run_id
             text = "Run '%s': '%s' of node '%s' is not registered here; it waits for another worker"
@@ -222,7 +224,9 @@ class Strand(Executing):
         if self._is_too_late(command) or is_held_back(command, self.ledger.state):
             await self.gate.drop_ticket(self.job)  # what does not begin needs no place
         else:
-            refused = await self.gate.take(self.ledger, command, claim.token, self.job)
+            refused = await self.gate.take(
+                self.ledger, command, claim.token, self.job, is_copy=self._is_copy
+            )
             if refused is not None:
                 self._in_the_way = refused.in_the_way
                 return await self._resume()

@@ -44,9 +44,6 @@ DISTURBED_SECONDS: Final = 60.0
 DOUBLED: Final = 4
 """A delivery may send again what its thread is for, and so may a copy, and copies of those."""
 
-DOUBLED_IN_LINE: Final = 2
-"""Where a key has no place, each copy stands in line for itself, and is doubled at each look."""
-
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -213,7 +210,7 @@ def _messages(world: World) -> Iterator[Problem]:
     live = bodies + len(scenario.faults) + len(world.lives)
     most = MESSAGES_PER_BODY * live + MESSAGES_AT_LEAST
     if scenario.doubles:
-        most *= DOUBLED * (DOUBLED_IN_LINE if world.options.limits else 1)
+        most *= DOUBLED
     if watch.most_receives > 1 and _is_undisturbed(world):
         # Receives are what a dead-letter queue goes by.
         yield Problem("I6", "a message came again although nothing had happened to anybody")
