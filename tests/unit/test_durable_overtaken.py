@@ -11,6 +11,7 @@ from flowcraft import Limit, create_flow
 from flowcraft.core.limits import Limits, Visitor
 from flowcraft.engine.strand import MOST_RECEIVES
 from flowcraft.ports.queue import Delivery
+from flowcraft.ports.runs import Change, Claim
 from tests.unit.durable import LEASE_SECONDS, Process, World, play, without
 from tests.unit.runs import Ctx
 
@@ -167,5 +168,36 @@ def test_a_copy_stands_in_no_line_where_another_hand_has_it(
         await begin(world, process, replace(start, receives=receives), LEASE_SECONDS)
         assert len([job for job in world.messages() if job.limit_key == "k"]) == in_line
         assert process.life.calls.count("send") == in_line
+
+    play(story)
+
+
+def test_a_copy_of_what_continued_a_run_watches_what_is_held() -> None:
+    """Who continued it has died, and a claim that came late holds its node: nobody else looks."""
+
+    async def story(world: World) -> None:
+        flow = create_flow("f").node("a", world.body("a"))
+        client = world.knows(flow).client
+        await client.start_run(flow, run_id=RUN)
+        await client.pause_run(RUN)
+        process = await world.process()
+        await world.advance(2 * LEASE_SECONDS)
+        await process.kill()
+        ledger = await (await client._opened()).read(RUN)
+        assert ledger is not None
+        claim = Claim("0/1", "late", "gone", LEASE_SECONDS)
+        late = Change(RUN, ledger.epoch, ledger.number, "gone", claim=claim)
+        assert (await world.ports.runs.write(late)).granted
+        await client.continue_run(RUN)
+        mortal, other = await world.idle(), await world.idle()
+        mortal.life.calls.clear()
+        mortal.life.name, mortal.life.last, mortal.life.after = "write", 1, True
+        (delivery,) = await world.receive()
+        await begin(world, mortal, delivery, LEASE_SECONDS)
+        assert (mortal.life.dead, world.status(RUN)) == (True, "running")
+        await begin(world, other, delivery, LEASE_SECONDS)
+        await world.process()
+        await world.advance(3 * LEASE_SECONDS)
+        assert (world.status(RUN), world.bodies.total()) == ("completed", 1)
 
     play(story)

@@ -136,25 +136,26 @@ def has_to_stop(ledger: Ledger) -> bool:
     return isinstance(wish_for(ledger.state, ledger.above.state), ev.CancelRequested)
 
 
-def in_the_way(shard: Ledger, thread: str, since: int) -> Lease | None:
-    """A lease of another thread on an item of a shard that a thread has to see to.
+def in_the_way(ledger: Ledger, job: Job) -> Lease | None:
+    """A lease of another thread on an attempt that the thread of a message has to see to.
 
     What a shard is told is written by whoever comes first, and its message may find that somebody
     has the item already: who may have claimed it for a message that is gone, and have died since.
-
-    Args:
-        shard: The shard; there is none in any other run.
-        thread: The thread.
-        since: From which fact on it has to see to what follows.
+    The same is true of what was put aside, and begins anew since its run goes on. Whoever has died
+    prolongs nothing, so of several it is the one that ends first.
     """
-    if not isinstance(shard, ShardLedger):
+    goes_on = isinstance(job.event, ev.ContinueRequested)
+    if not goes_on and not isinstance(ledger, ShardLedger):
         return None
-    for work in shard.outstanding.values():
-        for command in work.commands if work.thread == thread and work.number >= since else ():
-            lease = shard.leases.get(place_of(command)) if isinstance(command, ATTEMPTS) else None
-            if lease is not None and lease.thread != thread:
-                return lease
-    return None
+    leases = (
+        ledger.leases.get(place_of(command))
+        for work in ledger.outstanding.values()
+        if work.thread == job.thread and (goes_on or work.number >= job.since)
+        for command in work.commands
+        if isinstance(command, ATTEMPTS)
+    )
+    others = [each for each in leases if each is not None and each.thread != job.thread]
+    return min(others, key=lambda lease: lease.expires_at, default=None)
 
 
 async def obey(station: Station, shard: ShardLedger, thread: str) -> list[int] | None:

@@ -271,7 +271,7 @@ class Strand(Executing):
         await self._bring_row_up_to_date()
         if self.ledger.state.status is not RunStatus.RUNNING:
             self._carrier.tell_parent_of_rest()  # whoever brought it to rest may not have done so
-        self._in_the_way = self._in_the_way or in_the_way(self.ledger, self.thread, self.job.since)
+        self._in_the_way = self._in_the_way or in_the_way(self.ledger, self.job)
         mine = [each for each in self.ledger.leases.values() if each.thread == self.thread]
         keep = is_start and self.ledger.number == 1 and not mine
         commands = self.ledger.work_of(self.thread, self.job.since, self.station.clock.now())

@@ -227,9 +227,10 @@ class _WatchedTable:
                 self._watch.see_begun(put["Item"]["runId"]["S"])
         if operation == "PutItem" and request["TableName"] == STATUSES:
             item = request["Item"]
-            self._watch.see_status(item["runId"]["S"], item["status"]["S"])
+            self._watch.see_status(item["runId"]["S"], str(item["e"]), item["status"]["S"])
         if operation == "DeleteItem" and request["TableName"] == STATUSES:
-            self._watch.see_removed(request["Key"]["runId"]["S"])
+            epoch = str(request["ExpressionAttributeValues"][":e"])
+            self._watch.see_removed(request["Key"]["runId"]["S"], epoch)
         return answer
 
 

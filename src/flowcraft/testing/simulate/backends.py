@@ -52,7 +52,7 @@ class Watch:
 
     def __init__(self, waiting: Callable[[], int]) -> None:
         self._waiting = waiting
-        self._final: dict[str, str] = {}
+        self._final: dict[tuple[str, str], str] = {}
         self.sent = self.most = self.most_receives = 0
         self.bodies: deque[str] = deque(maxlen=KEPT_BODIES)
         self.problems: list[tuple[str, str]] = []
@@ -69,13 +69,13 @@ class Watch:
             if size > LONGEST_MESSAGE_BYTES:
                 self.problems.append(("I9", f"a message has {size} bytes: {message.body[:200]}"))
 
-    def see_status(self, run_id: str, status: str) -> None:
-        """The row of a run was written, with a status."""
-        before = self._final.get(run_id)
+    def see_status(self, run_id: str, epoch: str, status: str) -> None:
+        """The row of a run was written, with a status; another run may have its id later."""
+        before = self._final.get((run_id, epoch))
         if before is not None and status != before:
             self.problems.append(("I5", f"run '{run_id}' was {before} and became {status}"))
         if status in FINAL_STATUSES:
-            self._final[run_id] = status
+            self._final[run_id, epoch] = status
 
     def see_begun(self, run_id: str) -> None:
         """The record of a run was begun."""
@@ -83,9 +83,9 @@ class Watch:
         if self.begun[run_id] > 1 and process_of_running_code() is None:
             self.begun_late.add(run_id)
 
-    def see_removed(self, run_id: str) -> None:
-        """A run was removed: another one may have its id."""
-        self._final.pop(run_id, None)
+    def see_removed(self, run_id: str, epoch: str) -> None:
+        """A run was removed: a part of it may begin anew that was on its way."""
+        self._final.pop((run_id, epoch), None)
 
 
 class Watched:
@@ -123,21 +123,21 @@ class WatchedRuns(Watched):
         created: Created = await self._port.create(head, entries, thread)
         if created.is_new:
             self._watch.see_begun(head.run_id)
-            self._watch.see_status(head.run_id, str(head.row.status))
+            self._watch.see_status(head.run_id, head.epoch, str(head.row.status))
         return created
 
     async def write(self, change: Change) -> Written:
         """Do a conditional write."""
         written: Written = await self._port.write(change)
         if change.row is not None and written.row_written and written.verdict is Verdict.DONE:
-            self._watch.see_status(change.run_id, str(change.row.status))
+            self._watch.see_status(change.run_id, change.epoch, str(change.row.status))
         return written
 
     async def remove(self, run_id: str, epoch: str, *, only_hide: bool = False) -> None:
         """Forget a run, or let it count as absent."""
         await self._port.remove(run_id, epoch, only_hide=only_hide)
         if not only_hide:
-            self._watch.see_removed(run_id)
+            self._watch.see_removed(run_id, epoch)
 
 
 class Connection(NamedTuple):

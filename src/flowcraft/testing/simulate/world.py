@@ -247,7 +247,8 @@ class World:
         died, or heard no answer, and starts it again, or one that was under way all the time.
         """
         story = self.told.story
-        return self.backend.watch.begun[self.run_id] if story.is_deleted else story.starts
+        is_deleted = story.is_deleted or story.starts > 1
+        return self.backend.watch.begun[self.run_id] if is_deleted else 1
 
     @property
     def _began_late(self) -> bool:
