@@ -266,7 +266,7 @@ def _duration(value: Any) -> int:
     if isinstance(value, str) and not _INTERVAL.fullmatch(value):
         raise ValueError(
             f"{value[:60]!r} is no length of time: give a whole number and its unit, as in '10s', "
-            "'15m', '2h' or '1d', or a timedelta."
+            "'15m', '2h' or '1d'."
         )
     return parse_duration_ms(value)
 

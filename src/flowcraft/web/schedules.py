@@ -70,8 +70,7 @@ async def _told(verb: Awaitable[Any]) -> Any:
         if error.option not in NAMES:
             raise
         name = NAMES[error.option]
-        text = f"'{name}': {error.said}".replace(", or a timedelta", "")
-        raise HttpProblem("invalid", text, {"place": f"/{name}"}) from error
+        raise HttpProblem("invalid", f"'{name}': {error.said}", {"place": f"/{name}"}) from error
 
 
 async def list_schedules(call: Call) -> Any:
