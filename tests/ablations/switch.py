@@ -59,6 +59,7 @@ class Ablation:
         kinds: The faults that there may be.
         always: What every scenario has, whatever chance says.
         unseen: Why no run goes wrong without it, if that is so; then it is looked for by name only.
+        known: A run that goes wrong without it, where looking for one takes too long.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Ablation:
     kinds: Sequence[Kind] = KINDS
     always: Mapping[str, Any] = field(default_factory=dict)
     unseen: str = ""
+    known: str = ""
 
     @property
     def places(self) -> str:

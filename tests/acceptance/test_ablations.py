@@ -11,7 +11,7 @@ from flowcraft.testing.simulate.options import read_scenario
 from flowcraft.testing.simulate.play import play
 from flowcraft.testing.simulate.zoo import LONGER
 from tests.ablations.__main__ import main
-from tests.ablations.catalogue import ABLATIONS
+from tests.ablations.catalogue import ABLATIONS, ALL
 from tests.ablations.search import kept, play_with, play_without
 
 KEPT = kept()
@@ -29,6 +29,14 @@ def test_that_a_safeguard_is_missing_is_noticed(name: str) -> None:
     invariants = [each.invariant for each in play_without(ablation, found.scenario).problems]
     assert found.invariant in invariants
     assert not play_with(ablation, found.scenario).problems
+
+
+@pytest.mark.parametrize("name", [each.name for each in ALL.values() if each.known])
+def test_what_looking_does_not_find_is_noticed_in_a_run_that_is_known(name: str) -> None:
+    """A run that chance led to once goes wrong without the safeguard, and well with it."""
+    scenario = read_scenario(ALL[name].known)
+    assert play_without(ALL[name], scenario).problems
+    assert not play_with(ALL[name], scenario).problems
 
 
 def test_what_is_taken_away_is_put_back() -> None:

@@ -82,6 +82,9 @@ FOUND = [
     # Who started a run again died, and started it once more; the row of the one before was there.
     "memory: --graph again --seed 1 --fault client-2:14:crash-after",
     "aws: --graph again --seed 1 --fault client-2:19:lost",
+    # Who armed a timer died, and the other hand that had its message was through: it stays there.
+    "aws: --graph cancel-below-days --seed 4050000 --workers 2 --doubles "
+    "--fault worker-2:91:crash-after",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "

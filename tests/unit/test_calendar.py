@@ -294,6 +294,26 @@ def test_who_loses_races_goes_one_text_down() -> None:
     run(case)
 
 
+def test_who_removes_looks_where_others_have_gone_meanwhile() -> None:
+    """An entry that is armed once more, one text down, while it is taken out, goes as well."""
+
+    async def case(place: Place) -> None:
+        await place.add(entry(1))
+        digit = int(entry(1).name[0], 16)
+
+        async def arm_below(key: str) -> None:
+            store, text = Quiet(place.store), place.store.texts[key]
+            below = json.dumps(json.loads(text) | {"b": 1 << digit})
+            assert (await store.swap(key, text, below)).done
+            assert (await store.swap(f"{key}/{digit:x}", None, text)).done
+
+        place.store.rivals = [arm_below]
+        await place.remove(entry(1))
+        assert place.store.names == []
+
+    run(case)
+
+
 class Quiet:
     """The store, for somebody who is disturbed by nobody."""
 

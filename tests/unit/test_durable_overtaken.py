@@ -32,6 +32,21 @@ async def held_up(world: World) -> tuple[Delivery, asyncio.Event]:
     return delivery, may
 
 
+async def full(world: World) -> Process:
+    """A process that has no place left for the node of a run that was started."""
+    flow = create_flow("f").node("a", world.body("a"), uses="special", concurrency_key="k")
+    world.knows(flow)
+    limits = Limits({"k": Limit(concurrency=1)})
+    world.runtime.options = replace(world.runtime.options, limits=limits)
+    process = await world.idle()
+    limit = limits.of("k")
+    assert limit is not None
+    visitor = Visitor("other", LEASE_SECONDS)
+    await process.worker.station.limits.enter("k", limit, visitor, world.clock.now())
+    await world.client.start_run(flow, run_id=RUN)
+    return process
+
+
 async def begin(world: World, process: Process, delivery: Delivery, seconds: float) -> None:
     """Have a worker begin with a delivery that is hidden from others for so long."""
     process.worker._begin(delivery, world.clock.now() + seconds)
@@ -137,46 +152,38 @@ def test_a_copy_of_a_node_that_is_not_known_is_left_where_another_hand_has_it(
     play(story)
 
 
-@pytest.mark.parametrize(
-    ("receives", "first", "in_line"),
-    [
-        (1, "limited", 1),
-        (2, "limited", 0),
-        (MOST_RECEIVES + 1, "limited", 1),
-        (2, "free", 1),
-    ],
-)
-def test_a_copy_stands_in_no_line_where_another_hand_has_it(
-    receives: int, first: str, in_line: int
-) -> None:
-    """Who has the first copy stands in line, or who got on with it; or there would be ever more."""
+@pytest.mark.parametrize(("receives", "in_line"), [(1, 1), (2, 0), (MOST_RECEIVES + 1, 1)])
+def test_a_copy_stands_in_no_line_where_another_hand_has_it(receives: int, in_line: int) -> None:
+    """Who has the first copy stands in line; if each did there would be more and more of them."""
 
     async def story(world: World) -> None:
-        flow = create_flow("f")
-        if first == "free":
-            flow.node("free", world.body("free")).edge("free", "limited")
-        flow.node("limited", world.body("limited"), concurrency_key="k")
-        world.knows(flow)
-        options = replace(world.runtime.options, limits=Limits({"k": Limit(concurrency=1)}))
-        process = await world.idle(options)
-        limit = options.limits.of("k")
-        assert limit is not None
-        visitor = Visitor("other", LEASE_SECONDS)
-        await process.worker.station.limits.enter("k", limit, visitor, world.clock.now())
-        await world.client.start_run(flow, run_id=RUN)
+        process = await full(world)
         (start,) = await world.receive()
-        await begin(world, process, replace(start, receives=receives), LEASE_SECONDS)
+        await begin(world, await world.idle(without(world, "special")), start, LEASE_SECONDS)
+        (delivery,) = await world.receive()
+        await begin(world, process, replace(delivery, receives=receives), LEASE_SECONDS)
         assert len([job for job in world.messages() if job.limit_key == "k"]) == in_line
-        assert process.life.calls.count("send") == in_line
+
+    play(story)
+
+
+def test_who_has_sent_something_for_a_copy_stands_in_line_with_it() -> None:
+    """Whoever began the run has died: the next delivery does all that is to be done, and once."""
+
+    async def story(world: World) -> None:
+        process = await full(world)
+        (start,) = await world.receive()
+        await begin(world, process, replace(start, receives=2), LEASE_SECONDS)
+        assert [job.limit_key for job in world.messages()] == ["k"]
 
     play(story)
 
 
 def test_a_copy_of_what_continued_a_run_watches_what_is_held() -> None:
-    """Who continued it has died, and a claim that came late holds its node: nobody else looks."""
+    """Who continued it has died, and claims that came late hold its nodes: nobody else looks."""
 
     async def story(world: World) -> None:
-        flow = create_flow("f").node("a", world.body("a"))
+        flow = create_flow("f").node("a", world.body("a")).node("b", world.body("b"))
         client = world.knows(flow).client
         await client.start_run(flow, run_id=RUN)
         await client.pause_run(RUN)
@@ -185,9 +192,10 @@ def test_a_copy_of_what_continued_a_run_watches_what_is_held() -> None:
         await process.kill()
         ledger = await (await client._opened()).read(RUN)
         assert ledger is not None
-        claim = Claim("0/1", "late", "gone", LEASE_SECONDS)
-        late = Change(RUN, ledger.epoch, ledger.number, "gone", claim=claim)
-        assert (await world.ports.runs.write(late)).granted
+        for place, more_seconds in (("0/1", 5.0), ("1/1", 0.0)):
+            claim = Claim(place, f"late {place}", "gone", LEASE_SECONDS + more_seconds)
+            late = Change(RUN, ledger.epoch, ledger.number, "gone", claim=claim)
+            assert (await world.ports.runs.write(late)).granted
         await client.continue_run(RUN)
         mortal, other = await world.idle(), await world.idle()
         mortal.life.calls.clear()
@@ -198,6 +206,33 @@ def test_a_copy_of_what_continued_a_run_watches_what_is_held() -> None:
         await begin(world, other, delivery, LEASE_SECONDS)
         await world.process()
         await world.advance(3 * LEASE_SECONDS)
-        assert (world.status(RUN), world.bodies.total()) == ("completed", 1)
+        assert (world.status(RUN), world.bodies) == ("completed", {"run:a": 1, "run:b": 1})
+
+    play(story)
+
+
+def test_who_dies_early_is_taken_over_when_its_lease_ends() -> None:
+    """Its message comes again just before that, and is not hidden for as long once more."""
+
+    async def story(world: World) -> None:
+        began: list[float] = []
+
+        async def body(_: Ctx) -> None:
+            began.append(world.clock.now())
+            if len(began) == 1:
+                await asyncio.Event().wait()
+
+        flow = create_flow("f").node("a", body)
+        await world.knows(flow).client.start_run(flow, run_id=RUN)
+        mortal = await world.idle()
+        (delivery,) = await world.receive()
+        hidden_until = world.clock.now() + LEASE_SECONDS
+        await world.advance(1.0)
+        mortal.worker._begin(delivery, hidden_until)
+        await world.settle()
+        await mortal.kill()
+        await world.process()
+        await world.advance(2 * LEASE_SECONDS)
+        assert [at - began[0] for at in began] == [0.0, LEASE_SECONDS]
 
     play(story)

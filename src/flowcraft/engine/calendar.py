@@ -215,13 +215,12 @@ class Calendar:
         text = await self._store.get(key)
         if text is None:
             return
-        below = _Text.read(key, text).below
-        await self._without(key, text, dict.fromkeys(names), lasts)
+        here, _ = await self._without(key, text, dict.fromkeys(names), lasts)
         if level == DEEPEST:
             return
         # One may be further down, or in both: where there was no room, there may be some later.
         for digit, some in _grouped(names, lambda name: _digit(name, level)).items():
-            if below >> digit & 1:
+            if here.has_below(digit):
                 await self._remove(_below(key, digit), level + 1, some, lasts)
 
     async def _sweep(

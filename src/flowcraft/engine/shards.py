@@ -136,17 +136,17 @@ def has_to_stop(ledger: Ledger) -> bool:
     return isinstance(wish_for(ledger.state, ledger.above.state), ev.CancelRequested)
 
 
-def in_the_way(ledger: Ledger, job: Job) -> Lease | None:
-    """A lease of another thread on an attempt that the thread of a message has to see to.
+def in_the_way(ledger: Ledger, job: Job) -> list[Lease]:
+    """Leases of other threads on attempts that the thread of a message has to see to.
 
     What a shard is told is written by whoever comes first, and its message may find that somebody
-    has the item already: who may have claimed it for a message that is gone, and have died since.
-    The same is true of what was put aside, and begins anew since its run goes on. Whoever has died
-    prolongs nothing, so of several it is the one that ends first.
+    has an item already: who may have claimed it for a message that is gone, and have died since.
+    The same is true of what was put aside, and begins anew since its run goes on. The first one is
+    the one that ends first, since whoever has died prolongs nothing; of a shard it is the only one.
     """
     goes_on = isinstance(job.event, ev.ContinueRequested)
     if not goes_on and not isinstance(ledger, ShardLedger):
-        return None
+        return []
     leases = (
         ledger.leases.get(place_of(command))
         for work in ledger.outstanding.values()
@@ -155,7 +155,8 @@ def in_the_way(ledger: Ledger, job: Job) -> Lease | None:
         if isinstance(command, ATTEMPTS)
     )
     others = [each for each in leases if each is not None and each.thread != job.thread]
-    return min(others, key=lambda lease: lease.expires_at, default=None)
+    others.sort(key=lambda lease: lease.expires_at)
+    return others if goes_on else others[:1]
 
 
 async def obey(station: Station, shard: ShardLedger, thread: str) -> list[int] | None:

@@ -72,6 +72,7 @@ class Strand(Executing):
         self._in_the_way: Lease | None = None
         self._status_before = RunStatus.RUNNING
         self._steps = 0
+        self._is_under_way = False
         self._turn_ends_at = self.station.clock.now() + worker.lease_seconds
 
     async def work(self) -> None:
@@ -81,7 +82,7 @@ class Strand(Executing):
             PutOff: It has to come again later.
             Leave: It must not be deleted.
         """
-        if self._is_overtaken:
+        if self._is_overtaken():
             raise Leave
         due_at, now = self.job.due_at, self.station.clock.now()
         if due_at is not None and due_at > now:
@@ -95,7 +96,7 @@ class Strand(Executing):
         self._carrier = Carrier(self.station, self._ledger)
         command = await self._begin()
         while command is not None:
-            self._steps += 1
+            self._is_under_way = True
             is_gone = has_to_stop(self.ledger) and not await self._obey()
             if is_gone or self._is_too_late(command):
                 command = await self._commit(stopped(command))
@@ -103,10 +104,10 @@ class Strand(Executing):
                 command = await self._hold_back(command)
             else:
                 command = await self._commit(await self._execute(command))
+            self._steps += 1
             # Nodes and stores that wait for nothing would keep the event loop to themselves.
             await asyncio.sleep(0)
 
-    @property
     def _is_overtaken(self) -> bool:
         """Whether others may have the message by now: what is claimed for it could end with them.
 
@@ -117,13 +118,13 @@ class Strand(Executing):
 
     @property
     def _is_copy(self) -> bool:
-        """Whether the message may be in another hand, too.
+        """Whether the message may be in another hand, and nothing has been done for it in this one.
 
         Where each sends one that waits, a queue that often delivers twice has twice as many after
         each wait. A copy that is left is deleted by the other one, or comes again, if that is soon
-        enough. Who goes on with an attempt is the one that it is left to.
+        enough.
         """
-        if self._hand is None or self._hand.receives == 1 or self._steps > 0:
+        if self._hand is None or self._hand.receives == 1 or self._is_under_way:
             return False
         queue = self.station.queue
         given_up = getattr(queue, "max_receives", None)
@@ -134,7 +135,7 @@ class Strand(Executing):
     @property
     def _is_turn_over(self) -> bool:
         """Whether what follows is for others: they may be waiting, or the worker is to stop."""
-        if self.worker.draining or self._steps >= MOST_STEPS or self._is_overtaken:
+        if self.worker.draining or self._steps + 1 >= MOST_STEPS or self._is_overtaken():
             return True
         return self.station.clock.now() >= self._turn_ends_at
 
@@ -218,7 +219,7 @@ class Strand(Executing):
 
     async def _claim(self, command: AttemptCommand) -> AttemptCommand | None:
         """Take the lease of an attempt; ``None`` where somebody else has it, or nobody should."""
-        if self._is_overtaken:
+        if self._is_overtaken():
             raise Leave
         claim = self._new_claim(command)
         if self._is_too_late(command) or is_held_back(command, self.ledger.state):
@@ -230,6 +231,9 @@ class Strand(Executing):
             if refused is not None:
                 self._in_the_way = refused.in_the_way
                 return await self._resume()
+            if self._is_overtaken():
+                await self.gate.leave()
+                raise Leave
         while True:
             known = self.ledger.number
             written = await self._write(self._change(claim=claim))
@@ -271,7 +275,8 @@ class Strand(Executing):
         await self._bring_row_up_to_date()
         if self.ledger.state.status is not RunStatus.RUNNING:
             self._carrier.tell_parent_of_rest()  # whoever brought it to rest may not have done so
-        self._in_the_way = self._in_the_way or in_the_way(self.ledger, self.job)
+        others = in_the_way(self.ledger, self.job)
+        self._in_the_way = self._in_the_way or next(iter(others), None)
         mine = [each for each in self.ledger.leases.values() if each.thread == self.thread]
         keep = is_start and self.ledger.number == 1 and not mine
         commands = self.ledger.work_of(self.thread, self.job.since, self.station.clock.now())
@@ -287,16 +292,20 @@ class Strand(Executing):
             # Whoever has it may be gone, and the message that it was for.
             mine.append(self.ledger.leases[self._in_the_way.place])
         now = self.station.clock.now()
+        left = min((lease.expires_at for lease in mine), default=now) - now
+        # The living prolong a lease much sooner: it may be over before a copy comes again.
+        if self._is_copy and left > self.worker.lease_seconds / 2:
+            raise Leave
+        await self.station.send(
+            [replace(watch, place=each.place, due_at=each.expires_at) for each in others[1:]]
+        )
         for lease in mine:
             # This process may have been kept from prolonging one, and goes on with it.
             if lease.expires_at <= now and not self.worker.holds(lease.token):
                 return await self._take_over(lease, replace(watch, place=lease.place))
         if mine:
-            left = min(lease.expires_at for lease in mine) - now
             # Whoever gives it back may die before that is sent, and count on this message.
             watch = replace(watch, place=mine[-1].place)
-            if self._is_copy and not commands:
-                raise Leave
             raise PutOff(left if left > 0 else self.worker.lease_seconds, watch)
         if any(map(self._may_be_in_hand, commands)):
             raise PutOff(self.worker.lease_seconds, watch)
@@ -483,6 +492,7 @@ class Strand(Executing):
         keep: bool = True,
     ) -> AttemptCommand | None:
         """Carry out commands; gives the attempt to go on with, unless none is to be kept."""
+        self._is_under_way = self._is_under_way or bool(commands)
         free_hand = keep and in_hand is None and not self._is_turn_over
         carrier = self._carrier
         wanted: AttemptCommand | None = None

@@ -84,7 +84,7 @@ class Watch:
             self.begun_late.add(run_id)
 
     def see_removed(self, run_id: str, epoch: str) -> None:
-        """A run was removed: a part of it may begin anew that was on its way."""
+        """A run was removed: a write of its epoch that comes late may begin its row anew."""
         self._final.pop((run_id, epoch), None)
 
 

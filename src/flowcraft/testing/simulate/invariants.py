@@ -76,8 +76,8 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
     found += _bodies(world)
     found += [Problem("L2", each) for each in world.limits.problems()]
     found += _messages(world)
-    if world.left:
-        left = timers_in(world.backend.agreed())
+    left = timers_in(world.backend.agreed()) if world.left else {}
+    if len(left) > world.late_timers:
         found.append(Problem("I6", f"timers are left when all is over: {left}"))
     found += [Problem("I5", f"of a run that is over, {each}") for each in ending.revived]
     found += [Problem("error", each) for each in world.loop.problems]

@@ -115,8 +115,7 @@ def any_scenario(
         doubles=doubles,
         skew_seconds=chance.pick((0.0, 0.0, 2.0)),
         slow=chance.happens(0.3),
-        # What is put back is sent anew: if that came twice each time, it would breed.
-        stranger=chance.happens(0.15) and not doubles,
+        stranger=chance.happens(0.15),
         reconciler=chance.happens(0.3),
         stale=chance.happens(0.3),
         older=chance.happens(0.15),
