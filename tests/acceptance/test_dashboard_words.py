@@ -74,6 +74,7 @@ def test_a_mistake_is_told_until_something_is_mended(visit: Callable[[Visit], No
 
     async def work(site: Site, shop: Shop) -> None:
         page = await site.page("runs")
+        await expect(page.get_by_text("No runs yet")).to_be_visible()  # keys are heard from then on
         await page.keyboard.press("n")
         await dialog(page).get_by_label("Flow", exact=True).fill("oder")
         await dialog(page).get_by_role("button", name="Start run").click()
