@@ -11,6 +11,7 @@ from flowcraft.engine.backoff import Backoff
 from flowcraft.engine.heartbeat import Heartbeat
 from flowcraft.engine.jobs import PutOff
 from flowcraft.engine.ledger import Ledger
+from flowcraft.engine.shards import ShardLedger
 from flowcraft.engine.strand import Strand
 from flowcraft.engine.worker import Worker
 from flowcraft.testing.simulate.faults import Kind
@@ -82,6 +83,10 @@ def _nothing_in_the_way(resume: Any) -> Any:
 
 def _but_for_what_goes_on(in_the_way: Any) -> Any:
     return lambda ledger, job: in_the_way(ledger, replace(job, event=None))
+
+
+def _but_for_shards(in_the_way: Any) -> Any:
+    return lambda ledger, job: [] if isinstance(ledger, ShardLedger) else in_the_way(ledger, job)
 
 
 def _never(_: Any) -> Any:
@@ -165,6 +170,15 @@ ABLATIONS: Final = (
         [Swap(strand, "in_the_way", _but_for_what_goes_on)],
         ("late-claim",),
         always={"stranger": False},
+    ),
+    Ablation(
+        "shard-goes-on",
+        "An item that somebody has is seen to by who brings what its shard is told.",
+        [Swap(strand, "in_the_way", _but_for_shards)],
+        ("pause-shards-anywhere",),
+        "aws",
+        kinds=(Kind.CRASH_AFTER,),
+        always={"doubles": True},
     ),
     Ablation(
         "copy-left",
