@@ -93,7 +93,7 @@ class Gate:
     # -- coming in --------------------------------------------------------------------------
 
     async def take(
-        self, ledger: Ledger, command: AttemptCommand, token: str, job: Job, *, is_copy: bool
+        self, ledger: Ledger, command: AttemptCommand, token: str, job: Job, *, may_wait: bool
     ) -> Refused | None:
         """Take a place for an attempt that is to be claimed, if it is limited.
 
@@ -102,14 +102,14 @@ class Gate:
             command: The attempt.
             token: Names it.
             job: The message.
-            is_copy: Whether another hand may have the message: then that one stands in line.
+            may_wait: Whether to stand in line where there is no place.
 
         Returns:
             Why it is not to be claimed by this message, if so.
 
         Raises:
             PutOff: There is no place: the message stands in line.
-            Leave: There is none for a copy.
+            Leave: There is none, and it is not to wait.
         """
         limited = self.limited(ledger, command)
         if limited is None:
@@ -125,7 +125,7 @@ class Gate:
             is_wanted = not is_called_off(command, ledger.state)
             if lease is None and is_wanted and ledger.attempt_at(place) is not None:
                 job = at_place(job, ledger, command)
-                await self.wait(limited, token, job, may_stand_in_line=not is_copy)
+                await self.wait(limited, token, job, may_wait=may_wait)
                 return None
             await self.drop_ticket(job)
             return Refused(lease)
@@ -135,31 +135,29 @@ class Gate:
         """Ask for a place at once."""
         return await self._enter(limited, Visitor(token, self._seconds, may_wait=False))
 
-    async def wait(
-        self, limited: Limited, token: str, job: Job, *, may_stand_in_line: bool = True
-    ) -> Entered:
-        """Ask for a place, and stand in line where there is none.
+    async def wait(self, limited: Limited, token: str, job: Job, *, may_wait: bool) -> Entered:
+        """Ask for a place, and stand in line where there is none, if it may.
 
         Args:
             limited: The key, and what holds for it.
             token: Names the attempt.
             job: The message that is to come again, for the attempt and no other.
-            may_stand_in_line: Whether it is to come again by a message of its own.
+            may_wait: Whether to stand in line.
 
         Raises:
             PutOff: It has to wait.
-            Leave: It has to wait, and is not to stand in line.
+            Leave: It has to wait, and may not.
         """
         station = self._station
         if job.limit_key != limited.key:
             job = replace(job, limit_key=limited.key, ticket=None, waits=0)
         while True:
             had = job.ticket
-            visitor = Visitor(token, self._seconds, had, job.waits > 0, may_stand_in_line)
+            visitor = Visitor(token, self._seconds, had, job.waits > 0, may_wait)
             entered = await self._enter(limited, visitor)
             if entered.granted:
                 return entered
-            if not may_stand_in_line:
+            if not may_wait:
                 raise Leave
             now = station.clock.now()
             net = self._seconds * 2 ** min(job.waits, MOST_DOUBLINGS)

@@ -225,8 +225,9 @@ class Strand(Executing):
         if self._is_too_late(command) or is_held_back(command, self.ledger.state):
             await self.gate.drop_ticket(self.job)  # what does not begin needs no place
         else:
+            may_wait = not self._is_copy
             refused = await self.gate.take(
-                self.ledger, command, claim.token, self.job, is_copy=self._is_copy
+                self.ledger, command, claim.token, self.job, may_wait=may_wait
             )
             if refused is not None:
                 self._in_the_way = refused.in_the_way
@@ -297,7 +298,11 @@ class Strand(Executing):
         if self._is_copy and left > self.worker.lease_seconds / 2:
             raise Leave
         await self.station.send(
-            [replace(watch, place=each.place, due_at=each.expires_at) for each in others[1:]]
+            [
+                replace(watch, place=each.place, due_at=each.expires_at)
+                for each in others
+                if each.place != (self._in_the_way and self._in_the_way.place)
+            ]
         )
         for lease in mine:
             # This process may have been kept from prolonging one, and goes on with it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from flowcraft.engine.calendar import CURSOR, PREFIX
@@ -11,14 +11,25 @@ from flowcraft.engine.ledger import Ledger
 from flowcraft.ports.runs import Record
 
 
-def timers_in(texts: Mapping[str, str]) -> dict[str, float]:
-    """When the timers are due that are in a coordination store, by their names."""
+def timers_in(texts: Mapping[str, str], but_of: Collection[str] = ()) -> dict[str, float]:
+    """When the timers are due that are in a coordination store, by their names.
+
+    Args:
+        texts: The texts in the store, by their keys.
+        but_of: Processes whose timers are left out.
+    """
     return {
         name: due_at
         for key, text in texts.items()
         if key.startswith(PREFIX) and key != CURSOR
-        for name, (due_at, _) in json.loads(text)["e"].items()
+        for name, (due_at, message) in json.loads(text)["e"].items()
+        if not (but_of and _armed_by(message) in but_of)
     }
+
+
+def _armed_by(message: Mapping[str, Any]) -> str:
+    """The process that gave the thread of a message its name."""
+    return str(json.loads(message["body"])["thread"]).rpartition(".")[0]
 
 
 def late_in(ledger: Ledger, record: Record) -> Iterator[tuple[Any, float]]:

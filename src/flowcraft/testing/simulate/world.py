@@ -22,7 +22,7 @@ from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
 from flowcraft.testing.simulate.census import Census
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
-from flowcraft.testing.simulate.faults import STRETCHES, Kind, Life, Seen
+from flowcraft.testing.simulate.faults import STRETCHES, Life, Seen
 from flowcraft.testing.simulate.limits import LimitWatch
 from flowcraft.testing.simulate.loop import SimulationLoop, world_context
 from flowcraft.testing.simulate.older import older_options
@@ -252,17 +252,7 @@ class World:
         if story.starts == 1:
             return 1
         faults = sum(each.process.startswith("client") for each in self.scenario.faults)
-        return begun if self.scenario.noise else min(begun, story.starts + faults)
-
-    @property
-    def late_timers(self) -> int:
-        """How many timers there may be when all is over, until they are due and do nothing.
-
-        Who armed one for a message that is in two hands may have died before it looked whether
-        that was too late, and the other hand have deleted the message.
-        """
-        died = (Kind.CRASH_BEFORE, Kind.CRASH_AFTER)
-        return sum(each.kind in died for each in self.scenario.faults) * self.scenario.doubles
+        return min(begun, story.starts + faults)
 
     @property
     def _began_late(self) -> bool:
