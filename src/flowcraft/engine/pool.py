@@ -33,14 +33,18 @@ class Pool(Generic[Owner, J]):
     Args:
         execute: Does one job in the given task.
         limit: How many jobs may be under way at once.
+        loop: The running event loop.
     """
 
     def __init__(
-        self, execute: Callable[[Owner, J, asyncio.Task[None]], Awaitable[None]], limit: int
+        self,
+        execute: Callable[[Owner, J, asyncio.Task[None]], Awaitable[None]],
+        limit: int,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._execute = execute
         self._limit = limit
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         # Jobs, and whose they are, side by side: a pair for each of 100,000 jobs would be work
         # for the garbage collector.
         self._queue: deque[J] = deque()
@@ -153,7 +157,7 @@ class Pool(Generic[Owner, J]):
 
     async def _run(self) -> None:
         self._fresh -= 1
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)  # without the loop it asks which one that is
         assert task is not None
         try:
             await self._work(task)

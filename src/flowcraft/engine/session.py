@@ -56,7 +56,8 @@ class Session:
         self.threads = runtime.threads
         self.gate: Gate | None = None
         self.wait_for_timers = wait_for_timers
-        self.pool: Pool[LocalRun, AttemptCommand] = Pool(execute, concurrency)
+        self.loop = asyncio.get_running_loop()
+        self.pool: Pool[LocalRun, AttemptCommand] = Pool(execute, concurrency, self.loop)
         self.pool.hold()  # ``finish`` starts it
         self.door = Door(self, runtime.limits) if runtime.options.limits else None
         self.timers: set[Timer] = set()
@@ -66,7 +67,6 @@ class Session:
         # Children that were given up on, while they still undo what they have done.
         self.orphans: set[LocalRun] = set()
         self.failure: BaseException | None = None
-        self.loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self.loop.create_future()
 
     def attempts(self) -> Iterable[Attempt]:
