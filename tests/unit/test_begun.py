@@ -13,18 +13,19 @@ from typing import Any
 import pytest
 
 from flowcraft import CancelToken, FlowRuntime, NodeContext, create_flow
+from flowcraft.engine import begun
 from flowcraft.engine.begun import DEEPEST, begin_task
 
 Ctx = NodeContext[Any]
 
 
-def in_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Run an async test in an event loop of its own."""
 
     @wraps(test)
-    def run() -> None:
+    def run(**given: Any) -> None:
         async def main() -> None:
-            await test()
+            await test(**given)
 
         asyncio.run(main())
 
@@ -180,7 +181,26 @@ async def test_an_error_of_the_first_turn_is_raised_where_it_was_begun() -> None
 
     with pytest.raises(ValueError, match="at once"):
         begin_task(broken(), asyncio.get_running_loop(), copy_context(), tasks.append)
-    assert str(tasks[0].exception()) == "at once"
+    await asyncio.wait(tasks)
+    assert tasks[0].exception() is None
+
+
+@in_loop
+async def test_an_interrupt_before_the_first_turn_leaves_the_caller_the_current_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl-C between two steps of beginning a task changes neither whose turn it is nor more."""
+    caller, depth = asyncio.current_task(), begun._depth.value
+
+    def interrupted(_loop: Any, _task: Any) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(begun.tasks, "_enter_task", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        await FlowRuntime().run(flow_of(one))
+    assert asyncio.current_task() is caller
+    assert begun._depth.value == depth
 
 
 @in_loop
@@ -292,20 +312,6 @@ async def test_a_task_factory_that_wraps_coroutines_is_left_to_do_it() -> None:
     asyncio.get_running_loop().set_task_factory(factory)
     result = await FlowRuntime().run(flow_of(node, node))
     assert result.status == "completed"
-
-
-def test_a_loop_that_cannot_be_asked_takes_the_first_turn_itself() -> None:
-    """A loop that is closed to changes, as one in C may be, runs workflows all the same."""
-
-    class Closed(asyncio.SelectorEventLoop):
-        def __setattr__(self, name: str, value: object) -> None:
-            if name == "call_soon":
-                raise AttributeError(name)
-            super().__setattr__(name, value)
-
-    with asyncio.Runner(loop_factory=Closed) as runner:
-        result = runner.run(FlowRuntime().run(flow_of(one, one)))
-    assert dict(result.outputs) == {"n0": 1, "n1": 1}
 
 
 @in_loop
