@@ -317,6 +317,27 @@ def test_a_resumed_run_can_be_cancelled() -> None:
     assert resume(approval(), run(approval()), action="yes", cancel=token).status == "cancelled"
 
 
+@pytest.mark.parametrize("is_child", [False, True])
+def test_a_run_that_rests_and_is_cancelled_undoes_each_node_once(is_child: bool) -> None:
+    """What a cancelled resume undoes is called, told and listed once, in children too."""
+    undone: list[str] = []
+
+    async def undo(ctx: Ctx) -> None:
+        undone.append(ctx.idempotency_key)
+
+    flow = create_flow("pay").node("charge", one, compensate="refund").node("refund", undo)
+    flow = flow.wait("ok").edge("charge", "ok")
+    if is_child:
+        flow = create_flow("parent").subflow("s1", flow).subflow("s2", flow)
+    runtime, events, token = FlowRuntime(), Events(), CancelToken()
+    first = drive(flow.run(runtime))
+    token.cancel()
+    runtime.subscribe(events, ["compensation:start"])
+    result = resume(flow, first, runtime, cancel=token, answer=False)
+    assert result.status == "cancelled"
+    assert len(undone) == len(set(undone)) == len(events) == (2 if is_child else 1)
+
+
 def test_two_resumptions_may_run_at_once() -> None:
     """One saved state may be resumed several times beside each other."""
 

@@ -27,12 +27,15 @@ def begin(run: LocalRun, beginning: ev.RunStarted | Resumption, cancel: CancelTo
     if isinstance(beginning, ev.RunStarted):
         run.feed(beginning._replace(cancelled=_BY_CALLER) if cancel else beginning)
         return
-    if cancel:
-        run.feed(ev.CancelRequested(_BY_CALLER))
     for live in runs_below(run):
         live.rearm()
+    if cancel:
+        # After that: what this leads to is not outstanding, it is carried out already. Of what
+        # was outstanding nothing has begun yet.
+        run.feed(ev.CancelRequested(_BY_CALLER))
+        return
     target, output, action = beginning
-    if target is None or cancel:
+    if target is None:
         return
     if target.key is not None:
         target.run.disarm(target.key)

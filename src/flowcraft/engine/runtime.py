@@ -371,10 +371,11 @@ class FlowRuntime:
         self.watch.add(session)
         forget: Callable[[], None] | None = None
         try:
+            # No node begins before ``finish``; until then it is ``begin`` that looks at the token.
+            begin(run, beginning, cancel)
             if cancel is not None:
                 # At once where a node of the run does it: nothing starts any more.
                 forget = cancel.on_cancel(lambda: session.in_loop(lambda: cancel_run(run)))
-            begin(run, beginning, cancel)
             await session.finish()
         finally:
             self.sessions.discard(session)
