@@ -151,7 +151,8 @@ class FlowRuntime:
         self.clock: Clock = clock or SystemClock()
         self.identifiers: Identifiers = identifiers or SystemIdentifiers()
         self.files = Files(objects_in(files_directory), self.identifiers)
-        self.limits = LocalLimits(self.clock.now)
+        # A test may give the runtime another clock later.
+        self.limits = LocalLimits(lambda: self.clock.now())
         self.bus = self.options.bus
         self.threads = DaemonThreads()
         self.watch = WATCH

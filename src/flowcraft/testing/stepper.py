@@ -281,6 +281,7 @@ class Stepper:
         session = self._session
         session.clock, session.pool, session.bus = self._clock, self._pool, EventBus()
         session.middleware = (activity, *session.middleware)
+        session.door = None  # who steps says what begins, one thing at a time
         session.bus.subscribe(self._events.append)
 
     def _new_run(self) -> LocalRun:
