@@ -78,7 +78,7 @@ def test_a_request_that_is_disturbed(kind: str, sent: int, error: type[Exception
     assert stage.act(lambda: stage.send(2))
     assert stage.waiting == sent
     assert [type(each) for each in stage.errors] == ([] if error is None else [error])
-    assert stage.life.harmed_until
+    assert stage.life.harms
 
 
 @pytest.mark.parametrize(("kind", "sent"), [("crash-before", 0), ("crash-after", 1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -10,14 +11,14 @@ from typing import Any
 
 from flowcraft.engine.middleware import Middleware, Proceed
 from flowcraft.testing.simulate.chance import Chance
-from flowcraft.testing.simulate.faults import Life, process_of_running_code
+from flowcraft.testing.simulate.faults import Harm, Life, process_of_running_code
 
 MOST_TURNS = 3
 SHORTLY_SECONDS = 30.0
 """As long as a worker goes on trying a request that fails."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Execution:
     """A body that began.
 
@@ -27,6 +28,7 @@ class Execution:
         attempt: The attempt.
         life: The process; ``None`` where it is the one that runs all of it in process.
         at: When it began, in seconds since the epoch.
+        ended_at: When it ended; ``None`` while it goes on, and for good where its process died.
     """
 
     key: str
@@ -34,15 +36,25 @@ class Execution:
     attempt: int
     life: Life | None
     at: float
+    ended_at: float | None = None
+
+    @property
+    def harms(self) -> list[Harm]:
+        """What happened to its process from shortly before it began to shortly after its end.
+
+        A worker that was stopped after its claim begins with what is somebody else's by then, and
+        what has ended is to be stored.
+        """
+        if self.life is None:
+            return []
+        since = self.at - SHORTLY_SECONDS
+        until = math.inf if self.ended_at is None else self.ended_at + SHORTLY_SECONDS
+        return [harm for harm in self.life.harms if harm.until >= since and harm.since <= until]
 
     @property
     def was_harmed(self) -> bool:
-        """Whether anything happened to its process since shortly before it began.
-
-        A worker that was stopped after its claim begins with what is somebody else's by then.
-        """
-        since = self.at - SHORTLY_SECONDS
-        return self.life is not None and any(until >= since for until in self.life.harmed_until)
+        """Whether anything happened to its process that may be why it was not the last."""
+        return bool(self.harms)
 
 
 def names_of(node_id: str) -> tuple[str, str]:
@@ -88,13 +100,14 @@ class Census(Middleware):
         """Note the body, and run it."""
         life = process_of_running_code()
         self._see(ctx)
-        self.executions.append(
-            Execution(ctx.idempotency_key, ctx.node_id, ctx.attempt, life, self._now())
-        )
+        execution = Execution(ctx.idempotency_key, ctx.node_id, ctx.attempt, life, self._now())
+        self.executions.append(execution)
         try:
             await self._take_a_while(ctx)
             return await proceed()
         finally:
+            if life is None or not life.is_dead:
+                execution.ended_at = self._now()
             self._see_end(ctx)
 
     async def _take_a_while(self, ctx: Any) -> None:

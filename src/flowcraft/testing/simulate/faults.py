@@ -133,6 +133,13 @@ class Trouble(Protocol):
         ...
 
 
+class Harm(NamedTuple):
+    """Something that happened to a process: from when, and until when, in seconds since the epoch."""
+
+    since: float
+    until: float
+
+
 class Life(Owner):
     """A process: what it may still do, and what happens to it.
 
@@ -149,7 +156,7 @@ class Life(Owner):
         is_dead: Whether it has ended, without any cleaning up.
         is_over: Whether the simulation is: nothing is carried out any more.
         late: How many requests are still to be carried out of which it hears no more.
-        harmed_until: When whatever happened to it was over, in seconds since the epoch.
+        harms: What happened to it, in order.
         context: The context in which all of it runs.
         on_death: Called when it dies.
         on_stop: Called when it is asked to end.
@@ -163,7 +170,7 @@ class Life(Owner):
         "_see",
         "_throttled",
         "context",
-        "harmed_until",
+        "harms",
         "is_dead",
         "is_over",
         "late",
@@ -193,7 +200,7 @@ class Life(Owner):
         self._throttled = 0
         self.requests = self.late = 0
         self.is_dead = self.is_over = False
-        self.harmed_until: list[float] = []
+        self.harms: list[Harm] = []
         self.on_death: Callable[[], None] = lambda: None
         self.on_stop: Callable[[], None] = lambda: None
         self.context: Context = world_context()
@@ -218,7 +225,8 @@ class Life(Owner):
             self._loop.release(self)
 
     def _harm(self, seconds: float = 0.0) -> None:
-        self.harmed_until.append(self._loop.time() + seconds)
+        now = self._loop.time()
+        self.harms.append(Harm(now, now + seconds))
 
     # -- requests ---------------------------------------------------------------------------
 

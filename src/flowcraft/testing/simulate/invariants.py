@@ -22,7 +22,7 @@ from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.facts import read_fact
 from flowcraft.engine.stored import StoredRun
 from flowcraft.ports.runs import Head
-from flowcraft.testing.simulate.census import names_of
+from flowcraft.testing.simulate.census import Execution, names_of
 from flowcraft.testing.simulate.story import summary_of
 from flowcraft.testing.simulate.timers import late_in, timers_in
 from flowcraft.testing.simulate.undoing import undoing_in
@@ -194,13 +194,21 @@ def _bodies(world: World) -> Iterator[Problem]:
             yield Problem("I3", f"the body of {key} ran, which never should")
     in_peace = Counter(each.key for each in executions if not each.was_harmed)
     names = {each.key: names_of(each.node_id) for each in executions}
-    for key, count in in_peace.items():
+    of: dict[str, list[Execution]] = {}
+    for each in executions:
+        of.setdefault(each.key, []).append(each)
+    for key in of:
+        count = in_peace[key]
         # Where nobody cancels, or somebody fails sooner, it may have had fewer of its attempts.
         may = [] if story.is_settled else [world.told.attempts.get(name, 1) for name in names[key]]
         allowed = max(truth.get(key, 1), *may, 1) * world.starts
+        harms = {id(harm) for each in of[key] for harm in each.harms}
         if count > allowed:
             text = f"the body of {key} ran {count} times without a crash, and not {allowed}"
             yield Problem("I7", text)
+        elif len(of[key]) > allowed + len(harms):
+            text = f"the body of {key} ran {len(of[key])} times, and not {allowed} and once more "
+            yield Problem("I7", f"{text}for each of the {len(harms)} things that happened to it")
     attempts = Counter((each.key, each.attempt) for each in executions if not each.was_harmed)
     for (key, attempt), count in attempts.items():
         if count > world.starts:
@@ -232,5 +240,5 @@ def _is_undisturbed(world: World) -> bool:
         return False
     scenario = world.scenario
     return not (scenario.faults or scenario.noise) and not any(
-        life.harmed_until for life in world.lives
+        life.harms for life in world.lives
     )
