@@ -379,3 +379,19 @@ def test_without_failing_fast_healthy_branches_finish_first() -> None:
     result = run(flow, on_failure="continue")
     assert (result.status, set(result.outputs)) == ("failed", {"a", "b"})
     assert result.states["after"] == "blocked"
+
+
+def test_a_listener_that_cancels_as_a_node_begins_keeps_it_from_beginning() -> None:
+    """Who cancels on ``node:start`` stops that node before any code of it runs."""
+    token, began = CancelToken(), []
+
+    async def body(_ctx: Ctx) -> None:
+        began.append("body")
+
+    def listener(event: Any) -> None:
+        if event.type == "node:start":
+            token.cancel()
+
+    runtime = FlowRuntime(listeners=[listener])
+    result = drive(create_flow("f").node("a", body).run(runtime, cancel=token))
+    assert (result.status, result.states["a"], began) == ("cancelled", "cancelled", [])

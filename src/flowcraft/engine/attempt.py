@@ -131,6 +131,8 @@ class Attempt:
             ends the process.
         """
         try:
+            if self.stop_reason is not None:
+                raise asyncio.CancelledError  # by who was told that it begins
             implementation = self.implementation
             if implementation is None:
                 raise self._missing()

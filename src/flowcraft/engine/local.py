@@ -233,11 +233,11 @@ async def execute(run: LocalRun, command: AttemptCommand, task: asyncio.Task[Non
     session, running = run.session, run.running
     pool, attempt = session.pool, Attempt(run, command, task)
     try:
-        if session.bus.active and attempt.can_begin:
-            tell_start(run, attempt)
         running[attempt] = attempt.seen
         pool.executing += 1
         try:
+            if session.bus.active and attempt.can_begin:
+                tell_start(run, attempt)  # a listener may stop the run
             outcome = await attempt.perform()
         finally:
             pool.executing -= 1
