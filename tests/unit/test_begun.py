@@ -196,7 +196,7 @@ async def test_an_interrupt_before_the_first_turn_leaves_the_caller_the_current_
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(begun.tasks, "_enter_task", interrupted)
+    monkeypatch.setattr(asyncio.tasks, "_enter_task", interrupted)
     with pytest.raises(KeyboardInterrupt):
         await FlowRuntime().run(flow_of(one))
     assert asyncio.current_task() is caller

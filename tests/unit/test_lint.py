@@ -304,7 +304,7 @@ def test_expressions_of_other_evaluators() -> None:
         (built_in("wait", timeout="soon"), "BAD_DURATION", "timeout"),
         (built_in("webhook", timeout=-1), "BAD_DURATION", "timeout"),
         (built_in("batch-gather"), "MISSING_PARAM", "gatherNodeId"),
-        (built_in("batch-scatter", gatherNodeId="a"), "MISSING_PARAM", "workerUsesKey"),
+        (built_in("batch-scatter", gatherNodeId="b"), "MISSING_PARAM", "workerUsesKey"),
         (built_in("loop-controller"), "MISSING_PARAM", "condition"),
         (built_in("subflow"), "MISSING_PARAM", "blueprintId"),
         (built_in("subflow", blueprintId=5), "BAD_PARAM", "blueprintId"),
@@ -314,7 +314,7 @@ def test_expressions_of_other_evaluators() -> None:
 )
 def test_parameters_of_built_in_nodes(fields: dict[str, Any], expected: str, name: str) -> None:
     """Parameters that are missing, or that the engine refuses, are found."""
-    issues = lint_blueprint(drawn("a", a=fields)).issues
+    issues = lint_blueprint(drawn("a b", "ab", a=fields)).issues
     (issue,) = (i for i in issues if i.code != "LOOP_WITHOUT_CONTINUE")
     assert (issue.code, issue.node_id) == (expected, "a")
     assert issue.place == f"nodes[0].params.{name}"
@@ -438,3 +438,34 @@ def test_a_path_that_reaches_into_no_node_is_pointed_out() -> None:
     assert [(i.code, i.severity, i.place) for i in issues] == [
         ("LOOSE_REFERENCE", "warning", "nodes[0].inputs.t")
     ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "fallbacks", "warned"),
+    [
+        ("a b", "", {"a": "b", "b": "a"}, ["a"]),
+        ("a b c", "", {"a": "b", "b": "c", "c": "a"}, ["a"]),
+        ("s a", "sa", {"a": "s"}, ["a"]),
+        ("s a", "sa?i<3", {"a": "s"}, []),
+        ("a b", "", {"a": "b"}, []),
+    ],
+)
+def test_a_fallback_that_leads_back_is_found(
+    nodes: str, edges: str, fallbacks: dict[str, str], warned: list[str]
+) -> None:
+    """A node that is tried again by its own fallback, without end, is warned of."""
+    config = {node: {"config": {"fallback": helper}} for node, helper in fallbacks.items()}
+    issues = lint_blueprint(drawn(nodes, edges, **config)).issues
+    assert [i.node_id for i in issues if i.code == "FALLBACK_LOOP"] == warned
+    assert all(i.severity == "warning" for i in issues)
+
+
+@pytest.mark.parametrize(
+    ("edges", "place"), [("", ["nodes[0].params.gatherNodeId"]), ("ab", []), ("ax xb", [])]
+)
+def test_a_gather_node_that_no_edge_leads_to_is_found(edges: str, place: list[str]) -> None:
+    """A batch whose results go nowhere is warned of; a way over other nodes will do."""
+    batch = built_in("batch-scatter", workerUsesKey="w", gatherNodeId="b")
+    gather = built_in("batch-gather", gatherNodeId="b")
+    issues = lint_blueprint(drawn("a b x", edges, a=batch, b=gather)).issues
+    assert [i.place for i in issues if i.code == "GATHER_WITHOUT_EDGE"] == place

@@ -393,5 +393,5 @@ def test_a_listener_that_cancels_as_a_node_begins_keeps_it_from_beginning() -> N
             token.cancel()
 
     runtime = FlowRuntime(listeners=[listener])
-    result = drive(create_flow("f").node("a", body).run(runtime, cancel=token))
+    result = run(create_flow("f").node("a", body), runtime=runtime, cancel=token)
     assert (result.status, result.states["a"], began) == ("cancelled", "cancelled", [])

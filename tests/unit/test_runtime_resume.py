@@ -330,7 +330,7 @@ def test_a_run_that_rests_and_is_cancelled_undoes_each_node_once(is_child: bool)
     if is_child:
         flow = create_flow("parent").subflow("s1", flow).subflow("s2", flow)
     runtime, events, token = FlowRuntime(), Events(), CancelToken()
-    first = drive(flow.run(runtime))
+    first = run(flow, runtime=runtime)
     token.cancel()
     runtime.subscribe(events, ["compensation:start"])
     result = resume(flow, first, runtime, cancel=token, answer=False)

@@ -301,3 +301,25 @@ def test_a_fallback_runs_after_the_last_attempt_only() -> None:
     assert result.outputs["b"] == {"input": None, "error": error}
     assert (result.status, result.outputs["c"], len(node.calls)) == ("completed", 1, 3)
     assert result.errors == ()
+
+
+@pytest.mark.parametrize("ways", [(), ("a",), ("a", "b")])
+@pytest.mark.parametrize("ring", ["ab", "abc"])
+def test_nodes_that_stand_in_for_one_another_are_each_tried_once(
+    ring: str, ways: tuple[str, ...]
+) -> None:
+    """Where every fallback has failed, the last error stands, with or without edges of theirs."""
+    began: list[str] = []
+
+    async def fails(ctx: Ctx) -> None:
+        began.append(ctx.node_id)
+        raise ValueError(ctx.node_id)
+
+    flow = create_flow("ring")
+    for name, fallback in zip(ring, ring[1:] + ring[0], strict=True):
+        flow.node(name, fails, uses="fails", fallback=fallback)
+    for name in ways:
+        flow.node(f"after-{name}", one, uses="one").edge(name, f"after-{name}")
+    result = run(flow)
+    assert (result.status, began) == ("failed", list(ring))
+    assert [error.node_id for error in result.errors] == [ring[-1]]

@@ -22,6 +22,8 @@ ORPHAN_NODE                   either    no node without incoming edges leads to 
 UNREACHABLE_NODE              error     it never runs for another reason
 LOOP_WITHOUT_CONTINUE         error     a loop-controller without a ``continue`` edge
 LOOP_WITHOUT_EXIT             error     a cycle whose edges are always taken
+FALLBACK_LOOP                 warning   a fallback leads back to the node that failed
+GATHER_WITHOUT_EDGE           warning   no edge leads from a batch to its gather node
 UNKNOWN_FALLBACK              error     a ``fallback`` is no node
 UNKNOWN_COMPENSATE            error     a ``compensate`` is no node
 UNKNOWN_CYCLE_ENTRY           warning   one of ``cycleEntryPoints`` is no node
@@ -57,6 +59,7 @@ from flowcraft.core.expressions import (
 from flowcraft.core.limit_keys import parts_of
 from flowcraft.core.lint_flow import (
     lint_actions,
+    lint_batches,
     lint_context_keys,
     lint_edges,
     lint_loops,
@@ -121,6 +124,7 @@ def lint_blueprint(
         lint_implementations(subject, keys, children),
         lint_edges(subject),
         lint_reachability(subject),
+        lint_batches(subject),
         lint_loops(subject),
         lint_helpers(subject),
         _lint_expressions(subject, _check_of(evaluator)),

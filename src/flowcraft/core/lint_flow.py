@@ -103,6 +103,26 @@ def _orphan(subject: Subject, index: int, node: NodeDefinition, runs: bool) -> L
     )
 
 
+def lint_batches(subject: Subject) -> Iterator[LintIssue]:
+    """Batches whose gather node no edge leads to, directly or over others (rule S11)."""
+    for index, node in subject.nodes_using({builtins.BATCH_SCATTER}):
+        gather = node.params.get("gatherNodeId")
+        if not isinstance(gather, str) or gather not in subject.index_of:
+            continue
+        ways = subject.following[subject.index_of[node.id]]
+        later = subject.index_of[gather]
+        if later not in ways and not reach(subject.following, ways)[later]:
+            yield LintIssue(
+                "GATHER_WITHOUT_EDGE",
+                f"No edge leads from batch '{node.id}' to its gather node '{gather}', which so "
+                "does not wait for the results and gets none.",
+                "warning",
+                node_id=node.id,
+                related_id=gather,
+                place=subject.node_place(index, "params", "gatherNodeId"),
+            )
+
+
 def lint_loops(subject: Subject) -> Iterator[LintIssue]:
     """Loops that cannot go round, and loops that cannot end."""
     for index, node in subject.nodes_using({builtins.LOOP_CONTROLLER}):
@@ -115,10 +135,36 @@ def lint_loops(subject: Subject) -> Iterator[LintIssue]:
                 place=subject.node_place(index),
             )
     lasting = _unstoppable(subject)
+    yield from _fallback_loops(subject, lasting)
     for part in sorted(strongly_connected_components(len(lasting), lasting)):
         is_cycle = len(part) > 1 or part[0] in lasting[part[0]]
         if is_cycle and subject.running[part[0]]:
             yield _endless_loop(subject, part)
+
+
+def _fallback_loops(subject: Subject, lasting: list[list[int]]) -> Iterator[LintIssue]:
+    """Fallbacks that lead back to the node which failed, with nothing to end that."""
+    helpers: dict[int, int] = {}
+    for node in subject.blueprint.nodes:
+        fallback = node.config.fallback
+        if fallback is not None and fallback in subject.index_of and fallback != node.id:
+            helpers[subject.index_of[node.id]] = subject.index_of[fallback]
+    following = [list(targets) for targets in lasting]
+    for number, helper in helpers.items():
+        following[number].append(helper)
+    for part in sorted(strongly_connected_components(len(following), following)):
+        inside = frozenset(part)
+        failing = [number for number in part if helpers.get(number) in inside]
+        if len(part) > 1 and failing and subject.running[part[0]]:
+            node_id, helper_id = (subject.ids[each] for each in (failing[0], helpers[failing[0]]))
+            yield LintIssue(
+                "FALLBACK_LOOP",
+                f"The fallback '{helper_id}' of node '{node_id}' leads back to it, so that it is "
+                "tried for as long as it fails. Let retries do that, or let the fallback lead on.",
+                "warning",
+                node_id=node_id,
+                related_id=helper_id,
+            )
 
 
 def _endless_loop(subject: Subject, part: list[int]) -> LintIssue:

@@ -118,7 +118,7 @@ def fail(
 
 def _helper_may_run(step: Step, node: PlanNode, key: Key) -> bool:
     """Whether a fallback can take over: it has one, which has not been ruled out before."""
-    if node.rescue is None:
+    if node.rescue is None or node.rescue.spent:
         return False
     helper = step.record(step.sibling(key, node.rescue))
     return helper is None or helper.status not in (SKIPPED, BLOCKED, CANCELLED)

@@ -70,6 +70,8 @@ class Link:
         direct: Whether it neither touches a loop nor leads into one.
         starts: Whether taking it starts its target at once, with what its source returned.
         is_fallback: Whether it is taken when its source fails for good.
+        spent: Whether it leads to a fallback that has been tried when its source fails: nodes
+            that stand in for one another are each tried once (S4).
     """
 
     index: int
@@ -82,6 +84,7 @@ class Link:
     plain: bool = True
     direct: bool = True
     starts: bool = False
+    spent: bool = False
     is_fallback: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -339,11 +342,29 @@ def _enclose(nodes: list[PlanNode], links: list[Link], starts: Sequence[int]) ->
     for node in nodes:
         node.loops = nesting.loops_of[node.index]
     _place_stand_ins(nodes)
+    ring = _ring_of_fallbacks(nodes)
     for link in links:
         _place_link(link, nodes, nesting)
+        link.spent = link.back and link.is_fallback and link.source in ring
     for node in nodes:
         node.into = tuple(link for link in node.into if not link.back)
     return _describe_loops(nodes, links, nesting)
+
+
+def _ring_of_fallbacks(nodes: list[PlanNode]) -> frozenset[int]:
+    """The nodes whose fallback's fallback, and so on, are they themselves."""
+    ring: set[int] = set()
+    seen: set[int] = set()
+    for node in nodes:
+        trail: list[int] = []
+        index = node.index
+        while index >= 0 and index not in seen:
+            seen.add(index)
+            trail.append(index)
+            index = nodes[index].fallback
+        if index in trail:
+            ring.update(trail[trail.index(index) :])
+    return frozenset(ring)
 
 
 def _place_stand_ins(nodes: list[PlanNode]) -> None:

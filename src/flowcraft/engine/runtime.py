@@ -151,8 +151,7 @@ class FlowRuntime:
         self.clock: Clock = clock or SystemClock()
         self.identifiers: Identifiers = identifiers or SystemIdentifiers()
         self.files = Files(objects_in(files_directory), self.identifiers)
-        # A test may give the runtime another clock later.
-        self.limits = LocalLimits(lambda: self.clock.now())
+        self.limits = LocalLimits(self._now)
         self.bus = self.options.bus
         self.threads = DaemonThreads()
         self.watch = WATCH
@@ -165,6 +164,10 @@ class FlowRuntime:
             self.blueprints[key] = self._as_blueprint(blueprint)
         for flow in flows:
             self.add_flow(flow)
+
+    def _now(self) -> float:
+        # Asked anew each time: a test may give the runtime another clock later.
+        return self.clock.now()
 
     @property
     def blobs(self) -> StoredBlobs:

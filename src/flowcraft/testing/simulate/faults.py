@@ -134,7 +134,7 @@ class Trouble(Protocol):
 
 
 class Harm(NamedTuple):
-    """Something that happened to a process: from when, and until when, in seconds since the epoch."""
+    """Something that happened to a process, from when until when, in seconds since the epoch."""
 
     since: float
     until: float

@@ -197,17 +197,17 @@ def _bodies(world: World) -> Iterator[Problem]:
     of: dict[str, list[Execution]] = {}
     for each in executions:
         of.setdefault(each.key, []).append(each)
-    for key in of:
+    for key, bodies in of.items():
         count = in_peace[key]
         # Where nobody cancels, or somebody fails sooner, it may have had fewer of its attempts.
         may = [] if story.is_settled else [world.told.attempts.get(name, 1) for name in names[key]]
         allowed = max(truth.get(key, 1), *may, 1) * world.starts
-        harms = {id(harm) for each in of[key] for harm in each.harms}
+        harms = {id(harm) for each in bodies for harm in each.harms}
         if count > allowed:
             text = f"the body of {key} ran {count} times without a crash, and not {allowed}"
             yield Problem("I7", text)
-        elif len(of[key]) > allowed + len(harms):
-            text = f"the body of {key} ran {len(of[key])} times, and not {allowed} and once more "
+        elif len(bodies) > allowed + len(harms):
+            text = f"the body of {key} ran {len(bodies)} times, and not {allowed} and once more "
             yield Problem("I7", f"{text}for each of the {len(harms)} things that happened to it")
     attempts = Counter((each.key, each.attempt) for each in executions if not each.was_harmed)
     for (key, attempt), count in attempts.items():
@@ -239,6 +239,4 @@ def _is_undisturbed(world: World) -> bool:
     if not (world.backend.delivers_once and keeps):
         return False
     scenario = world.scenario
-    return not (scenario.faults or scenario.noise) and not any(
-        life.harms for life in world.lives
-    )
+    return not (scenario.faults or scenario.noise) and not any(life.harms for life in world.lives)
