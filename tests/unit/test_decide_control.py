@@ -194,6 +194,17 @@ def test_a_retried_failure_is_never_swallowed() -> None:
     assert run.errors == ["a failed"]
 
 
+def test_a_retry_beside_nodes_that_stand_in_for_one_another_is_answered() -> None:
+    """S14: who was rescued by whom is found also where fallbacks lead back to one another."""
+    ring = [node("a", fallback="b"), node("b", fallback="a")]
+    run = Run(blueprint([node("c", fallback="d"), node("d"), *ring, node("x")])).start()
+    for name in ("c", "d", "a", "b"):
+        run.fail(name)
+    assert run.errors == ["d failed", "b failed"]
+    with pytest.raises(InvalidRunState, match="cannot be tried again"):
+        run.send(ev.RetryRequested())
+
+
 def test_a_failed_node_can_be_skipped() -> None:
     """S14: it then counts as succeeded with the given output."""
     run = Run(blueprint([node("a"), node("x")])).start()

@@ -243,7 +243,7 @@ def _cut_off(step: Step, node: PlanNode, key: Key) -> list[Key]:
 def _stands_in(step: Step, failed: Key, helper: Key) -> bool:
     """Whether ``helper`` is, at the end of a chain of fallbacks, the one for ``failed``."""
     key = failed
-    while (rescue := step.node(key).rescue) is not None:
+    while (rescue := step.node(key).rescue) is not None and not rescue.spent:
         key = step.sibling(key, rescue)
         if key == helper:
             return True
