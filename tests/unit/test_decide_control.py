@@ -197,7 +197,9 @@ def test_a_retried_failure_is_never_swallowed() -> None:
 def test_a_retry_beside_nodes_that_stand_in_for_one_another_is_answered() -> None:
     """S14: who was rescued by whom is found also where fallbacks lead back to one another."""
     ring = [node("a", fallback="b"), node("b", fallback="a")]
-    run = Run(blueprint([node("c", fallback="d"), node("d"), *ring, node("x")])).start()
+    nodes = [node("c", fallback="d"), node("d"), node("s"), *ring, node("x")]
+    run = Run(blueprint(nodes, [edge("s", "a")])).start()
+    run.ok("s")
     for name in ("c", "d", "a", "b"):
         run.fail(name)
     assert run.errors == ["d failed", "b failed"]
