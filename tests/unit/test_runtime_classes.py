@@ -346,3 +346,49 @@ def test_a_step_that_ran_out_of_time_still_sees_its_deadline() -> None:
     assert result.outputs["n"] == "instead"
     assert seen
     assert all(each is not None for each in seen)
+
+
+class Unusual(BaseException):
+    """An error that is no ``Exception``."""
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit, Unusual])
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("prep", ["prep", "recover"]),
+        ("exec", ["prep", "exec", "exec", "exec", "fallback", "post"]),
+        ("post", ["prep", "exec", "post", "recover"]),
+    ],
+)
+def test_an_error_of_any_kind_is_an_error_of_its_step(
+    error: type[BaseException], where: str, expected: list[str]
+) -> None:
+    """Only ``exec`` is repeated, and ``recover`` is told, whatever kind of error it is."""
+    log: list[str] = []
+
+    class Steps(Node[Any, Any]):
+        async def prep(self, ctx: Ctx) -> None:
+            self._take("prep")
+
+        async def exec(self, ctx: Ctx, prepared: Any) -> None:
+            self._take("exec")
+
+        async def fallback(self, ctx: Ctx, error: BaseException) -> None:
+            log.append("fallback")
+
+        async def post(self, ctx: Ctx, result: Any) -> NodeResult[Any]:
+            self._take("post")
+            return NodeResult(result)
+
+        async def recover(self, ctx: Ctx, error: BaseException) -> None:
+            log.append("recover")
+
+        def _take(self, step: str) -> None:
+            log.append(step)
+            if step == where:
+                raise error
+
+    result = run(create_flow("f").node("n", Steps, retry=AT_ONCE))
+    assert log == expected
+    assert result.status == ("completed" if where == "exec" else "failed")

@@ -275,6 +275,16 @@ class Attempt:
             return ev.ItemSucceeded(command.key, command.item, command.attempt, output, writes)
         return ev.NodeSucceeded(command.key, command.attempt, output, action, writes, dynamic)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the engine has cancelled it, and not the node itself."""
+        return self.stop_reason is not None or self.run.host.closing
+
+    def cancelled_itself(self) -> FlowcraftError:
+        """Have no cancellation pending any more; gives the error it ends with."""
+        self._uncancel()
+        return FlowcraftError("The node cancelled itself (CancelledError).")
+
     def _cancelled(self, error: BaseException) -> ev.Event:
         if self.stop_reason is None and self.run.host.closing:
             raise error
@@ -283,7 +293,7 @@ class Attempt:
         if self.stop_reason == "timeout":
             return self._failure(self._timed_out())
         if self.stop_reason is None:
-            return self._failure(FlowcraftError("The node cancelled itself (CancelledError)."))
+            return self._failure(self.cancelled_itself())
         if isinstance(command, RunNode):
             return ev.NodeStopped(command.key, command.attempt)
         if isinstance(command, RunItem):

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from flowcraft.engine.nodes import Implementation
 
 
+_STOPS = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
+"""What ends more than the node; all else that is raised is an error of it, ``SystemExit`` too."""
+
+
 class Held:
     """A class node between two attempts of its ``exec``: what ``prep`` made stays in hand.
 
@@ -53,7 +57,9 @@ async def run_class(
             held.writes = len(ctx._commit())
         result = await _exec_or_fallback(attempt, held)
         return await _step(attempt, held, "post", result)
-    except Exception as error:
+    except _STOPS:
+        raise
+    except BaseException as error:
         if attempt.command_key not in attempt.run.held:
             attempt.retryable = False
             await _recover(attempt, held, error)
@@ -63,7 +69,9 @@ async def run_class(
 async def _exec_or_fallback(attempt: Attempt, held: Held) -> Any:
     try:
         return await _step(attempt, held, "exec", held.prepared)
-    except Exception as error:
+    except _STOPS:
+        raise
+    except BaseException as error:
         # What a failed attempt wrote leaves no trace (S8).
         held.ctx._roll_back(held.writes or 0)
         if _will_retry(attempt, error):
@@ -74,7 +82,7 @@ async def _exec_or_fallback(attempt: Attempt, held: Held) -> Any:
         return await _step(attempt, held, "fallback", error)
 
 
-def _will_retry(attempt: Attempt, error: Exception) -> bool:
+def _will_retry(attempt: Attempt, error: BaseException) -> bool:
     """Whether the decision core will ask for another attempt after this error."""
     if not is_retryable(error) or attempt.run.state.stopping is not None:
         return False
@@ -97,10 +105,14 @@ async def _step(attempt: Attempt, held: Held, name: str, *arguments: Any) -> Any
     try:
         result = await _call(attempt, held, name, *arguments)
     except asyncio.CancelledError:
-        if attempt.stop_reason != "timeout":
+        if attempt.stop_reason == "timeout":
+            raise attempt.forgive_timeout() from None
+        if attempt.is_stopped:
             raise
-        raise attempt.forgive_timeout() from None
-    except Exception as error:
+        raise attempt.cancelled_itself() from None
+    except _STOPS:
+        raise
+    except BaseException as error:
         if attempt.stop_reason == "timeout":
             raise attempt.forgive_timeout() from error
         raise
@@ -123,7 +135,9 @@ async def _call(attempt: Attempt, held: Held, name: str, *arguments: Any) -> Any
 async def _recover(attempt: Attempt, held: Held, error: BaseException) -> None:
     try:
         await _call(attempt, held, "recover", error)
-    except Exception:
+    except _STOPS:
+        raise
+    except BaseException:
         # With a codec what a node raises is nobody's to read.
         is_told = not attempt.run.host.is_coded
         text = "'recover' of node '%s' raised"
