@@ -7,6 +7,7 @@ import gc
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, copy_context
+from datetime import timedelta
 from functools import wraps
 from typing import Any
 
@@ -314,10 +315,25 @@ async def test_a_task_factory_that_wraps_coroutines_is_left_to_do_it() -> None:
     assert result.status == "completed"
 
 
+async def short(_ctx: Ctx) -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        flow_of(one, one, one),
+        create_flow("bounded").node("n", short, timeout=60),
+        create_flow("late").node("n", short, timeout=timedelta(microseconds=1)),
+        create_flow("sleeps").sleep("s", 1).node("n", one).edge("s", "n"),
+        create_flow("waits").wait("w", timeout="1ms"),
+    ],
+    ids=lambda flow: flow.to_blueprint().id,
+)
 @in_loop
-async def test_a_finished_run_leaves_no_garbage() -> None:
+async def test_a_finished_run_leaves_no_garbage(flow: Any) -> None:
     """Nothing of a run refers back to itself: its memory is free as soon as the result is."""
-    runtime, flow = FlowRuntime(), flow_of(one, one, one)
+    runtime = FlowRuntime()
     blueprint = runtime.add_flow(flow)
     await runtime.run(blueprint)
     gc.collect()

@@ -336,3 +336,19 @@ def test_a_run_that_is_dropped_tells_nothing_more() -> None:
 
     drive(main())
     assert events.names() == ["workflow:start", "node:start a"]
+
+
+def test_a_listener_that_raises_no_exception_but_worse_disturbs_no_run() -> None:
+    """An error that is no ``Exception`` is logged like any other, unless it ends the process."""
+
+    class Unusual(BaseException):
+        pass
+
+    def listener(_event: Any) -> None:
+        raise Unusual
+
+    async def node(_ctx: Any) -> int:
+        return 1
+
+    runtime = FlowRuntime(listeners=[listener])
+    assert runtime.run_sync(create_flow("f").node("n", node)).status == "completed"

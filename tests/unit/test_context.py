@@ -344,3 +344,27 @@ def test_a_token_tells_callbacks_once_and_late_ones_at_once() -> None:
     assert (told, bool(token), token.is_set(), token.wait(0)) == ([1], True, True, True)
     token.on_cancel(lambda: told.append(2))
     assert told == [1, 2]
+
+
+@pytest.mark.parametrize("verb", ["set", "add", "delete"])
+def test_a_key_that_cannot_be_stored_is_refused(verb: str) -> None:
+    """Half of a surrogate pair is no key: the node fails, and the run can still be saved."""
+
+    async def node(ctx: Ctx) -> None:
+        arguments = () if verb == "delete" else (1,)
+        await getattr(ctx.context, verb)("\ud800", *arguments)
+
+    result = run(create_flow("f").node("n", node))
+    assert "half of a surrogate pair" in result.errors[0].message
+    assert result.state.encode()
+
+
+@pytest.mark.parametrize("verb", ["get", "has"])
+def test_a_key_that_is_no_text_is_refused(verb: str) -> None:
+    """Reading under a key that is none says so, as writing does."""
+
+    async def node(ctx: Ctx) -> None:
+        await getattr(ctx.context, verb)(5)
+
+    (error,) = run(create_flow("f").node("n", node)).errors
+    assert error.message == "Context keys are text, not int"

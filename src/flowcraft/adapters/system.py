@@ -22,23 +22,29 @@ class _SystemTimer:
 
     def __init__(self, when: float, callback: Callable[[], None]) -> None:
         self._when = when
-        self._callback = callback
+        self._callback: Callable[[], None] | None = callback
         self._loop = asyncio.get_running_loop()
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
         self._arm()
 
     def cancel(self) -> None:
-        """Forget the call."""
-        if self._handle is not None:
-            self._handle.cancel()
+        """Forget the call, and what it would have called: that may know this timer."""
+        handle, self._handle, self._callback = self._handle, None, None
+        if handle is not None:
+            handle.cancel()
 
     def _arm(self) -> None:
         left = self._when - time.time()
         if left > 0:
             self._handle = self._loop.call_later(min(left, _LONGEST_SLEEP_SECONDS), self._arm)
         else:
-            self._handle = None
-            self._loop.call_soon(self._callback)
+            self._handle = self._loop.call_soon(self._fire)
+
+    def _fire(self) -> None:
+        callback = self._callback
+        self.cancel()
+        if callback is not None:
+            callback()
 
 
 class SystemClock:

@@ -101,7 +101,9 @@ class EventBus:
                 outcome = listener(event)
                 if inspect.isawaitable(outcome):
                     tails.add(listener, outcome)
-            except (Exception, asyncio.CancelledError):
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:
                 logger.exception("An event listener raised on %s", event.type)
 
 

@@ -181,5 +181,7 @@ class Pool(Generic[Owner, J]):
                 if task.cancelling() or len(now) != size or (size and _differ(now, context)):
                     return  # a node left something behind: the next job gets a clean runner
             self._yielding = True
-            await asyncio.sleep(0)
-            self._yielding = False
+            try:
+                await asyncio.sleep(0)
+            finally:
+                self._yielding = False

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flowcraft.core.events import Write
+from flowcraft.core.reading import is_valid_text
 from flowcraft.core.values import copy_value, snapshot
 from flowcraft.errors import FlowcraftError
 
@@ -29,7 +30,7 @@ class Buffer:
 
     def get(self, key: str, default: Any = None) -> Any:
         """A copy of the value of a key."""
-        value = self.overlay.get(key, _MISSING)
+        value = self.overlay.get(_text(key), _MISSING)
         if value is _MISSING:
             value = self._read(key, _MISSING)
         if value is _MISSING or value is DELETED:
@@ -38,7 +39,7 @@ class Buffer:
 
     def has(self, key: str) -> bool:
         """Whether the key has a value."""
-        value = self.overlay.get(key, _MISSING)
+        value = self.overlay.get(_text(key), _MISSING)
         if value is _MISSING:
             value = self._read(key, _MISSING)
         return value is not _MISSING and value is not DELETED
@@ -97,13 +98,22 @@ class Buffer:
             self.add(key, value)
 
 
-def _own(key: str) -> str:
+def _text(key: str) -> str:
     if not isinstance(key, str):
         raise TypeError(f"Context keys are text, not {type(key).__name__}")
-    if key.startswith("_"):
+    return key
+
+
+def _own(key: str) -> str:
+    if _text(key).startswith("_"):
         raise FlowcraftError(
             f"Context keys that begin with an underscore are the engine's: '{key}' cannot be "
             "written by a node. Choose another name."
+        )
+    if not is_valid_text(key):
+        raise FlowcraftError(
+            f"The context key {key!a} holds half of a surrogate pair and cannot be stored. "
+            "Choose another name."
         )
     return key
 
