@@ -303,6 +303,7 @@ def test_expressions_of_other_evaluators() -> None:
         (built_in("sleep"), "BAD_DURATION", "duration"),
         (built_in("wait", timeout="soon"), "BAD_DURATION", "timeout"),
         (built_in("webhook", timeout=-1), "BAD_DURATION", "timeout"),
+        (built_in("wait", actions="yes"), "BAD_PARAM", "actions"),
         (built_in("batch-gather"), "MISSING_PARAM", "gatherNodeId"),
         (built_in("batch-scatter", gatherNodeId="b"), "MISSING_PARAM", "workerUsesKey"),
         (built_in("loop-controller"), "MISSING_PARAM", "condition"),

@@ -312,10 +312,16 @@ class FlowBuilder:
 
         Raises:
             BlueprintError: A blueprint in JSON form is malformed.
+            TypeError: The child is none of these.
         """
         if isinstance(flow, Mapping):
             flow = WorkflowBlueprint.from_dict(flow)
         if not isinstance(flow, str):
+            if not isinstance(flow, FlowBuilder | WorkflowBlueprint):
+                raise TypeError(
+                    f"Subflow '{id}': the child is a flow, a blueprint or the id of one, not "
+                    f"{type(flow).__name__}."
+                )
             self._children.append(flow)
         params = without_none(
             {

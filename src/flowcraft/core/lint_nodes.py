@@ -61,8 +61,20 @@ def _missing_implementation(
 
 
 def lint_helpers(subject: Subject) -> Iterator[LintIssue]:
-    """Fallbacks and compensations that are no nodes."""
+    """Fallbacks and compensations that are no nodes, or cannot help."""
+    uses = {node.id: node.uses for node in subject.blueprint.nodes}
     for index, node in enumerate(subject.blueprint.nodes):
+        undo = node.config.compensate
+        if undo is not None and undo != node.id and uses.get(undo) in BUILTIN_USES:
+            yield LintIssue(
+                "BAD_CONFIG_VALUE",
+                f"Node '{node.id}': what is to undo it is '{undo}', which the engine carries out "
+                f"itself ({uses[undo]}): that undoes nothing.",
+                "warning",
+                node_id=node.id,
+                related_id=undo,
+                place=subject.node_place(index, "config", "compensate"),
+            )
         for role in ("fallback", "compensate"):
             helper = getattr(node.config, role)
             if helper is not None and helper not in subject.index_of:
@@ -197,6 +209,9 @@ def _check_wait(subject: Subject, node: NodeDefinition) -> Refused:
         yield from _check_duration(node, "timeout")
     for name, problem in correlation.problems(node.params):
         yield "BAD_PARAM", name, f"{problem}."
+    actions = node.params.get("actions")
+    if actions is not None and not isinstance(actions, list | tuple):
+        yield "BAD_PARAM", "actions", f"must be a list, not {kind_of(actions)}; it is ignored."
     schema = node.params.get("schema")
     for place, problem in answer_schemas.problems(schema) if schema is not None else ():
         yield "BAD_SCHEMA", "schema", f"{place} {problem}.".lstrip()

@@ -58,7 +58,10 @@ def wait_params(
 
     Raises:
         ValueError: The timeout is no duration, or the schema cannot be used.
+        TypeError: The actions are one text, and not several.
     """
+    if isinstance(actions, str):
+        raise TypeError(f"actions are several texts: write actions=[{actions!r}].")
     if schema is not None and (found := problems(schema)):
         raise ValueError("schema: " + "; ".join(f"{place} {why}".strip() for place, why in found))
     limit: float | str | None = None

@@ -189,6 +189,29 @@ def check_several(name: str, values: Iterable[T], what: str) -> tuple[T, ...]:
     return tuple(values)
 
 
+def check_layers(layers: tuple[Any, ...]) -> tuple[Any, ...]:
+    """See that each of some layers around nodes is one.
+
+    Raises:
+        TypeError: One of them is something else.
+    """
+    for layer in layers:
+        if not callable(getattr(layer, "bind", None)):
+            text = f"holds {_shown(layer)}, which is no Middleware: derive a class from that."
+            raise ArgumentTypeError("middleware", text)
+    return layers
+
+
+def check_cancel(token: Any) -> None:
+    """See that what cancels a run, where it is given, can do so.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if token is not None and not callable(getattr(token, "on_cancel", None)):
+        raise ArgumentTypeError("cancel", f"is a CancelToken, not {_shown(token)}.")
+
+
 def check_mapping(name: str, values: Mapping[Any, Any] | None) -> Mapping[Any, Any]:
     """See that something, where it is given, is a mapping.
 

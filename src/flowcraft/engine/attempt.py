@@ -211,6 +211,12 @@ class Attempt:
 
     def _missing(self) -> FlowcraftError:
         if self.uses in BUILTIN_USES:
+            if isinstance(self.command, RunUndo):
+                return FlowcraftError(
+                    f"'{self.uses}' is carried out by the engine and undoes nothing. Name a node "
+                    "with a function or class of its own under 'compensate'.",
+                    is_fatal=True,
+                )
             return FlowcraftError(
                 f"'{self.uses}' is carried out by the engine and cannot handle the items of a "
                 "batch. Use a registered function or class as the worker.",

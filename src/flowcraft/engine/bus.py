@@ -80,7 +80,12 @@ class EventBus:
 
         Returns:
             A function that ends the subscription.
+
+        Raises:
+            TypeError: The listener cannot be called.
         """
+        if not callable(listener):
+            raise TypeError(f"A listener is a function of an event, not {type(listener).__name__}.")
         entry = (listener, None if types is None else frozenset(types))
         self._listeners.append(entry)
         self.active = True

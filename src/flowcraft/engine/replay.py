@@ -80,6 +80,12 @@ async def replay_events(
 
     Events of a stored run's history bring along what is stored: that is folded instead.
     """
+    for event in events:
+        if not isinstance(event, FlowEvent):
+            raise TypeError(
+                "What is replayed are events, as a listener is given them, not "
+                f"{type(event).__name__}."
+            )
     if any(isinstance(event, HistoryEvent) for event in events):
         return await _refolded(runtime, known, blueprint, events, from_node)
     plan = runtime.plan_of(blueprint)

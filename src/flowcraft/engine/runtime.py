@@ -19,8 +19,10 @@ from flowcraft.core.values import snapshot
 from flowcraft.engine import answering
 from flowcraft.engine.arguments import (
     check_bound,
+    check_cancel,
     check_flag,
     check_given,
+    check_layers,
     check_mapping,
     check_outside,
     check_several,
@@ -137,7 +139,7 @@ class FlowRuntime:
         self.options = RuntimeOptions(
             dependencies=dict(check_mapping("dependencies", dependencies)),
             serializer=serializer or JsonSerializer(),
-            middleware=check_several("middleware", middleware, "layers"),
+            middleware=check_layers(check_several("middleware", middleware, "layers")),
             evaluator=evaluator or SafeEvaluator(),
             concurrency=checked_concurrency(concurrency, DEFAULT_CONCURRENCY),
             strict=check_flag("strict", strict),
@@ -231,12 +233,15 @@ class FlowRuntime:
 
         Raises:
             BlueprintError: The blueprint is malformed, or has cycles although it must not.
+            FlowcraftError: No blueprint has this id, or the initial context is no mapping.
             SerializationError: The initial context holds something that cannot be stored.
             ValueError: An argument is none of what it may be; ``TypeError`` for one of
                 another type.
         """
         blueprint, known = self._resolve(flow)
-        check_strict(blueprint, self.options.strict if strict is None else strict)
+        strict = self.options.strict if strict is None else check_flag("strict", strict)
+        check_strict(blueprint, strict)
+        check_cancel(cancel)
         if on_failure is not None:
             checked_choice("on_failure", on_failure, ("fail_fast", "continue"))
         started = ev.RunStarted(
@@ -303,6 +308,8 @@ class FlowRuntime:
         text = state.state if isinstance(state, RunResult) else state
         saved = read_run(text, self.options.serializer)
         check_blueprint(saved, blueprint)
+        check_flag("answer", answer)
+        check_cancel(cancel)
         session = self._session(known, concurrency, timers)
         run = self._restore(session, saved, blueprint, None)
         codec_for = self.options.serializer.codec_for
@@ -429,6 +436,11 @@ class FlowRuntime:
         if isinstance(flow, Mapping):
             blueprint = self._as_blueprint(flow)
             return blueprint, KnownToRuntime(self, blueprint)
+        if not hasattr(flow, "to_blueprint"):
+            raise TypeError(
+                "What is run is a flow, a blueprint or the id of one that the runtime knows, not "
+                f"{type(flow).__name__}."
+            )
         return flow.to_blueprint(), KnownToFlow(self, flow)
 
     def _as_blueprint(self, flow: WorkflowBlueprint | Mapping[str, Any]) -> WorkflowBlueprint:
