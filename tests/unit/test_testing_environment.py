@@ -514,3 +514,21 @@ def test_an_error_nobody_saw_is_raised_on_leaving() -> None:
 def test_pytest_does_not_collect_the_environment() -> None:
     """The class says that it is no test case, although its name begins like one."""
     assert TestEnvironment.__test__ is False
+
+
+def test_a_run_that_was_stopped_with_its_environment_says_so() -> None:
+    """Whoever asks for a run after its environment was left is told why there is no result."""
+
+    async def forever(_ctx: NodeContext[Any]) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        flow = create_flow("f").node("a", forever)
+        async with TestEnvironment(flow, patience_seconds=0) as env:
+            with pytest.raises(RunTimeout):
+                await env.start(flow)
+            handle = env._latest()
+        with pytest.raises(InvalidRunState, match="was under way when its TestEnvironment was"):
+            _ = handle.status
+
+    asyncio.run(main())

@@ -240,12 +240,19 @@ class RunHandle:
         """How the run ended, or how it stands; as it goes on, context and outputs show it.
 
         Raises:
+            InvalidRunState: It was stopped where it was when its environment was left.
             BaseException: What ``FlowRuntime.run`` raised, which no failing node is a reason for.
         """
         session = self._session()
         if session is not None and session.root is not None:
             return RunResult(session.root)
-        return self._done().result()
+        done = self._done()
+        if done.cancelled():
+            raise InvalidRunState(
+                f"Run '{self.run_id}' was under way when its TestEnvironment was left, and was "
+                "stopped there. Look at it inside of the 'async with', or let it end first."
+            )
+        return done.result()
 
     @property
     def status(self) -> RunStatus:
