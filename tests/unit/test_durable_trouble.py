@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -23,6 +23,7 @@ from flowcraft.engine.serializer import JsonSerializer
 from flowcraft.engine.strand import MOST_STEPS, Strand
 from flowcraft.errors import (
     SerializationError,
+    StorageBusy,
     StorageCorrupt,
     StorageError,
     StorageFull,
@@ -277,6 +278,50 @@ def test_a_store_that_gives_no_answer_does_not_keep_the_next_beat_waiting() -> N
         for _ in range(2):
             await heart.beat(ports)
         assert runs.beats == 2
+
+    drive(work())
+
+
+def test_after_trouble_the_next_beat_comes_sooner() -> None:
+    """A store that refuses beat after beat is asked more often than a lease has thirds."""
+
+    class Runs:
+        errors: ClassVar[list[Exception]] = [StorageBusy("throttled"), StorageBusy("throttled")]
+
+        async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:
+            if self.errors:
+                raise self.errors.pop()
+            return [Renewed(held=True, stopping=False)] * len(leases)
+
+    class Keeps(Waiting):
+        def beats(self) -> Sequence[Beat]:
+            return [Beat("", Held("run", "place", "token"), None, None, 0.0)]
+
+    async def work() -> None:
+        storage = MemoryStorage()
+        ports = storage._ports._replace(runs=cast("Any", Runs()))
+        heart = Heartbeat(storage.open_ports, Keeps(), 30.0)
+        assert [await heart.beat_once(ports) for _ in range(4)] == [2.5, 2.5, 10.0, 10.0]
+
+    drive(work())
+
+
+def test_after_a_beat_without_an_answer_the_next_one_comes_sooner() -> None:
+    """A store that is silent for a third of the lease leaves no time for a whole pause."""
+
+    class Runs:
+        async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:
+            await asyncio.Event().wait()
+            return ()
+
+    class Keeps(Waiting):
+        def beats(self) -> Sequence[Beat]:
+            return [Beat("", Held("run", "place", "token"), None, None, 0.0)]
+
+    async def work() -> None:
+        ports = MemoryStorage()._ports._replace(runs=cast("Any", Runs()))
+        heart = Heartbeat(MemoryStorage().open_ports, Keeps(), 0.03)
+        assert await heart.beat_once(ports) == heart.interval_seconds(ports) / 4
 
     drive(work())
 

@@ -24,6 +24,10 @@ from flowcraft.ports.together import OpenPorts, Ports
 logger = logging.getLogger("flowcraft.worker")
 
 
+SOONER = 4
+"""After a beat that was in trouble the next one comes in a fourth of the time."""
+
+
 class Beat(NamedTuple):
     """What is to be kept for one message: its delivery, and the lease in hand if there is one.
 
@@ -101,19 +105,37 @@ class Heartbeat:
                 self._stop.wait(self._lease_seconds / 3)
 
     async def _keep_beating(self, ports: Ports) -> None:
-        interval = min(self._lease_seconds, ports.queue.visibility_seconds) / 3
-        while not self._stop.wait(interval):
-            try:
-                await self.beat(ports)
-            except Exception as error:
-                # The next beat comes before anything has run out.
-                log_trouble(logger, error, "Leases could not be prolonged; trying again")
+        pause = self.interval_seconds(ports)
+        while not self._stop.wait(pause):
+            pause = await self.beat_once(ports)
 
-    async def beat(self, ports: Ports) -> None:
-        """Prolong everything once: trouble with the queue costs no lease, nor the other way."""
+    def interval_seconds(self, ports: Ports) -> float:
+        """How long after a beat the next one comes, where nothing is the matter."""
+        return min(self._lease_seconds, ports.queue.visibility_seconds) / 3
+
+    async def beat_once(self, ports: Ports) -> float:
+        """Prolong everything once, whatever becomes of it; gives the seconds until the next beat.
+
+        After trouble that comes sooner: two beats that fail would else be all that there is time
+        for before what was prolonged last runs out.
+        """
+        interval = self.interval_seconds(ports)
+        try:
+            is_answered = await self.beat(ports)
+        except Exception as error:
+            log_trouble(logger, error, "Leases could not be prolonged; trying again")
+            is_answered = False
+        return interval if is_answered else interval / SOONER
+
+    async def beat(self, ports: Ports) -> bool:
+        """Prolong everything once: trouble with the queue costs no lease, nor the other way.
+
+        Returns:
+            Whether all was answered in time.
+        """
         beats = self._keeper.beats()
         if not beats:
-            return
+            return True
         results = await asyncio.gather(
             self._hide(ports, [beat for beat in beats if beat.handle]),
             self._renew(ports, beats),
@@ -123,8 +145,9 @@ class Heartbeat:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+        return False not in results
 
-    async def _hide(self, ports: Ports, beats: Sequence[Beat]) -> None:
+    async def _hide(self, ports: Ports, beats: Sequence[Beat]) -> bool:
         if beats:
             # A queue that gives no answer must not keep the next beat waiting.
             patience = self._lease_seconds / 3
@@ -136,9 +159,10 @@ class Heartbeat:
                     "The queue has not answered for %.0f s: messages in hand may come once more",
                     patience,
                 )
-                return
+                return False
             for beat in beats:
                 self._keeper.hidden(beat)
+        return True
 
     async def _keep_places(self, ports: Ports, beats: Sequence[Beat]) -> None:
         placed = [beat for beat in beats if beat.place is not None]
@@ -152,11 +176,11 @@ class Heartbeat:
             if not is_kept:
                 self._keeper.displaced(beat)
 
-    async def _renew(self, ports: Ports, beats: Sequence[Beat]) -> None:
+    async def _renew(self, ports: Ports, beats: Sequence[Beat]) -> bool:
         leased = [beat for beat in beats if beat.lease is not None]
         held = [beat.lease for beat in leased if beat.lease is not None]
         if not held:
-            return
+            return True
         patience = self._lease_seconds / 3
         try:
             async with asyncio.timeout(patience):
@@ -165,9 +189,10 @@ class Heartbeat:
             logger.warning(
                 "The store of runs has not answered for %.0f s: leases may be lost", patience
             )
-            return
+            return False
         for beat, renewed in zip(leased, answers, strict=True):
             if not renewed.held:
                 self._keeper.lost(beat)
             elif renewed.stopping:
                 self._keeper.stopping(beat)
+        return True

@@ -165,13 +165,14 @@ class FunctionProcess:
         worker = self._adapter.worker
         assert worker is not None
         heartbeat = Heartbeat(self._open_ports, worker, worker.lease_seconds)
+        pause = worker.lease_seconds / 3
         while True:
-            await asyncio.sleep(worker.lease_seconds / 3)
+            await asyncio.sleep(pause)
             try:
                 async with self._open_ports() as ports:
-                    await heartbeat.beat(ports)
+                    pause = await heartbeat.beat_once(ports)
             except Exception:
-                logger.exception("Leases could not be prolonged; trying again")
+                logger.exception("Leases cannot be prolonged; trying again")
 
 
 def _event(deliveries: Sequence[Delivery]) -> dict[str, Any]:

@@ -109,13 +109,10 @@ class WorkerProcess:
 
     async def _beat(self, heartbeat: Heartbeat, ports: Ports) -> None:
         """What the thread of a heartbeat does."""
-        interval = min(self.worker.lease_seconds, ports.queue.visibility_seconds) / 3
+        pause = heartbeat.interval_seconds(ports)
         while True:
-            await asyncio.sleep(interval)
-            try:
-                await heartbeat.beat(ports)
-            except Exception:
-                logger.exception("Leases could not be prolonged; trying again")
+            await asyncio.sleep(pause)
+            pause = await heartbeat.beat_once(ports)
 
     async def _end(self) -> None:
         worker = self.worker
