@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from flowcraft.engine.isolation import stays_inside
 from flowcraft.engine.middleware import Middleware, Proceed
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.faults import Harm, Life, process_of_running_code
+from flowcraft.testing.simulate.loop import NODE, SimulationLoop
 
 MOST_TURNS = 3
 SHORTLY_SECONDS = 30.0
@@ -98,14 +100,17 @@ class Census(Middleware):
 
     async def around(self, ctx: Any, proceed: Proceed) -> Any:
         """Note the body, and run it."""
-        life = process_of_running_code()
+        life, above = process_of_running_code(), NODE.get()
         self._see(ctx)
         execution = Execution(ctx.idempotency_key, ctx.node_id, ctx.attempt, life, self._now())
         self.executions.append(execution)
+        NODE.set(ctx.node_id)
         try:
+            _check_inside(ctx)
             await self._take_a_while(ctx)
             return await proceed()
         finally:
+            NODE.set(above)
             if life is None or not life.is_dead:
                 execution.ended_at = self._now()
             self._see_end(ctx)
@@ -120,3 +125,16 @@ class Census(Middleware):
     def counts(self) -> Counter[str]:
         """How often each body began, by idempotency key."""
         return Counter(each.key for each in self.executions)
+
+
+def _check_inside(ctx: Any) -> None:
+    """See that a node is not to run in a process of its own."""
+    attempt = ctx._origin
+    if attempt.node.definition.config.isolation is None or stays_inside(attempt.implementation):
+        return
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, SimulationLoop):
+        loop.refuse(
+            "runs in a process of its own (isolation)",
+            "Simulate the workflow without it, or with a fake of the node.",
+        )

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 from flowcraft.errors import FlowcraftError
@@ -46,6 +47,10 @@ class Standstill(SimulationError):
     """Nothing is ready, and nothing is to come."""
 
 
+class NotSimulated(SimulationError):
+    """A simulation does not have what is used."""
+
+
 class Owner:
     """A process, as the event loop knows it: whether it gets a turn.
 
@@ -62,6 +67,9 @@ class Owner:
 
 OWNER: ContextVar[Owner | None] = ContextVar("flowcraft_simulation_owner", default=None)
 """The process that the running code belongs to; ``None`` for the world around them."""
+
+NODE: ContextVar[str | None] = ContextVar("flowcraft_simulation_node", default=None)
+"""The node whose body the running code belongs to, if any."""
 
 
 class _Handle:
@@ -138,6 +146,7 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
         self._tasks: list[asyncio.Task[Any]] = []
         self._prune_at = FEW_TASKS
         self._generators: list[AsyncGenerator[Any, Any]] = []
+        self._error: SimulationError | None = None
         self.steps = 0
         self.problems: list[str] = []
 
@@ -273,6 +282,8 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
             self.run_forever()
         finally:
             task.remove_done_callback(self._stop_with)
+        if self._error is not None:
+            raise self._error
         if not task.done():
             raise SimulationError("The simulation was stopped before its end.")
         return task.result()
@@ -387,16 +398,43 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
 
     # -- what is not there ------------------------------------------------------------------
 
+    def give_up(self, error: SimulationError) -> NoReturn:
+        """End the simulation with an error, whoever handles it where it is raised.
+
+        Raises:
+            SimulationError: Always; so does what runs the loop.
+        """
+        self._error = self._error or error
+        self._stopping = True
+        raise error
+
+    def refuse(self, what: str, how: str) -> NoReturn:
+        """End the simulation, as something is used that it does not have.
+
+        Args:
+            what: What is done, after the name of who does it.
+            how: What to do instead.
+
+        Raises:
+            NotSimulated: Always.
+        """
+        node = NODE.get()
+        who = "The simulated code" if node is None else f"Node '{node}'"
+        self.give_up(NotSimulated(f"{who} {what}, which a simulation does not have. {how}"))
+
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:
         """Refused: threads would make the simulation depend on the machine.
 
         Raises:
-            SimulationError: Always.
+            NotSimulated: Always.
         """
         del executor, args
-        raise SimulationError(
-            f"{getattr(func, '__qualname__', func)!r} is to run in a thread, and a simulation has "
-            "none. Plain node functions are called directly; let async ones await something else."
+        if isinstance(func, partial) and func.args:
+            func = func.args[0]  # as asyncio.to_thread() wraps it
+        name = getattr(func, "__qualname__", repr(func))
+        self.refuse(
+            f"calls {name!r} in a thread (asyncio.to_thread, run_in_executor)",
+            "Plain node functions are called directly; let async ones await something else.",
         )
 
     def get_task_factory(self) -> None:
@@ -417,6 +455,30 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
         """Keep what was raised where nobody could be told."""
         error = context.get("exception")
         self.problems.append(f"{context.get('message')}: {error!r}")
+
+
+def _refused(name: str, what: str) -> Callable[..., NoReturn]:
+    def method(self: SimulationLoop, *_: Any, **__: Any) -> NoReturn:
+        self.refuse(f"{what} ({name})", "Put something in place of it that needs none.")
+
+    method.__name__, method.__doc__ = name, "Refused: nothing outside is part of a simulation."
+    return method
+
+
+_OUTSIDE: Final = {
+    "uses the network": (
+        "create_connection create_server create_datagram_endpoint connect_accepted_socket "
+        "create_unix_connection create_unix_server getaddrinfo getnameinfo sendfile start_tls "
+        "add_reader remove_reader add_writer remove_writer sock_recv sock_recv_into sock_recvfrom "
+        "sock_recvfrom_into sock_sendall sock_sendto sock_connect sock_accept sock_sendfile"
+    ),
+    "starts a process": "subprocess_exec subprocess_shell",
+    "uses a pipe": "connect_read_pipe connect_write_pipe",
+    "handles signals": "add_signal_handler remove_signal_handler",
+}
+for _what, _names in _OUTSIDE.items():
+    for _name in _names.split():
+        setattr(SimulationLoop, _name, _refused(_name, _what))
 
 
 def _close_at_once(generator: AsyncGenerator[Any, Any]) -> None:

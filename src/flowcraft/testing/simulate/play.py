@@ -13,7 +13,7 @@ from flowcraft.errors import StorageError
 from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
 from flowcraft.testing.simulate.faults import Died, Seen
 from flowcraft.testing.simulate.invariants import Problem, problems_of
-from flowcraft.testing.simulate.loop import SimulationError
+from flowcraft.testing.simulate.loop import NotSimulated, SimulationError
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story, Told
 from flowcraft.testing.simulate.world import World
@@ -63,29 +63,38 @@ def play(
 
     Returns:
         What came of it. The same arguments always come to the same.
+
+    Raises:
+        NotSimulated: A node uses what a simulation does not have, such as a thread.
     """
     truth = story.truth
     world = World(Told(story, story.build()), scenario, new_backend)
     with _logs(world, with_log) as log:
         try:
-            problems = world.loop.run(_problems(world))
-        except SimulationError as error:
-            problems = [Problem("I1", str(error))]
-        except StorageError as error:
-            problems = [Problem("I2", f"the record cannot be read: {error}")]
-        problems += [Problem("error", text) for text in log.errors]
-        played = Played(
-            scenario,
-            problems,
-            tuple(world.requests),
-            {life.name: life.requests for life in world.lives},
-            world.loop.steps,
-            counts := world.census.counts(),
-            _repeated(world, counts, truth.bodies),
-            tuple(log.lines),
-        )
-        world.bury()
-    return played
+            problems = [*_found(world), *(Problem("error", text) for text in log.errors)]
+            return Played(
+                scenario,
+                problems,
+                tuple(world.requests),
+                {life.name: life.requests for life in world.lives},
+                world.loop.steps,
+                counts := world.census.counts(),
+                _repeated(world, counts, truth.bodies),
+                tuple(log.lines),
+            )
+        finally:
+            world.bury()
+
+
+def _found(world: World) -> list[Problem]:
+    try:
+        return world.loop.run(_problems(world))
+    except NotSimulated:
+        raise
+    except SimulationError as error:
+        return [Problem("I1", str(error))]
+    except StorageError as error:
+        return [Problem("I2", f"the record cannot be read: {error}")]
 
 
 async def _problems(world: World) -> list[Problem]:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Literal
 
+from flowcraft.adapters.memory_objects import MemoryObjects
 from flowcraft.core.blueprint import NodeDefinition, WorkflowBlueprint
 from flowcraft.core.context import CATCH_ERROR
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.bus import EventBus
+from flowcraft.engine.files import Files
 from flowcraft.engine.options import RuntimeOptions
 from flowcraft.engine.results import RunResult
 from flowcraft.engine.runtime import FlowRuntime, Runnable
@@ -154,9 +156,42 @@ class Told:
 
     def in_process(self) -> Truth:
         """What comes of it in process."""
-        loop = SimulationLoop(Chance("truth", self.story.name))
-        census = Census(Chance("truth"), loop.time)
-        options = self.options(census)
+        check = self.story.check if self.story.is_settled else None
+        return self.try_out(check or (lambda _: None))
+
+    def try_out(
+        self,
+        look: Callable[[RunResult], object],
+        *,
+        order: int = 0,
+        longest_seconds: float = 0.0,
+    ) -> Truth:
+        """What comes of it in process.
+
+        Args:
+            look: Is given the result.
+            order: Decides, beside the name of the story, the order of what is ready.
+            longest_seconds: How long a body takes at most, beside what it does.
+
+        Raises:
+            SimulationError: It does not come to an end.
+        """
+        parts: tuple[int | str, ...] = ("truth", self.story.name, *([order] if order else []))
+        loop = SimulationLoop(Chance(*parts))
+        chance = Chance("truth", *([order] if order else []))
+        census = Census(chance, loop.time, longest_seconds=longest_seconds, hurried=self.hurried)
+        runtime = self._in_process(loop, self.options(census))
+        began = loop.time()
+        try:
+            result = loop.run(self._answered(runtime))
+            seconds = loop.time() - began
+            look(result)
+            return Truth(summary_of(result, self.story), census.counts(), seconds)
+        finally:
+            loop.bury([])
+            loop.close()
+
+    def _in_process(self, loop: SimulationLoop, options: RuntimeOptions) -> FlowRuntime:
         runtime = FlowRuntime(
             blueprints=options.blueprints,
             registry=options.registry,
@@ -172,16 +207,9 @@ class Told:
             identifiers=CountedIdentifiers("truth"),
         )
         runtime.threads, runtime.watch = DirectCalls(), NoWatch()
-        began = loop.time()
-        try:
-            result = loop.run(self._answered(runtime))
-            seconds = loop.time() - began
-            if self.story.check is not None and self.story.is_settled:
-                self.story.check(result)
-            return Truth(summary_of(result, self.story), census.counts(), seconds)
-        finally:
-            loop.bury([])
-            loop.close()
+        # Those of a directory are written in threads.
+        runtime.files = Files(MemoryObjects(), runtime.identifiers)
+        return runtime
 
     async def _answered(self, runtime: FlowRuntime) -> RunResult:
         story = self.story

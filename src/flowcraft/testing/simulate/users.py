@@ -14,6 +14,7 @@ from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
 from flowcraft.testing.simulate.campaign import Report, campaign, run_all
 from flowcraft.testing.simulate.faults import KINDS, Kind
 from flowcraft.testing.simulate.options import read_scenario
+from flowcraft.testing.simulate.own import OwnStory
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Check, Role, Story, Told
 
@@ -34,7 +35,7 @@ def simulate(
     faults: Collection[Kind] = KINDS,
     check: Check | None = None,
     is_settled: bool | None = None,
-    statuses: Sequence[str] = STATUSES,
+    statuses: Sequence[str] | None = None,
     shard_items: int = 500,
     replay: str | None = None,
     new_backend: NewBackend = MemoryBackend,
@@ -60,14 +61,16 @@ def simulate(
         check: Looks at each run that is over; raises an ``AssertionError`` if something is wrong.
         is_settled: Whether every run comes to the same. By default it does where no node joins
             ``any``, and no people take part.
-        statuses: How a run may end where that is not so.
+        statuses: How runs may end: the one in process, ``completed`` by default, and where not
+            every run comes to the same the others, in any way by default.
         shard_items: Batches of more items than this are cut into shards.
         replay: Run only this, as a violation names it.
         new_backend: Makes the place for runs and messages.
 
     Raises:
         RuntimeError: An event loop is running.
-        SimulationError: The workflow cannot be simulated, as one that never ends in process.
+        SimulationError: The workflow cannot be simulated: it uses what a simulation does not
+            have (threads, the network, processes), or its run in process fails or never ends.
         ValueError: ``replay`` names no run.
     """
     _check_no_loop()
@@ -82,6 +85,7 @@ def simulate(
         statuses=statuses,
         shard_items=shard_items,
     )
+    story.truth  # noqa: B018 - refused before anything is simulated
     scenarios = campaign([story], runs, seed, tuple(faults), new_backend)
     if replay is not None:
         scenarios = iter([read_scenario(replay)])
@@ -97,7 +101,7 @@ def story_of(
     people: Sequence[Role] = (),
     check: Check | None = None,
     is_settled: bool | None = None,
-    statuses: Sequence[str] = STATUSES,
+    statuses: Sequence[str] | None = None,
     shard_items: int = 500,
 ) -> Story:
     """The story of a workflow; takes what :func:`simulate` takes."""
@@ -105,16 +109,17 @@ def story_of(
     told = Told(Story("?", build), build())
     if is_settled is None:
         is_settled = not people and not _joins_any(told)
-    return Story(
+    return OwnStory(
         told.blueprint.id,
         build,
         dict(context or {}),
         (*people, *([answer] if answers else [])),
         dict(answers or {}),
         is_settled,
-        tuple(statuses),
+        STATUSES if statuses is None else tuple(statuses),
         shard_items,
         check,
+        may_end=("completed",) if statuses is None else tuple(statuses),
     )
 
 
