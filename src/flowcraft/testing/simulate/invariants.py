@@ -23,7 +23,7 @@ from flowcraft.engine.facts import read_fact
 from flowcraft.engine.stored import StoredRun
 from flowcraft.ports.runs import Head
 from flowcraft.testing.simulate.census import Execution, names_of
-from flowcraft.testing.simulate.story import summary_of
+from flowcraft.testing.simulate.story import complaint_of, summary_of
 from flowcraft.testing.simulate.timers import late_in, timers_in
 from flowcraft.testing.simulate.undoing import undoing_in
 from flowcraft.testing.simulate.world import ALL_RUNS, LAPSED_RUNS, Ending, World, stretches
@@ -173,11 +173,9 @@ def _result(world: World, run: StoredRun) -> Iterator[Problem]:
     for name, value in expected.items():
         if found[name] != value:
             yield Problem("I8", f"{name}: {_short(found[name])} and not {_short(value)}")
-    if story.check is not None:
-        try:
-            story.check(run)
-        except AssertionError as error:
-            yield Problem("check", str(error) or "the check of the story does not hold")
+    complaint = complaint_of(story, run)
+    if complaint is not None:
+        yield Problem("check", complaint)
 
 
 def _short(value: Any) -> str:

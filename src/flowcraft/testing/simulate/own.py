@@ -8,7 +8,7 @@ from functools import cached_property
 from flowcraft.core.state import RunStatus
 from flowcraft.engine.results import RunResult, describe_error
 from flowcraft.testing.simulate.loop import SimulationError
-from flowcraft.testing.simulate.story import Story, Told, Truth
+from flowcraft.testing.simulate.story import Story, Told, Truth, complaint_of
 
 MISSING = "ImplementationMissing"
 
@@ -36,6 +36,14 @@ class OwnStory(Story):
     def _look(self, result: RunResult) -> None:
         if result.status is not RunStatus.AWAITING:
             self._check_end(result)
+        # Where people steer the run, what it comes to without them may be anything.
+        is_looked_at = self.is_settled or not self.people
+        complaint = complaint_of(self, result) if is_looked_at else None
+        if complaint is not None:
+            raise SimulationError(
+                f"The check does not hold of the run of '{self.name}' in process, in which nothing "
+                f"goes wrong: {complaint}"
+            )
 
     def _check_end(self, result: RunResult) -> None:
         """See that the run ended as it may, so that there is something to compare with."""

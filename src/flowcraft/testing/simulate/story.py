@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,12 @@ Role = Callable[[Any], Awaitable[None]]
 
 Check = Callable[[RunResult], None]
 """Looks at a run that is over; raises an ``AssertionError`` if something is wrong with it."""
+
+
+ASYNC_CHECK = (
+    "check= has to be a plain function: it looks at a run that is over, and nobody awaits what it "
+    "gives."
+)
 
 
 @dataclass(frozen=True)
@@ -233,6 +240,27 @@ class Told:
             else:
                 break
         return result
+
+
+def complaint_of(story: Story, run: RunResult) -> str | None:
+    """What the check of a story says against a run; ``None`` if it says nothing.
+
+    Raises:
+        TypeError: The check gives something to be awaited, which nobody would do.
+    """
+    if story.check is None:
+        return None
+    try:
+        given: Any = story.check(run)
+    except AssertionError as error:
+        return str(error) or "the check of the story does not hold"
+    except Exception as error:
+        return f"check raised {type(error).__name__}: {error}"
+    if inspect.isawaitable(given):
+        if inspect.iscoroutine(given):
+            given.close()
+        raise TypeError(ASYNC_CHECK)
+    return None
 
 
 def summary_of(run: RunResult, story: Story) -> dict[str, Any]:

@@ -13,12 +13,22 @@ from flowcraft.testing.simulate.answering import answer
 from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
 from flowcraft.testing.simulate.campaign import Report, campaign, run_all
 from flowcraft.testing.simulate.faults import KINDS, Kind
+from flowcraft.testing.simulate.given import (
+    STATUSES,
+    check_call,
+    check_check,
+    check_flow,
+    check_mapping,
+    check_people,
+    checked_kinds,
+    checked_number,
+    checked_pair,
+    checked_statuses,
+)
 from flowcraft.testing.simulate.options import read_scenario
 from flowcraft.testing.simulate.own import OwnStory
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Check, Role, Story, Told
-
-STATUSES = ("completed", "failed", "cancelled")
 
 Subject = Runnable | Callable[[], Any]
 
@@ -71,9 +81,15 @@ def simulate(
         RuntimeError: An event loop is running.
         SimulationError: The workflow cannot be simulated: it uses what a simulation does not
             have (threads, the network, processes), or its run in process fails or never ends.
-        ValueError: ``replay`` names no run.
+        TypeError: An argument is not what it has to be.
+        ValueError: A number, a kind of fault or a status is none of those there may be, or
+            ``replay`` names no run of this flow.
     """
     _check_no_loop()
+    kinds = checked_kinds(faults)
+    checked_number("runs", runs, 0)
+    checked_number("seed", seed)
+    check_call("new_backend", new_backend)
     story = story_of(
         flow,
         runtime,
@@ -86,9 +102,9 @@ def simulate(
         shard_items=shard_items,
     )
     story.truth  # noqa: B018 - refused before anything is simulated
-    scenarios = campaign([story], runs, seed, tuple(faults), new_backend)
+    scenarios = campaign([story], runs, seed, kinds, new_backend)
     if replay is not None:
-        scenarios = iter([read_scenario(replay)])
+        scenarios = iter([_replayed(replay, story.name)])
     return run_all({story.name: story}, islice(scenarios, runs), new_backend, replay_of=_replay)
 
 
@@ -105,6 +121,13 @@ def story_of(
     shard_items: int = 500,
 ) -> Story:
     """The story of a workflow; takes what :func:`simulate` takes."""
+    check_flow(flow, runtime)
+    check_mapping("context", context)
+    check_mapping("answers", answers)
+    check_people(people)
+    check_check(check)
+    checked_number("shard_items", shard_items, 1)
+    may_end = ("completed",) if statuses is None else checked_statuses(statuses)
     build = _builder(flow, runtime)
     told = Told(Story("?", build), build())
     if is_settled is None:
@@ -116,11 +139,20 @@ def story_of(
         (*people, *([answer] if answers else [])),
         dict(answers or {}),
         is_settled,
-        STATUSES if statuses is None else tuple(statuses),
+        STATUSES if statuses is None else may_end,
         shard_items,
         check,
-        may_end=("completed",) if statuses is None else tuple(statuses),
+        may_end=may_end,
     )
+
+
+def _replayed(replay: Any, name: str) -> Scenario:
+    if not isinstance(replay, str):
+        raise TypeError(f"replay= is a text, as a violation has it, not {replay!r}.")
+    scenario = read_scenario(replay)
+    if scenario.graph != name:
+        raise ValueError(f"replay= is a run of '{scenario.graph}', and the flow is '{name}'.")
+    return scenario
 
 
 def _replay(scenario: Scenario) -> str:
@@ -145,9 +177,7 @@ def _builder(
 
     def build() -> tuple[FlowRuntime, Runnable]:
         made: Any = flow if is_given else flow()  # type: ignore[operator]
-        if isinstance(made, tuple):
-            return made
-        return runtime or FlowRuntime(), made
+        return checked_pair(made, runtime)
 
     return build
 
