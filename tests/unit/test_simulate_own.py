@@ -138,3 +138,65 @@ def test_an_implementation_that_is_missing_is_refused() -> None:
     blueprint = single(at_once).to_blueprint()
     with pytest.raises(SimulationError, match=r"node 'work': ImplementationMissing: .*at_once"):
         simulate(blueprint, runs=5, statuses=("failed",))
+
+
+def chain(length: int, careless: int) -> Callable[[], Any]:
+    """A fresh flow of nodes that book under their key each; one of them has no key."""
+    books: list[list[str]] = []
+
+    def build() -> Any:
+        book: dict[str, int] = {}
+        books.append([])
+        flow = create_flow("chain")
+        for number in range(length):
+
+            def body(number: int = number) -> Any:
+                async def book_it(ctx: NodeContext[Any]) -> int:
+                    key = ctx.idempotency_key
+                    if number == careless or key not in book:
+                        books[-1].append(key)
+                    book[key] = number
+                    return number
+
+                return book_it
+
+            flow.node(f"n{number}", body(), uses=f"n{number}")
+            if number:
+                flow.edge(f"n{number - 1}", f"n{number}")
+        return flow
+
+    def check(_: Any) -> None:
+        assert len(books[-1]) == length, f"{len(books[-1])} bookings"
+
+    build.check = check  # type: ignore[attr-defined]
+    return build
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("careless", [0, 6, 11])
+def test_one_careless_node_in_a_chain_is_found(careless: int, seed: int) -> None:
+    """Each of twelve nodes dies with its body done, first of all and whatever the seed is."""
+    build: Any = chain(12, careless)
+    report = simulate(build, check=build.check, seed=seed, runs=12)
+    assert not report.ok
+    assert report.untried == ()
+    assert {each.played.problems[0].invariant for each in report.violations} == {"check"}
+
+
+def test_nodes_that_never_ran_again_are_named() -> None:
+    """Where there are too few runs for all nodes, the report says which were not tried."""
+    build: Any = chain(5, -1)
+    report = simulate(build, runs=3, check=build.check)
+    assert len(report.untried) == 2
+    assert set(report.untried) | set(report.repeated) == {f"n{number}" for number in range(5)}
+    first, last = str(report).splitlines()
+    assert first == "not tried, since they never ran again: " + ", ".join(map(repr, report.untried))
+    assert last.startswith("3 runs, 0 violations")
+
+
+def test_without_crashes_a_stall_has_nodes_run_again() -> None:
+    """Where no process may die, it stops with the body done, and another one takes over."""
+    build: Any = chain(4, 2)
+    report = simulate(build, runs=8, check=build.check, faults=[Kind.STALL_BEFORE])
+    assert report.untried == ()
+    assert not report.ok

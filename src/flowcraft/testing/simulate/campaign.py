@@ -12,6 +12,7 @@ from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.faults import KINDS, Fault, Kind, Seen
 from flowcraft.testing.simulate.loop import START_SECONDS
+from flowcraft.testing.simulate.own import OwnStory
 from flowcraft.testing.simulate.play import Played, play
 from flowcraft.testing.simulate.scenario import Scenario, any_scenario
 from flowcraft.testing.simulate.story import Story
@@ -65,6 +66,7 @@ class Report:
         violated: How many there were of those.
         repeated: Nodes whose bodies ran more than once for the same idempotency key, with how
             often, and how to see it: what they do outside must bear that.
+        ran: Nodes of workflows of one's own whose bodies ran at all.
         seconds: How long it took, in real time.
     """
 
@@ -72,12 +74,18 @@ class Report:
     violations: list[Violation] = field(default_factory=list)
     violated: int = 0
     repeated: dict[str, tuple[int, str]] = field(default_factory=dict)
+    ran: set[str] = field(default_factory=set)
     seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
         """Whether nothing was wrong."""
         return self.violated == 0
+
+    @property
+    def untried(self) -> tuple[str, ...]:
+        """Nodes of one's own that ran and never ran again: whether they bear it is not known."""
+        return tuple(sorted(self.ran - set(self.repeated)))
 
     def add(self, played: Played, replay: str) -> None:
         """Count a run."""
@@ -90,17 +98,26 @@ class Report:
             if times > self.repeated.get(node_id, (0, ""))[0]:
                 self.repeated[node_id] = times, replay
 
+    def add_own(self, played: Played) -> None:
+        """Note which nodes of a workflow of one's own ran."""
+        self.ran |= {end.node_id for end in played.ends}
+
     def merge(self, other: Report) -> None:
         """Count the runs of another report, too."""
         self.runs += other.runs
         self.violated += other.violated
+        self.ran |= other.ran
         self.violations += other.violations[: KEPT_VIOLATIONS - len(self.violations)]
         for node_id, seen in other.repeated.items():
             self.repeated[node_id] = max(seen, self.repeated.get(node_id, (0, "")))
 
     def __str__(self) -> str:
         rate = self.runs / self.seconds if self.seconds else 0.0
-        return f"{self.runs} runs, {self.violated} violations, {rate:.0f} runs/s"
+        counts = f"{self.runs} runs, {self.violated} violations, {rate:.0f} runs/s"
+        if not self.untried:
+            return counts
+        names = ", ".join(map(repr, self.untried))
+        return f"not tried, since they never ran again: {names}\n{counts}"
 
 
 SWEPT: tuple[Kind, ...] = (Kind.CRASH_BEFORE, Kind.CRASH_AFTER, Kind.LOST)
@@ -123,6 +140,28 @@ def sweep(
         for process, made in play(story, plain, new_backend).made.items():
             for number, kind in product(range(1, made + 1), kinds):
                 yield replace(plain, faults=(Fault(process, number, kind),))
+
+
+def aimed(
+    story: Story,
+    seed: int,
+    kinds: Sequence[Kind] = KINDS,
+    new_backend: NewBackend = MemoryBackend,
+) -> Iterator[Scenario]:
+    """For each node a run in which its body has to run again.
+
+    Its process dies once the body is through, before the result is stored; where none is to die,
+    it stops for longer than its lease lasts, and another one takes over.
+    """
+    kind = next((each for each in (Kind.CRASH_BEFORE, Kind.STALL_BEFORE) if each in kinds), None)
+    if kind is None:
+        return
+    plain = Scenario(story.name, seed, workers=1 if kind is Kind.CRASH_BEFORE else 2)
+    seen: set[str] = set()
+    for end in play(story, plain, new_backend).ends:
+        if end.node_id not in seen:
+            seen.add(end.node_id)
+            yield replace(plain, faults=(Fault(end.process, end.number, kind),))
 
 
 def at_random(
@@ -174,16 +213,27 @@ def campaign(
     kinds: Sequence[Kind] = KINDS,
     new_backend: NewBackend = MemoryBackend,
 ) -> Iterator[Scenario]:
-    """So many scenarios: half of them, at most, a sweep over single faults, the others any."""
+    """So many scenarios: half of them, at most, a sweep over single faults, the others any.
+
+    Of workflows of one's own it is first seen that each node runs again, as far as that goes.
+    """
+    own = [story for story in stories if isinstance(story, OwnStory)]
+    first = list(_in_turn([list(aimed(each, seed, kinds, new_backend)) for each in own]))
+    if len(first) > runs:
+        Chance("aimed", seed).shuffle(first)
+    yield from (first := first[:runs])
     swept = [kind for kind in SWEPT if kind in kinds]
     chosen = [Chance("sweep", seed, story.name) for story in stories]
     singles = [list(sweep(each, seed, swept, new_backend)) for each in stories] if swept else []
     for scenarios, chance in zip(singles, chosen, strict=False):
         if sum(map(len, singles)) > runs // 2:
             chance.shuffle(scenarios)
-    taken = list(islice(_in_turn(singles), runs // 2))
+    known = set(first)
+    left = (each for each in _in_turn(singles) if each not in known)
+    taken = list(islice(left, max(0, runs // 2 - len(first))))
     yield from taken
-    yield from islice(at_random(stories, seed, kinds, new_backend), runs - len(taken))
+    more = runs - len(first) - len(taken)
+    yield from islice(at_random(stories, seed, kinds, new_backend), more)
 
 
 def _in_turn(lists: Sequence[Sequence[Scenario]]) -> Iterator[Scenario]:
@@ -217,6 +267,8 @@ def run_all(
         before = len(report.violations)
         played = play(stories[scenario.graph], scenario, new_backend)
         report.add(played, replay_of(scenario))
+        if isinstance(stories[scenario.graph], OwnStory):
+            report.add_own(played)
         for violation in report.violations[before:]:
             on_violation(violation)
     report.seconds = clock.now() - began

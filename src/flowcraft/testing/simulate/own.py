@@ -19,9 +19,12 @@ class OwnStory(Story):
 
     Attributes:
         may_end: How its run in process may end.
+        is_checked_first: Whether the check looks at that run even where not every run comes to
+            the same.
     """
 
     may_end: tuple[str, ...] = ("completed",)
+    is_checked_first: bool = False
 
     @cached_property
     def truth(self) -> Truth:
@@ -36,9 +39,8 @@ class OwnStory(Story):
     def _look(self, result: RunResult) -> None:
         if result.status is not RunStatus.AWAITING:
             self._check_end(result)
-        # Where people steer the run, what it comes to without them may be anything.
-        is_looked_at = self.is_settled or not self.people
-        complaint = complaint_of(self, result) if is_looked_at else None
+        is_checked = self.is_settled or self.is_checked_first
+        complaint = complaint_of(self, result) if is_checked else None
         if complaint is not None:
             raise SimulationError(
                 f"The check does not hold of the run of '{self.name}' in process, in which nothing "

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from flowcraft.errors import StorageError
 from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
@@ -16,7 +16,7 @@ from flowcraft.testing.simulate.invariants import Problem, problems_of
 from flowcraft.testing.simulate.loop import NotSimulated, SimulationError
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story, Told
-from flowcraft.testing.simulate.world import World
+from flowcraft.testing.simulate.world import BodyEnd, World
 
 LOGGER = logging.getLogger("flowcraft")
 
@@ -33,6 +33,7 @@ class Played:
         turns: How many turns of the event loop it took.
         executions: How often each body ran, by idempotency key.
         repeated: Nodes whose bodies ran more often than in process, with how often they did.
+        ends: Where bodies ended, one for each idempotency key.
         log: What was logged, where that was asked for.
     """
 
@@ -43,7 +44,8 @@ class Played:
     turns: int
     executions: Counter[str]
     repeated: Mapping[str, int]
-    log: Sequence[str] = field(default=())
+    ends: Sequence[BodyEnd] = ()
+    log: Sequence[str] = ()
 
 
 def play(
@@ -80,6 +82,7 @@ def play(
                 world.loop.steps,
                 counts := world.census.counts(),
                 _repeated(world, counts, truth.bodies),
+                tuple(world.body_ends.values()),
                 tuple(log.lines),
             )
         finally:

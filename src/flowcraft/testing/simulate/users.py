@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -53,9 +54,10 @@ def simulate(
     """Run a workflow many times while its workers crash, stall and lose answers.
 
     Time is virtual, and what happens is decided by the seed. Each run ends as it does in process,
-    or the report has a violation; it also names the nodes that ran more than once, since what
-    these do outside has to bear that. Nodes run as they are: a node that speaks to a service needs
-    something in place of it, and waits with ``asyncio.sleep``.
+    or the report has a violation. It also names the nodes that ran more than once (``repeated``),
+    since what these do outside has to bear that, and those that never did (``untried``). Nodes run
+    as they are: a node that speaks to a service needs something in place of it, and waits with
+    ``asyncio.sleep``.
 
     Args:
         flow: A flow, a blueprint, the id of one that ``runtime`` knows, or a function that gives
@@ -65,7 +67,8 @@ def simulate(
         runtime: Knows nodes, blueprints and dependencies.
         answers: What waiting nodes are answered, by their id.
         people: What people do meanwhile: async functions that are given a :class:`Person`.
-        runs: How many runs; up to half of them disturb one request each, one after the other.
+        runs: How many runs. First there is one for each node that dies with its body done and the
+            result not stored; up to half disturb one request each; the others have any faults.
         seed: Decides all of it.
         faults: What may happen.
         check: Looks at each run that is over; raises an ``AssertionError`` if something is wrong.
@@ -101,6 +104,8 @@ def simulate(
         statuses=statuses,
         shard_items=shard_items,
     )
+    # Where people steer a run, what it comes to without them may be anything.
+    story = replace(story, is_checked_first=not people)
     story.truth  # noqa: B018 - refused before anything is simulated
     scenarios = campaign([story], runs, seed, kinds, new_backend)
     if replay is not None:
@@ -119,7 +124,7 @@ def story_of(
     is_settled: bool | None = None,
     statuses: Sequence[str] | None = None,
     shard_items: int = 500,
-) -> Story:
+) -> OwnStory:
     """The story of a workflow; takes what :func:`simulate` takes."""
     check_flow(flow, runtime)
     check_mapping("context", context)

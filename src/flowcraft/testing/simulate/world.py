@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from flowcraft.core.commands import RunUndo
 from flowcraft.core.state import FINAL_STATUSES
@@ -19,10 +19,10 @@ from flowcraft.ports.queue import Outgoing
 from flowcraft.ports.runs import NO_FACTS, Query
 from flowcraft.ports.together import Ports
 from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
-from flowcraft.testing.simulate.census import Census
+from flowcraft.testing.simulate.census import Census, names_of
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
-from flowcraft.testing.simulate.faults import STRETCHES, Life, Seen
+from flowcraft.testing.simulate.faults import STRETCHES, Life, Seen, process_of_running_code
 from flowcraft.testing.simulate.limits import LimitWatch
 from flowcraft.testing.simulate.loop import SimulationLoop, world_context
 from flowcraft.testing.simulate.older import older_options
@@ -68,6 +68,20 @@ class Ending:
     revived: tuple[str, ...]
 
 
+class BodyEnd(NamedTuple):
+    """Where a body ended that was the last one of its idempotency key.
+
+    Attributes:
+        node_id: The node, or the worker of a batch.
+        process: The process.
+        number: The number of the request that comes next in the process.
+    """
+
+    node_id: str
+    process: str
+    number: int
+
+
 class World:
     """One scenario of one story, from its beginning to its end.
 
@@ -80,6 +94,7 @@ class World:
         loop: The event loop.
         backend: Where runs and messages are.
         census: The bodies that ran.
+        body_ends: Where bodies ended, by their idempotency keys.
         requests: The last requests that were made.
         lives: All processes there were.
         ports: Queue and stores, without faults.
@@ -114,8 +129,9 @@ class World:
             longest_seconds=LONGEST_BODY_SECONDS if scenario.slow else 0.0,
             hurried=told.hurried,
             see=self._see,
-            see_end=self.limits.see_end,
+            see_end=self._see_end,
         )
+        self.body_ends: dict[str, BodyEnd] = {}
         self.options = told.options(self.census)
         self.requests: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
         self._seen = 0
@@ -140,6 +156,14 @@ class World:
         if state.stopping is not None and not isinstance(attempt.command, RunUndo):
             text = f"the body of {ctx.idempotency_key} began though its run was to stop"
             self.backend.watch.problems.append(("I3", text))
+
+    def _see_end(self, ctx: Any) -> None:
+        """A body ends: the next request of its process comes before its result is stored."""
+        self.limits.see_end(ctx)
+        life = process_of_running_code()
+        if life is not None:
+            end = BodyEnd(names_of(ctx.node_id)[1], life.name, life.requests + 1)
+            self.body_ends[ctx.idempotency_key] = end
 
     def _see_request(self, seen: Seen) -> None:
         self.requests.append(seen)
