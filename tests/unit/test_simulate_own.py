@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from flowcraft import Node, NodeContext, create_flow
-from flowcraft.testing.simulate import Kind, SimulationError, simulate
+from flowcraft.testing.simulate import Kind, Person, SimulationError, simulate
 
 Body = Callable[[NodeContext[Any]], Awaitable[Any]]
 
@@ -200,3 +202,154 @@ def test_without_crashes_a_stall_has_nodes_run_again() -> None:
     report = simulate(build, runs=8, check=build.check, faults=[Kind.STALL_BEFORE])
     assert report.untried == ()
     assert not report.ok
+
+
+_COUNT: list[int] = []
+
+
+async def by_chance(_: NodeContext[Any]) -> float:
+    """Come to something else each time."""
+    return random.random()
+
+
+async def by_the_clock(_: NodeContext[Any]) -> int:
+    """Tell the real time."""
+    return time.perf_counter_ns()
+
+
+async def by_what_was_before(_: NodeContext[Any]) -> int:
+    """Count the runs of all flows."""
+    _COUNT.append(1)
+    return len(_COUNT)
+
+
+@pytest.mark.parametrize("body", [by_chance, by_the_clock, by_what_was_before])
+def test_what_depends_on_chance_cannot_be_compared(body: Body) -> None:
+    """Two runs in process that come to two things are refused, with the node and what to do."""
+    text = (
+        r"(?s)the output of node 'work': .*, and then .*fresh flow for each run.*is_settled=False"
+    )
+    with pytest.raises(SimulationError, match=text):
+        simulate(single(body), runs=5)
+    assert simulate(single(body), runs=5, is_settled=False).ok
+
+
+@pytest.mark.parametrize("seconds", [(0.0, 0.0), (1.0, 2.0)])
+def test_nodes_that_write_one_key_at_once_cannot_be_compared(seconds: Any) -> None:
+    """The key is named that goes to whoever is slower, also if that is the same one in peace."""
+
+    def writes(number: int) -> Any:
+        async def write(ctx: NodeContext[Any]) -> None:
+            await asyncio.sleep(seconds[number])
+            await ctx.context.set("last", number)
+
+        return write
+
+    flow = create_flow("race").node("a", writes(0), uses="a").node("b", writes(1), uses="b")
+    with pytest.raises(SimulationError, match=r"context key 'last': ., and then .\n"):
+        simulate(flow, runs=5)
+
+
+def test_what_one_run_leaves_for_the_next_is_seen_by_the_check() -> None:
+    """A flow that is not built anew fails its check the second time: the message says so."""
+    paid: list[int] = []
+
+    async def pay(_: NodeContext[Any]) -> None:
+        paid.append(1)
+
+    def check(_: Any) -> None:
+        assert len(paid) == 1, f"{len(paid)} payments"
+
+    with pytest.raises(SimulationError, match=r"(?s)then the check does not hold: 2 pay.*fresh"):
+        simulate(single(pay), check=check, runs=5)
+
+
+def asking() -> Any:
+    """A flow that asks twice."""
+    return create_flow("asks").wait("first").wait("second").edge("first", "second")
+
+
+def test_a_wait_that_nobody_answers_is_refused() -> None:
+    """A run that rests in process is not simulated: the wait is named, and what answers it."""
+    with pytest.raises(SimulationError, match=r"waits at 'second' .*answers={'second': …}"):
+        simulate(asking, answers={"first": 1}, runs=5)
+    assert simulate(asking, answers={"first": 1, "second": 2}, runs=5).ok
+
+
+def test_people_may_answer_what_a_run_waits_for() -> None:
+    """Where people take part, the run in process may rest."""
+
+    async def answers_both(person: Person) -> None:
+        for name in ("first", "second"):
+
+            def waits(run: Any, name: str = name) -> bool:
+                return name in [each.node_id for each in run.awaiting]
+
+            assert await person.until(waits)
+            await person.client.resume_with_action("run", None, 1, node_id=name)
+
+    report = simulate(asking, people=[answers_both], runs=3, faults=())
+    assert report.ok, str(report.violations[0])
+
+
+@pytest.mark.parametrize("name", ["frist", "work"])
+def test_an_answer_to_what_is_no_wait_is_refused(name: str) -> None:
+    """The name is given, with the waits that there are."""
+    flow = asking().node("work", at_once).edge("second", "work")
+    text = f"answers= has '{name}', .* no wait .* Waits: 'first', 'second'"
+    with pytest.raises(ValueError, match=text):
+        simulate(flow, answers={"first": 1, "second": 2, name: 3}, runs=5)
+
+
+async def never_ends(_: NodeContext[Any]) -> None:
+    """Look every day."""
+    while True:
+        await asyncio.sleep(86400)
+
+
+async def waits_for_nobody(_: NodeContext[Any]) -> None:
+    """Wait for what nobody does."""
+    await asyncio.Event().wait()
+
+
+async def goes_round(_: NodeContext[Any]) -> None:
+    """Never let time pass."""
+    while True:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (never_ends, "It goes on after 3,6.. days"),
+        (waits_for_nobody, "it waits for what never comes"),
+        (goes_round, "200000 steps were taken while no time passed"),
+    ],
+)
+def test_a_node_that_never_returns_is_named(body: Body, why: str) -> None:
+    """A run in process that never ends is given up, with the node that is under way."""
+    with pytest.raises(SimulationError, match=rf"does not end \(under way: node 'work'\): {why}"):
+        simulate(single(body), runs=5)
+
+
+def test_a_node_that_looks_all_the_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many turns of the event loop without a body that begins or ends are too many."""
+    monkeypatch.setattr("flowcraft.testing.simulate.story.STEPS_OF_A_BODY", 1000)
+
+    async def looks(_: NodeContext[Any]) -> None:
+        while True:
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(SimulationError, match=r"node 'work'\): It goes on after 0 days and 1,00"):
+        simulate(single(looks), runs=5)
+
+
+def test_large_files_need_no_thread() -> None:
+    """A file that is written in pieces is kept in memory in process as well, and is compared."""
+
+    async def keep(ctx: NodeContext[Any]) -> int:
+        reference = await ctx.blobs.put("large", b"x" * 20_000_000)
+        return len(await ctx.blobs.get(reference))
+
+    report = simulate(single(keep), runs=2, faults=())
+    assert report.ok, str(report.violations[0])

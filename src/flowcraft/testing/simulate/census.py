@@ -16,6 +16,9 @@ from flowcraft.testing.simulate.faults import Harm, Life, process_of_running_cod
 from flowcraft.testing.simulate.loop import NODE, SimulationLoop
 
 MOST_TURNS = 3
+LONG_SECONDS = 300.0
+"""A body that takes longer is a long one: to have it again takes more than any patience has."""
+
 SHORTLY_SECONDS = 30.0
 """As long as a worker goes on trying a request that fails."""
 
@@ -78,6 +81,8 @@ class Census(Middleware):
 
     Attributes:
         executions: The bodies that began.
+        under_way: The nodes whose bodies have not ended.
+        long_seconds: How long those took together that took longer than some leases last.
     """
 
     def __init__(
@@ -97,6 +102,8 @@ class Census(Middleware):
         self._see = see
         self._see_end = see_end
         self.executions: list[Execution] = []
+        self.under_way: dict[int, str] = {}
+        self.long_seconds = 0.0
 
     async def around(self, ctx: Any, proceed: Proceed) -> Any:
         """Note the body, and run it."""
@@ -104,6 +111,7 @@ class Census(Middleware):
         self._see(ctx)
         execution = Execution(ctx.idempotency_key, ctx.node_id, ctx.attempt, life, self._now())
         self.executions.append(execution)
+        self.under_way[id(ctx)] = ctx.node_id
         NODE.set(ctx.node_id)
         try:
             _check_inside(ctx)
@@ -111,6 +119,9 @@ class Census(Middleware):
             return await proceed()
         finally:
             NODE.set(above)
+            del self.under_way[id(ctx)]
+            if (lasted := self._now() - execution.at) > LONG_SECONDS:
+                self.long_seconds += lasted
             if life is None or not life.is_dead:
                 execution.ended_at = self._now()
             self._see_end(ctx)

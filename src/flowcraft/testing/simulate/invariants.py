@@ -11,7 +11,6 @@ and L2 are about limits, see ``limits.py``; S19 is the rule of what is undone, s
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from flowcraft.engine.facts import read_fact
 from flowcraft.engine.stored import StoredRun
 from flowcraft.ports.runs import Head
 from flowcraft.testing.simulate.census import Execution, names_of
-from flowcraft.testing.simulate.story import complaint_of, summary_of
+from flowcraft.testing.simulate.story import complaint_of, short, summary_of
 from flowcraft.testing.simulate.timers import late_in, timers_in
 from flowcraft.testing.simulate.undoing import undoing_in
 from flowcraft.testing.simulate.world import ALL_RUNS, LAPSED_RUNS, Ending, World, stretches
@@ -172,15 +171,10 @@ def _result(world: World, run: StoredRun) -> Iterator[Problem]:
     expected, found = story.truth.summary, summary_of(run, story)
     for name, value in expected.items():
         if found[name] != value:
-            yield Problem("I8", f"{name}: {_short(found[name])} and not {_short(value)}")
+            yield Problem("I8", f"{name}: {short(found[name])} and not {short(value)}")
     complaint = complaint_of(story, run)
     if complaint is not None:
         yield Problem("check", complaint)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=repr, sort_keys=True)
-    return text if len(text) < 600 else f"{text[:600]}…"
 
 
 def _bodies(world: World) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import sys
 import threading
 from collections import deque
@@ -45,6 +46,10 @@ class SimulationError(FlowcraftError):
 
 class Standstill(SimulationError):
     """Nothing is ready, and nothing is to come."""
+
+
+class Endless(SimulationError):
+    """It goes on and on."""
 
 
 class NotSimulated(SimulationError):
@@ -127,6 +132,8 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
 
     Attributes:
         steps: How many callbacks were made.
+        most_steps: With how many it is given up when time is to pass.
+        ends_at: The time at which it is given up, in seconds since the epoch.
         problems: What was raised where nobody could be told, as texts.
     """
 
@@ -148,6 +155,7 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
         self._generators: list[AsyncGenerator[Any, Any]] = []
         self._error: SimulationError | None = None
         self.steps = 0
+        self.most_steps = self.ends_at = math.inf
         self.problems: list[str] = []
 
     # -- time -------------------------------------------------------------------------------
@@ -167,6 +175,7 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
 
         Raises:
             Standstill: Nothing is to come.
+            Endless: It has gone on for as long as it may.
         """
         if self._quiet and not self._told_quiet:
             self._told_quiet = True
@@ -182,6 +191,9 @@ class SimulationLoop(_EventLoop):  # type: ignore[misc]
         if not timers:
             raise Standstill("Nothing is ready, and nothing is to come.")
         now = timers[0][0]
+        if self.steps > self.most_steps or now > self.ends_at:
+            days = (self._now - START_SECONDS) / 86400
+            raise Endless(f"It goes on after {days:,.0f} days and {self.steps:,} steps.")
         if now > self._now:
             self._now = now
             self._step_limit = self.steps + MOST_STEPS_AT_ONCE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,11 +24,22 @@ from flowcraft.ports.codec import AnyCodec
 from flowcraft.testing.simulate.census import Census
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.clock import CountedIdentifiers, SimulationClock
-from flowcraft.testing.simulate.loop import SimulationLoop
+from flowcraft.testing.simulate.loop import (
+    START_SECONDS,
+    NotSimulated,
+    SimulationError,
+    SimulationLoop,
+    Standstill,
+)
 from flowcraft.testing.simulate.threads import DirectCalls, NoWatch
 
 RUN_ID = "run"
 ROUNDS_OF_ANSWERS = 100
+LONGEST_RUN_SECONDS = 10 * 366 * 86400.0
+"""How long a run in process may take, in virtual time."""
+
+STEPS_OF_A_BODY = 1_000_000
+"""Callbacks after which something goes on for ever, if no body begins or ends meanwhile."""
 
 Role = Callable[[Any], Awaitable[None]]
 """What somebody does while the run goes on; is given a :class:`Person`."""
@@ -99,11 +111,13 @@ class Truth:
         summary: Status, outputs, errors and so on; what is not settled is not in it.
         bodies: How often each body runs, by idempotency key.
         seconds: How long it takes, in virtual time.
+        long_seconds: How long those bodies take, one after the other, that take minutes.
     """
 
     summary: Mapping[str, Any]
     bodies: Counter[str]
     seconds: float
+    long_seconds: float = 0.0
 
 
 class Told:
@@ -132,7 +146,7 @@ class Told:
     def attempts(self) -> Mapping[str, int]:
         """How many attempts nodes, and workers of batches, have at most, by their names."""
         most: Counter[str] = Counter()
-        for node in self._nodes:
+        for node in self.nodes:
             for name in (node.id, node.params.get("workerUsesKey")):
                 if isinstance(name, str):
                     most[name] = max(most[name], node.config.max_retries)
@@ -141,17 +155,18 @@ class Told:
     @cached_property
     def undoes(self) -> bool:
         """Whether any node has a compensation."""
-        return any(node.config.compensate is not None for node in self._nodes)
+        return any(node.config.compensate is not None for node in self.nodes)
 
     @property
-    def _nodes(self) -> list[NodeDefinition]:
+    def nodes(self) -> list[NodeDefinition]:
+        """The nodes of the workflow, and of all others that are known."""
         blueprints = (self.blueprint, *self.runtime.blueprints.values())
         return [node for each in blueprints for node in each.nodes]
 
     @property
     def hurried(self) -> frozenset[str]:
         """Names of what has a timeout."""
-        timed = [node for node in self._nodes if node.config.timeout_ms is not None]
+        timed = [node for node in self.nodes if node.config.timeout_ms is not None]
         # On a batch it is each item that has it.
         workers = [node.params.get("workerUsesKey") for node in timed]
         return frozenset([*(node.id for node in timed), *filter(None, workers)])
@@ -186,17 +201,44 @@ class Told:
         parts: tuple[int | str, ...] = ("truth", self.story.name, *([order] if order else []))
         loop = SimulationLoop(Chance(*parts))
         chance = Chance("truth", *([order] if order else []))
-        census = Census(chance, loop.time, longest_seconds=longest_seconds, hurried=self.hurried)
+        loop.ends_at = START_SECONDS + LONGEST_RUN_SECONDS
+
+        def go_on(_: object = None) -> None:
+            loop.most_steps = loop.steps + STEPS_OF_A_BODY
+
+        go_on()
+        census = Census(
+            chance,
+            loop.time,
+            longest_seconds=longest_seconds,
+            hurried=self.hurried,
+            see=go_on,
+            see_end=go_on,
+        )
         runtime = self._in_process(loop, self.options(census))
         began = loop.time()
         try:
-            result = loop.run(self._answered(runtime))
+            result = self._ended(loop, runtime, census)
             seconds = loop.time() - began
             look(result)
-            return Truth(summary_of(result, self.story), census.counts(), seconds)
+            summary = summary_of(result, self.story)
+            return Truth(summary, census.counts(), seconds, census.long_seconds)
         finally:
             loop.bury([])
             loop.close()
+
+    def _ended(self, loop: SimulationLoop, runtime: FlowRuntime, census: Census) -> RunResult:
+        try:
+            return loop.run(self._answered(runtime))
+        except NotSimulated:
+            raise
+        except SimulationError as error:
+            names = sorted({repr(each) for each in census.under_way.values()})
+            who = f"under way: node {', '.join(names)}" if names else "no node is under way"
+            why = "it waits for what never comes" if isinstance(error, Standstill) else error
+            raise type(error)(
+                f"The run of '{self.story.name}' in process does not end ({who}): {why}"
+            ) from error
 
     def _in_process(self, loop: SimulationLoop, options: RuntimeOptions) -> FlowRuntime:
         runtime = FlowRuntime(
@@ -261,6 +303,12 @@ def complaint_of(story: Story, run: RunResult) -> str | None:
             given.close()
         raise TypeError(ASYNC_CHECK)
     return None
+
+
+def short(value: Any) -> str:
+    """A value as text that is not too long."""
+    text = json.dumps(value, default=repr, sort_keys=True)
+    return text if len(text) < 600 else f"{text[:600]}…"
 
 
 def summary_of(run: RunResult, story: Story) -> dict[str, Any]:
