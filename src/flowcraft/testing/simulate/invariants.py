@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flowcraft.core.plan import Key
+from flowcraft.core.retries import LOST_LIMIT
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.facts import read_fact
 from flowcraft.engine.stored import StoredRun
@@ -70,9 +71,12 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
         found += await _timers(world, head)
         found += await _undoing(world, head)
         found += await _row(world, head)
+    is_given_up = False
     if ending.is_over and not world.is_gone:
-        found += _result(world, await world.client.get_run(world.run_id))
-    found += _bodies(world)
+        run = await world.client.get_run(world.run_id)
+        is_given_up = _is_given_up(world, run)
+        found += [] if is_given_up else _result(world, run)
+    found += _bodies(world, is_given_up)
     found += [Problem("L2", each) for each in world.limits.problems()]
     found += _messages(world)
     # Who armed one may have died before it looked whether that was too late, while another hand
@@ -177,11 +181,25 @@ def _result(world: World, run: StoredRun) -> Iterator[Problem]:
         yield Problem("check", complaint)
 
 
-def _bodies(world: World) -> Iterator[Problem]:
+def _is_given_up(world: World, run: StoredRun) -> bool:
+    """Whether a body of minutes or hours lost as many workers as it may have (``WorkerLost``).
+
+    That is promised, and comes of few faults where each body is under way most of the time.
+    """
+    if not world.told.story.truth.long_seconds:
+        return False
+    types = {each.type for each in run.errors} | {
+        name for each in run.errors for name, _ in each.causes
+    }
+    harms = sum(len(life.harmed_until) for life in world.lives)
+    return "WorkerLost" in types and harms >= LOST_LIMIT
+
+
+def _bodies(world: World, is_given_up: bool) -> Iterator[Problem]:
     """Bodies run as often as in process, and once more for each that was disturbed."""
     story, executions = world.told.story, world.census.executions
     truth = story.truth.bodies
-    if story.is_settled:
+    if story.is_settled and not is_given_up:
         for key in sorted({each.key for each in executions} - set(truth)):
             yield Problem("I3", f"the body of {key} ran, which never should")
     in_peace = Counter(each.key for each in executions if not each.was_harmed)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
 from flowcraft.core.commands import RunUndo
+from flowcraft.core.retries import LOST_LIMIT
 from flowcraft.core.state import FINAL_STATUSES
 from flowcraft.engine.client import FlowClient
 from flowcraft.engine.coding import coded
@@ -318,7 +319,7 @@ class World:
     async def _rest(self) -> tuple[bool, int]:
         """Wait until the run is over and nothing is left to do; gives whether it came to that."""
         story = self.told.story
-        patience = PATIENCE_SECONDS + story.truth.seconds + 10 * stretches(self.scenario)
+        patience = self.patience_seconds
         deadline, helps = self.loop.time() + patience + story.lasts_seconds, 0
         while not await self._is_over():
             await self.loop.quiet()
@@ -332,6 +333,16 @@ class World:
             # and no other but this.
             await self.client.reconcile(force=self._began_late)
         return True, helps
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long the run may take before somebody looks for stuck runs."""
+        truth, scenario = self.told.story.truth, self.scenario
+        # One worker may have the long bodies one after the other, each fault may take them all,
+        # and where requests fail all the time leases of an hour are lost, as often as may be.
+        times = 1 + len(scenario.faults) + (LOST_LIMIT if scenario.noise else 0)
+        long_seconds = times * truth.long_seconds
+        return PATIENCE_SECONDS + truth.seconds + 10 * stretches(scenario) + long_seconds
 
     async def _is_over(self) -> bool:
         if self._abandoned:
