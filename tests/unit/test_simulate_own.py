@@ -353,3 +353,9 @@ def test_large_files_need_no_thread() -> None:
 
     report = simulate(single(keep), runs=2, faults=())
     assert report.ok, str(report.violations[0])
+
+
+def test_nothing_is_an_answer_too() -> None:
+    """A wait that is answered with ``None`` goes on in the simulation as it does in process."""
+    report = simulate(asking, answers={"first": None, "second": None}, runs=3, faults=())
+    assert report.ok, str(report.violations[0])

@@ -17,9 +17,8 @@ async def answer(person: Person) -> None:
     while await person.until(lambda run: bool(run.awaiting)):
         run = await person.insist(lambda: person.client.get_run(world.run_id))
         for wait in run.awaiting:
-            output = world.told.story.answers.get(wait.node_id)
-            if output is not None:
-                await _give(person, wait.path, output)
+            if wait.node_id in (answers := world.told.story.answers):
+                await _give(person, wait.path, answers[wait.node_id])
         await person.rest(PATIENCE_SECONDS)
 
 

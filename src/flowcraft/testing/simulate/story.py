@@ -64,7 +64,7 @@ class Story:
             nodes keep something outside.
         context: The initial context.
         people: What people do meanwhile.
-        answers: What waiting nodes are answered, by their id; ``None`` for those that time out.
+        answers: What waiting nodes are answered, by their id; those that time out are not in it.
         is_settled: Whether what comes of it depends on nobody's being faster than somebody else.
         statuses: How it may end where that depends.
         shard_items: Batches of more items than this are cut into shards.
