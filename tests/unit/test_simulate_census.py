@@ -24,7 +24,7 @@ def problems(*executions: Execution) -> list[str]:
     told = SimpleNamespace(story=SimpleNamespace(is_settled=True, truth=truth), attempts={})
     census = SimpleNamespace(executions=list(executions))
     world: Any = SimpleNamespace(told=told, census=census, starts=1)
-    return [problem.invariant for problem in _bodies(world)]
+    return [problem.invariant for problem in _bodies(world, is_given_up=False)]
 
 
 def body(process: Any, attempt: int, at: float, ended_at: float | None) -> Execution:

@@ -191,7 +191,7 @@ def _is_given_up(world: World, run: StoredRun) -> bool:
     types = {each.type for each in run.errors} | {
         name for each in run.errors for name, _ in each.causes
     }
-    harms = sum(len(life.harmed_until) for life in world.lives)
+    harms = sum(len(life.harms) for life in world.lives)
     return "WorkerLost" in types and harms >= LOST_LIMIT
 
 
