@@ -99,9 +99,13 @@ def _of_chosen(options: argparse.Namespace, chosen: Sequence[Story]) -> Iterator
 def _run(options: argparse.Namespace, scenarios: Iterator[Scenario]) -> int:
     report = run_in_jobs(options.flow, options.backend, scenarios, options.jobs, _print)
     for node_id, (times, replay) in report.repeated.items() if options.flow else ():
-        print(f"node '{node_id}' ran {times} times for one idempotency key: {replay}")
+        print(f"{_again(node_id, times)}: {replay}")
     print(report)
     return 0 if report.ok else 1
+
+
+def _again(node_id: str, times: int) -> str:
+    return f"node '{node_id}' ran {times} times for one idempotency key"
 
 
 def _print(violation: Violation) -> None:
@@ -117,10 +121,12 @@ def _blueprints(story: Story) -> Iterator[str]:
 
 
 def _show(options: argparse.Namespace, scenario: Scenario, story: Story) -> int:
-    """Run one scenario, and show what happens in it."""
+    """Run one scenario, and show what its processes ask for and log, and what came of it."""
     played = play(story, scenario, backend_named(options.backend), with_log=True)
     for line in played.log:
         print(line)
+    for node_id, times in played.repeated.items():
+        print(_again(node_id, times))
     if played.problems:
         print(Violation(played, replay_with(options.flow, options.backend)(scenario)))
     print(f"1 run, {int(bool(played.problems))} violations")

@@ -10,8 +10,7 @@ from itertools import count as counting
 from flowcraft.adapters.system import SystemClock
 from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
 from flowcraft.testing.simulate.chance import Chance
-from flowcraft.testing.simulate.faults import KINDS, Fault, Kind, Seen
-from flowcraft.testing.simulate.loop import START_SECONDS
+from flowcraft.testing.simulate.faults import KINDS, Fault, Kind
 from flowcraft.testing.simulate.own import OwnStory
 from flowcraft.testing.simulate.play import Played, play
 from flowcraft.testing.simulate.scenario import Scenario, any_scenario
@@ -45,15 +44,10 @@ class Violation:
             *(str(problem) for problem in played.problems),
             f"  graph {played.scenario.graph}, seed {played.scenario.seed}, faults: {faults}",
             f"  the last {len(requests)} requests:",
-            *(f"    {each}" for each in map(_line, requests)),
+            *(f"    {each}" for each in requests),
             f"  to replay it: {self.replay}",
         ]
         return "\n".join(lines)
-
-
-def _line(seen: Seen) -> str:
-    fault = f"  <- {seen.fault}" if seen.fault else ""
-    return f"{seen.at - START_SECONDS:.3f} {seen.process} {seen.number}: {seen.name}{fault}"
 
 
 @dataclass

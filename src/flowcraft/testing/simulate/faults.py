@@ -18,6 +18,7 @@ from flowcraft.errors import StorageBusy, StorageUnavailable
 from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.loop import (
     OWNER,
+    START_SECONDS,
     Owner,
     SimulationError,
     SimulationLoop,
@@ -111,6 +112,10 @@ class Seen(NamedTuple):
     number: int
     name: str
     fault: str
+
+    def __str__(self) -> str:
+        fault = f"  <- {self.fault}" if self.fault else ""
+        return f"{self.at - START_SECONDS:.3f} {self.process} {self.number}: {self.name}{fault}"
 
 
 class Trouble(Protocol):

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from flowcraft.errors import StorageError
 from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
-from flowcraft.testing.simulate.faults import Died, Seen
+from flowcraft.testing.simulate.faults import Died, Life, Seen
 from flowcraft.testing.simulate.invariants import Problem, problems_of
-from flowcraft.testing.simulate.loop import NotSimulated, SimulationError
+from flowcraft.testing.simulate.loop import OWNER, START_SECONDS, NotSimulated, SimulationError
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story, Told
 from flowcraft.testing.simulate.world import BodyEnd, World
@@ -34,7 +34,8 @@ class Played:
         executions: How often each body ran, by idempotency key.
         repeated: Nodes whose bodies ran more often than in process, with how often they did.
         ends: Where bodies ended, one for each idempotency key.
-        log: What was logged, where that was asked for.
+        log: What was logged, and each request, where that was asked for: in the order in which it
+            happened, with the virtual seconds since the beginning.
     """
 
     scenario: Scenario
@@ -61,7 +62,7 @@ def play(
         story: What is run.
         scenario: What happens meanwhile.
         new_backend: Makes the place for runs and messages.
-        with_log: Whether to keep what is logged.
+        with_log: Whether to keep what is logged, and every request.
 
     Returns:
         What came of it. The same arguments always come to the same.
@@ -132,7 +133,18 @@ class _Log(logging.Handler):
             trace = logging.Formatter().formatException(record.exc_info)  # type: ignore[arg-type]
             self.errors.append(f"{text}\n{trace}")
         if self._keep:
-            self.lines.append(f"{self._world.loop.time():.3f} {record.getMessage()}")
+            seconds = self._world.loop.time() - START_SECONDS
+            self.lines.append(f"{seconds:.3f} {_who()}{record.getMessage()}")
+
+    def see(self, request: Seen) -> None:
+        """Take note of a request."""
+        self.lines.append(str(request))
+
+
+def _who() -> str:
+    """Whose code runs: a process, or the world around all of them."""
+    owner = OWNER.get()
+    return f"{owner.name}: " if isinstance(owner, Life) else ""
 
 
 _EXPECTED = (StorageError, Died, asyncio.CancelledError)
@@ -142,6 +154,8 @@ _EXPECTED = (StorageError, Died, asyncio.CancelledError)
 def _logs(world: World, keep: bool) -> Iterator[_Log]:
     """Take over what is logged."""
     log = _Log(world, keep)
+    if keep:
+        world.tell = log.see
     before = LOGGER.handlers[:], LOGGER.propagate, LOGGER.level
     LOGGER.handlers[:], LOGGER.propagate = [log], False
     LOGGER.setLevel(log.level)

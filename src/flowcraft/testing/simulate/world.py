@@ -103,6 +103,7 @@ class World:
         limits: What is seen of limits.
         is_gone: Whether the run was deleted.
         is_deleting: Whether somebody has begun to delete it.
+        tell: Is told every request, where somebody wants to know.
     """
 
     retention_seconds: ClassVar[float | None] = None
@@ -135,6 +136,7 @@ class World:
         self.body_ends: dict[str, BodyEnd] = {}
         self.options = told.options(self.census)
         self.requests: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
+        self.tell: Callable[[Seen], None] = lambda _: None
         self._seen = 0
         self._at_request: dict[int, list[asyncio.Future[None]]] = {}
         self.lives: list[Life] = []
@@ -168,6 +170,7 @@ class World:
 
     def _see_request(self, seen: Seen) -> None:
         self.requests.append(seen)
+        self.tell(seen)
         self._seen += 1
         for waiter in self._at_request.pop(self._seen, ()):
             if not waiter.done():
