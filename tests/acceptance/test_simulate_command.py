@@ -55,3 +55,87 @@ def test_one_run_names_nodes_that_ran_again(capsys: pytest.CaptureFixture[str]) 
     assert "idempotency key" not in capsys.readouterr().out
     assert main([*options, "--fault", "worker-1:6:crash-before"]) == 0
     assert "node 'n0' ran 2 times for one idempotency key\n" in capsys.readouterr().out
+
+
+def refused(options: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command says to options that it refuses: one message, and the exit code for it."""
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(options))
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    usage, message = captured.err.splitlines()
+    assert usage.startswith("usage: python -m flowcraft.testing.simulate")
+    return message.partition("error: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--doubles", "--doubles: only for one run, with --one"),
+        ("--slow --workers 1", "--workers, --slow: only for one run, with --one"),
+        ("--skew-seconds 2 --runs 5", "--skew-seconds: only for one run, with --one"),
+        ("--sweep --stale --graph fan", "--stale: only for one run, with --one"),
+        ("--graph random --older", "--older: only for one run, with --one"),
+        ("--noise 0.5 --reconciler", "--noise, --reconciler: only for one run"),
+        ("--stranger --concurrency 2", "--concurrency, --stranger: only for one run"),
+        ("--fault worker-1:6:lost", "A fault of one request goes with --one."),
+        ("--one --graph fan --runs 5", "--runs: not with --one"),
+        ("--one --graph fan --jobs 2", "--jobs: not with --one"),
+        ("--one --graph fan --sweep --single", "--sweep, --single: not with --one"),
+        ("--sweep --graph fan --runs 5", "--runs: not with --sweep"),
+        ("--single --graph fan", "--single: only with --sweep"),
+    ],
+)
+def test_options_that_would_not_be_heeded_are_refused(
+    options: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What says how one run is goes with one run, and what says how many there are does not."""
+    assert message in refused(options, capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--runs -3", "--runs: '-3' is no whole number from 1"),
+        ("--runs 0", "--runs: '0' is no whole number from 1"),
+        ("--runs ²", "--runs: '²' is no whole number from 1"),
+        ("--jobs 0", "--jobs: '0' is no whole number from 1"),
+        ("--one --graph fan --workers 0", "--workers: '0' is no whole number from 1"),
+        ("--one --graph fan --workers=-1", "--workers: '-1' is no whole number from 1"),
+        ("--one --graph fan --concurrency 0", "--concurrency: '0' is no whole number"),
+        ("--one --graph fan --noise nan", "--noise: 'nan' is no probability"),
+        ("--one --graph fan --noise 7", "--noise: '7' is no probability: they are from 0 to 1"),
+        ("--one --graph fan --noise some", "--noise: 'some' is no probability"),
+        ("--one --graph fan --skew-seconds=-5", "'-5' is no number of seconds"),
+        ("--one --graph fan --skew-seconds inf", "'inf' is no number of seconds"),
+        ("--one --graph fan --fault worker-1:2:stall-before:-5", "from 0 to 86400 seconds"),
+        ("--one --graph fan --fault worker-1:2:late:nan", "from 0 to 86400 seconds"),
+        ("--one --graph fan --fault worker-1:2:slow-after:inf", "from 0 to 86400 seconds"),
+        ("--one --graph fan --fault worker-1:2:lost:5", "lost takes no time"),
+        ("--one --graph fan --fault worker-1:0:lost", "requests of a process begin with 1"),
+        ("--one --graph fan --fault wroker-1:6:crash-before", "a process that never is"),
+        ("--one --graph fan --fault worker-0:6:crash-before", "a process that never is"),
+        (
+            "--one --graph fan --fault worker-1:6:lost --fault worker-1:6:fail",
+            "Two faults are of request 6 of worker-1",
+        ),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(
+    options: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers out of their range and faults that no process can have are refused, and named."""
+    assert message in refused(options, capsys)
+
+
+def test_a_fault_that_did_not_happen_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A fault at a request that was never made is named after the run; one that happened is not."""
+    options = ["--one", "--graph", "chain", "--seed", "3"]
+    for fault in ("worker-1:9999:crash-before", "worker-9:1:lost", "worker-1:5:throttle"):
+        options += ["--fault", fault]
+    assert main(options) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "did not happen" in line]
+    assert len(lines) == 2
+    assert lines[0].startswith("the fault worker-1:9999:crash-before did not happen: worker-1 made")
+    assert lines[1] == "the fault worker-9:1:lost did not happen: no worker-9 was there"

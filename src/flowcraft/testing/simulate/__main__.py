@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from flowcraft.testing.simulate.campaign import SWEPT, Violation, campaign, of_drawn, sweep
+from flowcraft.testing.simulate.faults import Fault
 from flowcraft.testing.simulate.jobs import run_in_jobs
 from flowcraft.testing.simulate.named import BACKENDS, backend_named, replay_with, stories_named
-from flowcraft.testing.simulate.options import add_scenario_options, kinds_of, scenario_of
+from flowcraft.testing.simulate.options import (
+    add_scenario_options,
+    count,
+    given_of_one,
+    kinds_of,
+    option,
+    scenario_of,
+)
 from flowcraft.testing.simulate.play import play
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story, Told
@@ -26,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        _check_together(options)
         stories = stories_named(options.flow)
         if options.list:
             print("\n".join((*stories, *(() if options.flow else (RANDOM,)))))
@@ -47,22 +56,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flowcraft.testing.simulate",
+        usage="%(prog)s [options]",
         description="Simulate workflows while processes crash, stall and lose answers.",
     )
     add = parser.add_argument
-    add("--runs", type=int, default=DEFAULT_RUNS, help="how many runs (%(default)s)")
+    add("--runs", type=count, metavar="N", help=f"how many runs ({DEFAULT_RUNS})")
     add("--seed", type=int, default=1, help="decides all of it (%(default)s)")
     add("--graph", action="append", default=[], help="only this workflow; may be repeated")
     add("--fault", action="append", default=[], help="only this kind of fault; may be repeated")
     add("--flow", action="append", default=[], help="a flow of your own, as module:name")
     add("--backend", default="memory", help=f"one of {', '.join(BACKENDS)} (%(default)s)")
-    add("--jobs", type=int, default=1, help="processes at once (%(default)s)")
+    add("--jobs", type=count, metavar="N", help="processes at once (1)")
     add("--sweep", action="store_true", help="disturb every request of every workflow instead")
     add("--single", action="store_true", help="a sweep with one worker, without duplicates")
     add("--list", action="store_true", help="list the workflows")
     add("--show", action="store_true", help="print their blueprints, as JSON")
     add_scenario_options(parser)
     return parser
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    """See that no option is given which would not be heeded."""
+    given = given_of_one(options)
+    if given and not options.one:
+        raise ValueError(
+            f"{', '.join(given)}: only for one run, with --one. Where there are many, it is drawn "
+            "by lot for each what happens in it."
+        )
+    many = [option(name) for name in ("runs", "jobs", "sweep", "single") if getattr(options, name)]
+    if options.one and many:
+        raise ValueError(f"{', '.join(many)}: not with --one, which is a single run.")
+    if options.sweep and options.runs:
+        raise ValueError(
+            "--runs: not with --sweep, which has as many runs as there are requests to disturb."
+        )
+    if options.single and not options.sweep:
+        raise ValueError("--single: only with --sweep.")
 
 
 def _chosen(stories: dict[str, Story], names: Sequence[str]) -> list[Story]:
@@ -82,13 +111,15 @@ def _of_random(options: argparse.Namespace) -> Iterator[Scenario]:
             f"combine one of them, name it by its number, such as '{RANDOM}:7'."
         )
     kinds, new_backend = kinds_of(options.fault), backend_named(options.backend)
-    return islice(of_drawn(drawn_story, options.seed, kinds, new_backend), options.runs)
+    return islice(
+        of_drawn(drawn_story, options.seed, kinds, new_backend), options.runs or DEFAULT_RUNS
+    )
 
 
 def _of_chosen(options: argparse.Namespace, chosen: Sequence[Story]) -> Iterator[Scenario]:
     kinds, new_backend = kinds_of(options.fault), backend_named(options.backend)
     if not options.sweep:
-        return campaign(chosen, options.runs, options.seed, kinds, new_backend)
+        return campaign(chosen, options.runs or DEFAULT_RUNS, options.seed, kinds, new_backend)
     swept = kinds if options.fault else SWEPT
     how: dict[str, Any] = {"workers": (1,), "doubles": (False,)} if options.single else {}
     return (
@@ -97,11 +128,19 @@ def _of_chosen(options: argparse.Namespace, chosen: Sequence[Story]) -> Iterator
 
 
 def _run(options: argparse.Namespace, scenarios: Iterator[Scenario]) -> int:
-    report = run_in_jobs(options.flow, options.backend, scenarios, options.jobs, _print)
+    report = run_in_jobs(options.flow, options.backend, scenarios, options.jobs or 1, _print)
     for node_id, (times, replay) in report.repeated.items() if options.flow else ():
         print(f"{_again(node_id, times)}: {replay}")
     print(report)
     return 0 if report.ok else 1
+
+
+def _missed(fault: Fault, made: Mapping[str, int]) -> str:
+    process = fault.process
+    why = (
+        f"{process} made {made[process]} requests" if process in made else f"no {process} was there"
+    )
+    return f"the fault {fault} did not happen: {why}"
 
 
 def _again(node_id: str, times: int) -> str:
@@ -125,6 +164,8 @@ def _show(options: argparse.Namespace, scenario: Scenario, story: Story) -> int:
     played = play(story, scenario, backend_named(options.backend), with_log=True)
     for line in played.log:
         print(line)
+    for fault in played.missed:
+        print(_missed(fault, played.made))
     for node_id, times in played.repeated.items():
         print(_again(node_id, times))
     if played.problems:

@@ -58,6 +58,10 @@ THROTTLED_REQUESTS: Final = 4
 DEFAULT_STRETCH_SECONDS: Final = 75.0
 """Long enough for a lease, and the visibility of a message, to run out twice."""
 
+LONGEST_STRETCH_SECONDS: Final = 86400.0
+"""A day: the looks for messages of all that time are carried out, and on AWS those of ten days take
+minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -88,16 +92,25 @@ class Fault:
         """
         parts = text.split(":")
         try:
-            process, number, kind, seconds = [*parts, str(DEFAULT_STRETCH_SECONDS)][:4]
-            if len(parts) <= 4:
-                return cls(process, int(number), Kind(kind), float(seconds))
-            raise ValueError(f"{len(parts)} parts")
+            process, number, kind, stretch = [*parts, str(DEFAULT_STRETCH_SECONDS)][:4]
+            if len(parts) > 4:
+                raise ValueError(f"{len(parts)} parts")
+            fault = cls(process, int(number), Kind(kind), float(stretch))
         except ValueError as error:
             kinds = ", ".join(KINDS)
             raise ValueError(
                 f"{text!r} is no fault: write process:number:kind or process:number:kind:seconds, "
                 f"with one of the kinds {kinds}."
             ) from error
+        if fault.number < 1:
+            raise ValueError(f"{text!r} is no fault: the requests of a process begin with 1.")
+        if not 0.0 <= fault.seconds <= LONGEST_STRETCH_SECONDS:
+            raise ValueError(
+                f"{text!r} is no fault: it takes from 0 to {LONGEST_STRETCH_SECONDS:.0f} seconds."
+            )
+        if len(parts) == 4 and fault.kind not in STRETCHES:
+            raise ValueError(f"{text!r} is no fault: {fault.kind} takes no time.")
+        return fault
 
 
 class Died(BaseException):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from flowcraft.errors import StorageError
 from flowcraft.testing.simulate.backends import MemoryBackend, NewBackend
-from flowcraft.testing.simulate.faults import Died, Life, Seen
+from flowcraft.testing.simulate.faults import Died, Fault, Life, Seen
 from flowcraft.testing.simulate.invariants import Problem, problems_of
 from flowcraft.testing.simulate.loop import OWNER, START_SECONDS, NotSimulated, SimulationError
 from flowcraft.testing.simulate.scenario import Scenario
@@ -47,6 +47,12 @@ class Played:
     repeated: Mapping[str, int]
     ends: Sequence[BodyEnd] = ()
     log: Sequence[str] = ()
+
+    @property
+    def missed(self) -> Sequence[Fault]:
+        """The faults that did not happen: their processes did not make so many requests."""
+        faults = self.scenario.faults
+        return [each for each in faults if each.number > self.made.get(each.process, 0)]
 
 
 def play(
