@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import math
+import multiprocessing
+import os
 import shlex
+import signal
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from flowcraft import create_flow
+from flowcraft.testing.simulate import Report, interrupt
 from flowcraft.testing.simulate.__main__ import main
+from flowcraft.testing.simulate.interrupt import Stop
 from flowcraft.testing.simulate.options import read_scenario
+from flowcraft.testing.simulate.progress import Progress
+from flowcraft.testing.simulate.users import story_of
 from tests.docs.pages import blocks_of
 from tests.house.source import ROOT
 
@@ -139,3 +151,122 @@ def test_a_fault_that_did_not_happen_is_said(capsys: pytest.CaptureFixture[str])
     assert len(lines) == 2
     assert lines[0].startswith("the fault worker-1:9999:crash-before did not happen: worker-1 made")
     assert lines[1] == "the fault worker-9:1:lost did not happen: no worker-9 was there"
+
+
+async def _nothing(ctx: Any) -> None:
+    """A node that does nothing."""
+
+
+SEARCHED = 4
+"""So many runs are played to find out which requests there are to be disturbed."""
+
+
+def interrupted(*, in_a_job: bool) -> Any:
+    """A workflow whose third run has somebody press Ctrl-C, wherever it is played."""
+    runs: list[int] = []
+
+    def check(run: Any) -> None:
+        runs.append(len(runs))
+        # The first one is the run in process.
+        if (multiprocessing.parent_process() is not None) is not in_a_job:
+            return
+        if len(runs) == 1 + (0 if in_a_job else SEARCHED) + 3:
+            if in_a_job:
+                os.kill(os.getppid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    return story_of(create_flow("short").node("a", _nothing), check=check)
+
+
+ended_at_the_third, ended_in_a_job = interrupted(in_a_job=False), interrupted(in_a_job=True)
+
+
+def test_an_interrupted_campaign_says_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
+    """After Ctrl-C the present run is the last one, and what came of all so far is printed."""
+    assert main(["--flow", f"{__name__}:ended_at_the_third", "--runs", "500"]) == 130
+    captured = capsys.readouterr()
+    total, how = captured.out.splitlines()[-2:]
+    assert total.startswith("3 runs, 0 violations")
+    assert how.startswith("Interrupted after 3 of 500 runs. ")
+    assert captured.err == ""
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupted_campaign_of_many_processes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that play runs hear of it from the command alone, and hand in what they have."""
+    # Both may come to their third run: that is not somebody who presses it twice.
+    monkeypatch.setattr(interrupt, "ONCE_SECONDS", math.inf)
+    options = ["--flow", f"{__name__}:ended_in_a_job", "--runs", "5000", "--jobs", "2"]
+    assert main(options) == 130
+    captured = capsys.readouterr()
+    total, how = captured.out.splitlines()[-2:]
+    count = int(total.split()[0])
+    assert 3 <= count < 5000
+    assert how.startswith(f"Interrupted after {count} of 5000 runs. ")
+    assert captured.err == ""
+
+
+def test_nothing_begins_once_it_is_to_stop() -> None:
+    """Things end, and so does the search for more of them that plays runs of its own."""
+    stop = Stop()
+
+    def numbers() -> Iterator[int]:
+        made: Any = stop.before(_seven)
+        while True:
+            yield made()
+
+    some = stop.until(numbers())
+    assert [next(some), next(some)] == [7, 7]
+    stop.set()
+    assert list(some) == []
+    assert list(stop.until(range(3))) == []
+    with pytest.raises(KeyboardInterrupt):
+        list(Stop().until(_pressing()))
+
+
+def _seven() -> Any:
+    return 7
+
+
+def _pressing() -> Iterator[int]:
+    yield 1
+    raise KeyboardInterrupt
+
+
+def test_violations_that_are_not_shown_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there are more violations than are kept it is said how many are left out."""
+    assert main(["--flow", f"{__name__}:never_right", "--runs", "23"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("to replay it: ") == 20
+    assert "3 more violations are not shown: the first 20 are.\n" in printed
+
+
+def _never(run: Any) -> None:
+    raise AssertionError("never right")
+
+
+never_right = story_of(
+    create_flow("never-right").node("a", _nothing), check=_never, is_settled=False
+)
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        """It is."""
+        return True
+
+
+def test_a_terminal_shows_how_far_it_is() -> None:
+    """On a terminal there is a line that is written over; anywhere else there is nothing."""
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        progress = Progress(stream, 100)
+        progress.clear()
+        progress.show(Report(runs=7, violated=1))
+        progress.clear()
+    assert terminal.getvalue() == "\r\x1b[K7 of 100 runs, 1 violations\r\x1b[K"
+    assert file.getvalue() == ""

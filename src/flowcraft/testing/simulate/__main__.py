@@ -8,8 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from flowcraft.testing.simulate.campaign import SWEPT, Violation, campaign, of_drawn, sweep
+from flowcraft.testing.simulate.campaign import (
+    KEPT_VIOLATIONS,
+    SWEPT,
+    Violation,
+    campaign,
+    of_drawn,
+    sweep,
+)
 from flowcraft.testing.simulate.faults import Fault
+from flowcraft.testing.simulate.interrupt import INTERRUPTED, Stop, noticing
 from flowcraft.testing.simulate.jobs import run_in_jobs
 from flowcraft.testing.simulate.named import BACKENDS, backend_named, replay_with, stories_named
 from flowcraft.testing.simulate.options import (
@@ -21,6 +29,7 @@ from flowcraft.testing.simulate.options import (
     scenario_of,
 )
 from flowcraft.testing.simulate.play import play
+from flowcraft.testing.simulate.progress import Progress
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story, Told
 from flowcraft.testing.simulate.zoo import LONGER
@@ -30,9 +39,12 @@ DEFAULT_RUNS = 5000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; gives its exit status: 1 where something was wrong, 2 for bad options."""
+    """Run the command; gives its exit status.
+
+    It is 1 where something was wrong, 2 for bad options, 130 after Ctrl-C.
+    """
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, stop = parser.parse_args(arguments), Stop()
     try:
         _check_together(options)
         stories = stories_named(options.flow)
@@ -40,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\n".join((*stories, *(() if options.flow else (RANDOM,)))))
             return 0
         if RANDOM in options.graph and not options.flow:
-            return _run(options, _of_random(options))
+            return _run(options, _of_random(options, stop), stop)
         chosen = _chosen(stories, options.graph)
         if options.show:
             print("\n".join(text for story in chosen for text in _blueprints(story)))
@@ -48,9 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.one:
             options.graph = [story.name for story in chosen]
             return _show(options, scenario_of(options), chosen[0])
-        return _run(options, _of_chosen(options, chosen))
+        return _run(options, _of_chosen(options, chosen, stop), stop)
     except ValueError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        # There is one run, or none so far.
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,23 +118,25 @@ def _chosen(stories: dict[str, Story], names: Sequence[str]) -> list[Story]:
     return [stories[name] for name in names] or usual
 
 
-def _of_random(options: argparse.Namespace) -> Iterator[Scenario]:
+def _of_random(options: argparse.Namespace, stop: Stop) -> Iterator[Scenario]:
     """What happens to workflows that are drawn, each to be played some times."""
     if len(options.graph) > 1 or options.one or options.sweep or options.show:
         raise ValueError(
             f"'{RANDOM}' stands for many workflows, and goes with no other one: to run, sweep or "
             f"combine one of them, name it by its number, such as '{RANDOM}:7'."
         )
-    kinds, new_backend = kinds_of(options.fault), backend_named(options.backend)
-    return islice(
-        of_drawn(drawn_story, options.seed, kinds, new_backend), options.runs or DEFAULT_RUNS
-    )
+    kinds, new_backend = kinds_of(options.fault), stop.before(backend_named(options.backend))
+    drawn = of_drawn(drawn_story, options.seed, kinds, new_backend)
+    return islice(drawn, options.runs or DEFAULT_RUNS)
 
 
-def _of_chosen(options: argparse.Namespace, chosen: Sequence[Story]) -> Iterator[Scenario]:
-    kinds, new_backend = kinds_of(options.fault), backend_named(options.backend)
+def _of_chosen(
+    options: argparse.Namespace, chosen: Sequence[Story], stop: Stop
+) -> Iterator[Scenario]:
+    kinds, new_backend = kinds_of(options.fault), stop.before(backend_named(options.backend))
     if not options.sweep:
-        return campaign(chosen, options.runs or DEFAULT_RUNS, options.seed, kinds, new_backend)
+        runs = options.runs or DEFAULT_RUNS
+        return campaign(chosen, runs, options.seed, kinds, new_backend)
     swept = kinds if options.fault else SWEPT
     how: dict[str, Any] = {"workers": (1,), "doubles": (False,)} if options.single else {}
     return (
@@ -127,12 +144,42 @@ def _of_chosen(options: argparse.Namespace, chosen: Sequence[Story]) -> Iterator
     )
 
 
-def _run(options: argparse.Namespace, scenarios: Iterator[Scenario]) -> int:
-    report = run_in_jobs(options.flow, options.backend, scenarios, options.jobs or 1, _print)
+def _run(options: argparse.Namespace, scenarios: Iterator[Scenario], stop: Stop) -> int:
+    total = None if options.sweep else options.runs or DEFAULT_RUNS
+    progress = Progress(sys.stderr, total)
+
+    def tell(violation: Violation) -> None:
+        progress.clear()
+        print(f"{violation}\n", flush=True)
+
+    with noticing(stop):
+        report = run_in_jobs(
+            options.flow,
+            options.backend,
+            scenarios,
+            options.jobs or 1,
+            tell,
+            on_progress=progress.show,
+            stop=stop,
+        )
+    progress.clear()
+    if more := report.violated - len(report.violations):
+        print(f"{more} more violations are not shown: the first {KEPT_VIOLATIONS} are.\n")
     for node_id, (times, replay) in report.repeated.items() if options.flow else ():
         print(f"{_again(node_id, times)}: {replay}")
     print(report)
+    if stop.is_set:
+        print(_stopped(report.runs, total))
+        return INTERRUPTED
     return 0 if report.ok else 1
+
+
+def _stopped(runs: int, total: int | None) -> str:
+    of_all = "" if total is None else f" of {total}"
+    return (
+        f"Interrupted after {runs}{of_all} runs. The same command begins with the first of them "
+        "again; with another --seed there are others."
+    )
 
 
 def _missed(fault: Fault, made: Mapping[str, int]) -> str:
@@ -145,10 +192,6 @@ def _missed(fault: Fault, made: Mapping[str, int]) -> str:
 
 def _again(node_id: str, times: int) -> str:
     return f"node '{node_id}' ran {times} times for one idempotency key"
-
-
-def _print(violation: Violation) -> None:
-    print(f"{violation}\n", flush=True)
 
 
 def _blueprints(story: Story) -> Iterator[str]:
