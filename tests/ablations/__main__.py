@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from flowcraft.testing.simulate.options import read_scenario
+from flowcraft.testing.simulate.options import count, read_scenario
+from flowcraft.testing.simulate.zoo.drawn import RANDOM
 from tests.ablations.catalogue import ABLATIONS, ALL
-from tests.ablations.search import find, keep, play_with, play_without, shown
+from tests.ablations.search import STORIES, find, keep, play_with, play_without, shown
 from tests.ablations.switch import Ablation
 
 DEFAULT_RUNS = 2000
@@ -29,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.replay is not None:
         if len(options.name) != 1:
             parser.error("--replay is of one ablation: name it.")
-        return _replay(chosen[0], options.replay)
+        try:
+            return _replay(chosen[0], options.replay)
+        except ValueError as error:
+            parser.error(str(error))
     runs, seed = options.runs, options.seed
     missed = [each.name for each in chosen if not _is_found(each, runs, seed, is_kept=options.keep)]
     found = len(chosen) - len(missed)
@@ -44,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("name", nargs="*", help="only these ablations")
-    add("--runs", type=int, default=DEFAULT_RUNS, help="runs of each at most (%(default)s)")
+    add("--runs", type=count, default=DEFAULT_RUNS, help="runs of each at most (%(default)s)")
     add("--seed", type=int, default=1, help="decides all of it (%(default)s)")
     add("--list", action="store_true", help="list the ablations")
     add("--keep", action="store_true", help="write what is found to tests/ablations/found.txt")
@@ -76,6 +80,10 @@ def _is_found(ablation: Ablation, runs: int, seed: int, *, is_kept: bool) -> boo
 def _replay(ablation: Ablation, text: str) -> int:
     """Show a run, with a safeguard and without."""
     scenario = read_scenario(text)
+    if scenario.graph not in STORIES:
+        raise ValueError(
+            f"There is no workflow {scenario.graph!r}. There are: {', '.join((*STORIES, RANDOM))}."
+        )
     for what, play in (("with", play_with), ("without", play_without)):
         played = play(ablation, scenario)
         print(f"{what} {ablation.name}: {len(played.problems)} violations")

@@ -9,17 +9,19 @@ import os
 import shlex
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowcraft import create_flow
-from flowcraft.testing.simulate import Report, interrupt
+from flowcraft.testing.simulate import Report, interrupt, story_of
 from flowcraft.testing.simulate.__main__ import main
 from flowcraft.testing.simulate.interrupt import Stop
 from flowcraft.testing.simulate.options import read_scenario
 from flowcraft.testing.simulate.progress import Progress
-from flowcraft.testing.simulate.users import story_of
+from flowcraft.testing.simulate.soak.__main__ import main as soak
+from tests.ablations.__main__ import main as ablations
 from tests.docs.pages import blocks_of
 from tests.house.source import ROOT
 
@@ -270,3 +272,120 @@ def test_a_terminal_shows_how_far_it_is() -> None:
         progress.clear()
     assert terminal.getvalue() == "\r\x1b[K7 of 100 runs, 1 violations\r\x1b[K"
     assert file.getvalue() == ""
+
+
+def two_nodes() -> Any:
+    """A flow."""
+    return create_flow("short").node("a", _nothing)
+
+
+def told_of() -> Any:
+    """What is to be known of a flow, from a function."""
+    return story_of(two_nodes, answers={}, check=_never, is_settled=False)
+
+
+def asks_for_more(flow: Any) -> Any:
+    """A function that cannot be called without anything."""
+    return flow
+
+
+malformed = {"id": "bad", "nodes": [{"id": "a"}], "edges": []}
+seven = 7
+HERE = __name__
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--flow :x", "':x' is no flow: write module:name."),
+        ("--flow x:", "'x:' is no flow: write module:name."),
+        ("--flow nowhere.at:all", "'nowhere.at:all' is not there: no module 'nowhere' is found."),
+        (f"--flow {HERE}:nothing", f"'{HERE}' has no 'nothing'."),
+        (f"--flow {HERE}:seven", "it is of type int."),
+        (f"--flow {HERE}:asks_for_more", "missing 1 required positional argument"),
+        (f"--flow {HERE}:two_nodes --graph random", "no workflow 'random'. There are: short."),
+        (
+            f"--flow {HERE}:two_nodes --flow {HERE}:ended_in_a_job",
+            f"'{HERE}:two_nodes' and '{HERE}:ended_in_a_job' are both called 'short'",
+        ),
+    ],
+)
+def test_a_flow_that_cannot_be_taken_is_refused(
+    options: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is named with --flow, and is none, is refused with what it is instead."""
+    assert message in refused(options, capsys)
+
+
+def test_a_malformed_blueprint_is_refused_with_its_problems(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A blueprint with problems is refused with all of them, each with its place."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--flow", f"{HERE}:malformed"])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert f"'{HERE}:malformed' cannot be simulated: Blueprint 'bad' has 1 problem" in message
+    assert message.endswith("\n  - nodes[0].uses: is missing\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import not_installed_here", "it needs 'not_installed_here', which is not installed."),
+        ("1 / 0", "ZeroDivisionError: division by zero ("),
+        ("def", "SyntaxError: "),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named(
+    code: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A module that lacks something, or fails as it is imported, is named with the reason."""
+    (tmp_path / "my_broken_flows.py").write_text(f"{code}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said = refused("--flow my_broken_flows:flow", capsys)
+    assert said.startswith("'my_broken_flows' cannot be imported: ")
+    assert message in said
+
+
+def test_a_function_may_give_what_is_to_be_known_of_a_flow(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """--flow takes a function that gives what story_of gives: here with a check that fails."""
+    assert main(["--flow", f"{HERE}:told_of", "--graph", "short", "--one"]) == 1
+    assert "check: never right\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["fencing-token", "--replay", "--graph nope"], "There is no workflow 'nope'. There are: "),
+        (["fencing-token", "--replay", "--graph fan --x"], "is no scenario: nobody knows --x."),
+        (["--runs", "0"], "'0' is no whole number from 1"),
+    ],
+)
+def test_ablations_refuse_what_they_cannot_replay(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run of a workflow that is not there is refused by the ablations as well."""
+    with pytest.raises(SystemExit) as ended:
+        ablations(options)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [["--runs", "0"], ["--days", "0"], ["--days", "nan"], ["--days", "inf"]]
+)
+def test_a_soak_of_nothing_is_refused(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A soak has runs, and days in which they arrive."""
+    with pytest.raises(SystemExit) as ended:
+        soak(options)
+    assert ended.value.code == 2
+    assert options[0] in capsys.readouterr().err

@@ -2,7 +2,8 @@
 
 :func:`simulate` runs a workflow of yours many times on real workers, while processes die, stall
 and lose answers, and messages come twice. ``python -m flowcraft.testing.simulate`` does so with
-the workflows that this package brings along. Both tell how to run again what went wrong.
+the workflows that this package brings along, or with yours: :func:`story_of` has what it needs to
+know of one. Both tell how to run again what went wrong.
 """
 
 from flowcraft.testing.simulate.campaign import Report, Violation
@@ -14,7 +15,7 @@ from flowcraft.testing.simulate.play import Played, play
 from flowcraft.testing.simulate.processes import Person
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story
-from flowcraft.testing.simulate.users import simulate
+from flowcraft.testing.simulate.users import simulate, story_of
 
 __all__ = [
     "Chance",
@@ -34,4 +35,5 @@ __all__ = [
     "Violation",
     "play",
     "simulate",
+    "story_of",
 ]

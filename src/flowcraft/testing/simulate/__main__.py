@@ -19,7 +19,13 @@ from flowcraft.testing.simulate.campaign import (
 from flowcraft.testing.simulate.faults import Fault
 from flowcraft.testing.simulate.interrupt import INTERRUPTED, Stop, noticing
 from flowcraft.testing.simulate.jobs import run_in_jobs
-from flowcraft.testing.simulate.named import BACKENDS, backend_named, replay_with, stories_named
+from flowcraft.testing.simulate.named import (
+    BACKENDS,
+    Zoo,
+    backend_named,
+    replay_with,
+    stories_named,
+)
 from flowcraft.testing.simulate.options import (
     add_scenario_options,
     count,
@@ -79,7 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, help="decides all of it (%(default)s)")
     add("--graph", action="append", default=[], help="only this workflow; may be repeated")
     add("--fault", action="append", default=[], help="only this kind of fault; may be repeated")
-    add("--flow", action="append", default=[], help="a flow of your own, as module:name")
+    add(
+        "--flow",
+        action="append",
+        default=[],
+        help="a flow of your own, as module:name; may be repeated",
+    )
     add("--backend", default="memory", help=f"one of {', '.join(BACKENDS)} (%(default)s)")
     add("--jobs", type=count, metavar="N", help="processes at once (1)")
     add("--sweep", action="store_true", help="disturb every request of every workflow instead")
@@ -112,7 +123,8 @@ def _check_together(options: argparse.Namespace) -> None:
 def _chosen(stories: dict[str, Story], names: Sequence[str]) -> list[Story]:
     unknown = sorted(name for name in set(names) if name not in stories)
     if unknown:
-        known = ", ".join((*stories, RANDOM))
+        # Only where there are none of one's own are there those that are drawn.
+        known = ", ".join((*stories, *([RANDOM] if isinstance(stories, Zoo) else [])))
         raise ValueError(f"There is no workflow {unknown[0]!r}. There are: {known}.")
     usual = [story for name, story in stories.items() if name not in LONGER]
     return [stories[name] for name in names] or usual

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import shlex
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from flowcraft.core.blueprint import WorkflowBlueprint
+from flowcraft.errors import FlowcraftError
 from flowcraft.testing.simulate.backends import NewBackend
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.story import Story
@@ -57,24 +60,67 @@ def stories_named(flows: Sequence[str]) -> dict[str, Story]:
     """The workflows of the zoo, or those of one's own where there are some, by their names.
 
     Raises:
-        ValueError: There is no such flow.
+        ValueError: There is no such flow, it cannot be simulated, or two have one name.
     """
     if not flows:
         return Zoo(STORIES | LONGER)
-    stories = [_own(text) for text in flows]
-    return {story.name: story for story in stories}
+    stories: dict[str, Story] = {}
+    texts: dict[str, str] = {}
+    for text in flows:
+        story = _own(text)
+        if story.name in stories:
+            raise ValueError(
+                f"{texts[story.name]!r} and {text!r} are both called {story.name!r}: "
+                "workflows that are simulated together have ids of their own."
+            )
+        stories[story.name], texts[story.name] = story, text
+    return stories
 
 
 @cache
 def _own(text: str) -> Story:
-    module, colon, name = text.partition(":")
-    if not colon:
+    module, _, name = text.partition(":")
+    if not (module and name):
         raise ValueError(f"{text!r} is no flow: write module:name.")
+    found = _imported(text, module, name)
+    is_flow = isinstance(found, WorkflowBlueprint | Mapping) or hasattr(found, "to_blueprint")
+    if not (is_flow or isinstance(found, Story) or callable(found)):
+        raise ValueError(
+            f"{text!r} is no flow, no function that gives one and nothing that story_of gives: it "
+            f"is of type {type(found).__name__}."
+        )
     try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{text!r} is not there: {error}") from error
-    return found if isinstance(found, Story) else story_of(found)
+        made = found() if callable(found) and not is_flow else found
+        return made if isinstance(made, Story) else story_of(found)
+    except FlowcraftError as error:
+        raise ValueError(f"{text!r} cannot be simulated: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{text!r} gives no flow: {_told(error)}") from error
+
+
+def _imported(text: str, module: str, name: str) -> Any:
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(
+                f"{text!r} is not there: no module {error.name!r} is found."
+            ) from error
+        raise ValueError(
+            f"{module!r} cannot be imported: it needs {error.name!r}, which is not installed."
+        ) from error
+    except Exception as error:
+        raise ValueError(f"{module!r} cannot be imported: {_told(error)}") from error
+    try:
+        return getattr(found, name)
+    except AttributeError as error:
+        raise ValueError(f"{text!r} is not there: {module!r} has no {name!r}.") from error
+
+
+def _told(error: Exception) -> str:
+    """An error of somebody's own code, with its place."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
 
 
 def replay_with(flows: Sequence[str], backend: str) -> Callable[[Scenario], str]:

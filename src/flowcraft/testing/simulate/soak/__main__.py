@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 
 from flowcraft.testing.simulate.named import BACKENDS, backend_named
+from flowcraft.testing.simulate.options import count
 from flowcraft.testing.simulate.soak.soak import soak
 
 
@@ -16,11 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m flowcraft.testing.simulate.soak", description=__doc__.partition(": ")[2]
     )
     add = parser.add_argument
-    add("--runs", type=int, default=1000, help="how many runs arrive (%(default)s)")
+    add("--runs", type=count, default=1000, help="how many runs arrive (%(default)s)")
     add("--days", type=float, default=7.0, help="in how many days (%(default)s)")
     add("--seed", type=int, default=1, help="decides all of it (%(default)s)")
     add("--backend", default="memory", help=f"one of {', '.join(BACKENDS)} (%(default)s)")
     options = parser.parse_args(arguments)
+    if not 0.0 < options.days < math.inf:
+        parser.error("--days: there have to be some, and not without end.")
     try:
         new_backend = backend_named(options.backend)
     except ValueError as error:
