@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,8 +16,13 @@ from flowcraft.core.blueprint import WorkflowBlueprint
 from flowcraft.core.builder import FlowBuilder, create_flow
 from flowcraft.engine.station import Station
 from flowcraft.engine.watch import WATCH
+from flowcraft.provisioning.model import Fleet
+from flowcraft.testing.simulate import aws
+from flowcraft.testing.simulate.backends import at_once
 from flowcraft.testing.simulate.campaign import Report, campaign, run_all
+from flowcraft.testing.simulate.chance import Chance
 from flowcraft.testing.simulate.loop import SimulationLoop
+from flowcraft.testing.simulate.named import backend_named
 from flowcraft.testing.simulate.options import read_scenario
 from flowcraft.testing.simulate.play import play
 from flowcraft.testing.simulate.scenario import Scenario
@@ -120,3 +126,25 @@ def test_a_worker_that_takes_its_own_version_of_a_workflow_is_found(
 
     monkeypatch.setattr(Station, "_planned", planned_by_id)
     assert run_all(STORIES, scenarios).violated > 1
+
+
+def test_a_buried_message_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that comes to the dead-letter queue is a violation, in any single run."""
+    crash = read_scenario("--graph chain --seed 3 --fault worker-1:10:crash-before")
+    new_backend = backend_named("aws")
+    assert not play(STORIES["chain"], crash, new_backend).problems
+    # The message of a worker that died is received a second time: once too often.
+    monkeypatch.setattr(aws, "MAX_RECEIVES", 1)
+    problems = play(STORIES["chain"], crash, new_backend).problems
+    assert "1 messages came to the dead-letter queue" in "\n".join(map(str, problems))
+
+
+def test_simulated_queues_bury_as_those_that_are_provisioned() -> None:
+    """A simulated queue gives a message up after as many receives as one that was set up."""
+    loop = SimulationLoop(Chance(1))
+    backend = aws.AwsBackend(loop, Chance(2), visibility_seconds=30.0)
+    request = {"QueueUrl": backend.queue_url, "AttributeNames": ["RedrivePolicy"]}
+    told = at_once(backend.sqs.call("GetQueueAttributes", request))
+    policy = json.loads(told["Attributes"]["RedrivePolicy"])
+    assert policy["maxReceiveCount"] == Fleet().max_receives
+    loop.close()

@@ -32,6 +32,7 @@ from flowcraft.adapters.aws.transport import (
 from flowcraft.core.limits import Room
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.together import Ports
+from flowcraft.provisioning.model import MAX_RECEIVES
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
 from flowcraft.testing.aws.s3 import FakeS3
 from flowcraft.testing.aws.sqs import FakeSqs, Unkindness
@@ -49,9 +50,6 @@ OBJECT_BYTES: Final = 1024
 LARGE_BYTES: Final = 2048
 """What is larger than these, a value compressed and a message as it is, lies in the bucket: much
 less than outside, so that it takes no large values to see what comes of it."""
-
-RECEIVES_BEFORE_BURIAL: Final = 1000
-"""After so many receives a message goes to the dead-letter queue."""
 
 DOUBLED: Final = Unkindness(delivers_twice=0.5)
 USUAL: Final = Unkindness()
@@ -273,7 +271,7 @@ class AwsBackend:
         dead = self.sqs.create("dead")
         policy = {
             "deadLetterTargetArn": self.sqs.arn(dead),
-            "maxReceiveCount": RECEIVES_BEFORE_BURIAL,
+            "maxReceiveCount": MAX_RECEIVES,
         }
         self.dead_url = dead
         self.queue_url = self.sqs.create(

@@ -232,6 +232,8 @@ def _messages(world: World) -> Iterator[Problem]:
     most = MESSAGES_PER_BODY * live + MESSAGES_AT_LEAST
     if scenario.doubles:
         most *= DOUBLED
+    if buried := world.backend.buried():
+        yield Problem("I6", f"{buried} messages came to the dead-letter queue: nobody does them")
     if watch.most_receives > 1 and _is_undisturbed(world):
         # Receives are what a dead-letter queue goes by.
         yield Problem("I6", "a message came again although nothing had happened to anybody")
