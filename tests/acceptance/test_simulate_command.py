@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import math
 import multiprocessing
@@ -289,6 +290,13 @@ def asks_for_more(flow: Any) -> Any:
     return flow
 
 
+async def _spins(ctx: Any) -> None:
+    """A node that never comes to an end, and never waits for time."""
+    while True:
+        await asyncio.sleep(0)
+
+
+endless = create_flow("endless").node("a", _spins)
 malformed = {"id": "bad", "nodes": [{"id": "a"}], "edges": []}
 seven = 7
 HERE = __name__
@@ -301,6 +309,7 @@ HERE = __name__
         ("--flow x:", "'x:' is no flow: write module:name."),
         ("--flow nowhere.at:all", "'nowhere.at:all' is not there: no module 'nowhere' is found."),
         (f"--flow {HERE}:nothing", f"'{HERE}' has no 'nothing'."),
+        (f"--flow {HERE}:endless --runs 2", "The workflow cannot be simulated: "),
         (f"--flow {HERE}:seven", "it is of type int."),
         (f"--flow {HERE}:asks_for_more", "missing 1 required positional argument"),
         (f"--flow {HERE}:two_nodes --graph random", "no workflow 'random'. There are: short."),

@@ -19,6 +19,7 @@ from flowcraft.testing.simulate.campaign import (
 from flowcraft.testing.simulate.faults import Fault
 from flowcraft.testing.simulate.interrupt import INTERRUPTED, Stop, noticing
 from flowcraft.testing.simulate.jobs import run_in_jobs
+from flowcraft.testing.simulate.loop import SimulationError
 from flowcraft.testing.simulate.named import (
     BACKENDS,
     Zoo,
@@ -69,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options, _of_chosen(options, chosen, stop), stop)
     except ValueError as error:
         parser.error(str(error))
+    except SimulationError as error:
+        # It is so before anything goes wrong: in process.
+        parser.error(f"The workflow cannot be simulated: {error}")
     except KeyboardInterrupt:
         # There is one run, or none so far.
         return INTERRUPTED
