@@ -85,6 +85,9 @@ FOUND = [
     # Who armed a timer died, and the other hand that had its message was through: it stays there.
     "aws: --graph cancel-below-days --seed 4050000 --workers 2 --doubles "
     "--fault worker-2:91:crash-after",
+    # What armed a timer was carried out once more, long after all was over: it stays there.
+    "memory: --graph answer-days --seed 1346540063 --workers 3 --concurrency 1 --doubles "
+    "--fault worker-1:9:late:40 --noise 0.03 --skew-seconds 2",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "

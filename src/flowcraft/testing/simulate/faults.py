@@ -174,6 +174,7 @@ class Life(Owner):
         is_dead: Whether it has ended, without any cleaning up.
         is_over: Whether the simulation is: nothing is carried out any more.
         late: How many requests are still to be carried out of which it hears no more.
+        came_late: What those were that have been carried out.
         harms: What happened to it, in order.
         context: The context in which all of it runs.
         on_death: Called when it dies.
@@ -187,6 +188,7 @@ class Life(Owner):
         "_noise",
         "_see",
         "_throttled",
+        "came_late",
         "context",
         "harms",
         "is_dead",
@@ -217,6 +219,7 @@ class Life(Owner):
         self._see = see
         self._throttled = 0
         self.requests = self.late = 0
+        self.came_late: set[str] = set()
         self.is_dead = self.is_over = False
         self.harms: list[Harm] = []
         self.on_death: Callable[[], None] = lambda: None
@@ -358,14 +361,15 @@ class Life(Owner):
             self._throttled = THROTTLED_REQUESTS
             raise trouble.throttled(name)
         self.late += 1
-        self._loop.create_task(self._carry_out_late(effect, seconds), context=world_context())
+        self._loop.create_task(self._carry_out_late(name, effect, seconds), context=world_context())
         raise trouble.unanswered(name)
 
-    async def _carry_out_late(self, effect: Effect, seconds: float) -> None:
+    async def _carry_out_late(self, name: str, effect: Effect, seconds: float) -> None:
         await asyncio.sleep(seconds)
         if not self.is_over:
             try:
                 await effect()
+                self.came_late.add(name)
             except Exception as error:
                 # It is refused, and nobody is there to hear it.
                 self._note("late", repr(error))

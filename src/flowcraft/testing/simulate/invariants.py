@@ -37,6 +37,9 @@ MESSAGES_PER_BODY: Final = 3
 MESSAGES_AT_LEAST: Final = 20
 """A bound of the messages at one time: so many for each body of the run, and for each fault."""
 
+ARMING: Final = "coordination.swap"
+"""The request that puts a timer into the store, and takes it out."""
+
 LATE_SECONDS: Final = 60.0
 DISTURBED_SECONDS: Final = 60.0
 """How late a timer may be that was armed for more than an hour: without faults, and for each."""
@@ -79,15 +82,23 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
     found += _bodies(world, is_given_up)
     found += [Problem("L2", each) for each in world.limits.problems()]
     found += _messages(world)
-    # Who armed one may have died before it looked whether that was too late, while another hand
-    # that had its message was through with everything: it does nothing when it is due.
-    died = {life.name for life in world.lives if life.is_dead} if world.scenario.doubles else ()
-    left = timers_in(world.backend.agreed(), died) if world.left else {}
+    left = timers_in(world.backend.agreed(), _may_leave_timers(world)) if world.left else {}
     if left:
         found.append(Problem("I6", f"timers are left when all is over: {left}"))
     found += [Problem("I5", f"of a run that is over, {each}") for each in ending.revived]
     found += [Problem("error", each) for each in world.loop.problems]
     return found
+
+
+def _may_leave_timers(world: World) -> set[str]:
+    """Processes whose timers may be left when all is over: they do nothing when they are due.
+
+    Who armed one may have died before it looked whether that was too late, while another hand that
+    had its message was through with everything. And what arms one may be carried out long after
+    it was given up, when the timer that took its place is gone, too.
+    """
+    died = {life.name for life in world.lives if life.is_dead and world.scenario.doubles}
+    return died | {life.name for life in world.lives if ARMING in life.came_late}
 
 
 def _endings(world: World, ending: Ending, heads: Any, hidden: Any) -> Iterator[Problem]:
