@@ -15,9 +15,9 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
+from flowcraft.adapters.aws.queue import MAX_RECEIVES
 from flowcraft.provisioning.model import (
     JOBS_RETENTION_SECONDS,
-    MAX_RECEIVES,
     Fleet,
     Queue,
     Table,

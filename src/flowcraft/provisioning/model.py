@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flowcraft.adapters.aws.arguments import check_bucket
+from flowcraft.adapters.aws.queue import MAX_RECEIVES
 
 DEFAULT_PREFIX: Final = "flowcraft"
 
@@ -22,15 +23,6 @@ TTL_ATTRIBUTE: Final = "ttl"
 
 VISIBILITY_SECONDS: Final = 30
 """The visibility timeout of a queue that is created, unless it is said."""
-
-MAX_RECEIVES: Final = 100
-"""How often a message is received before it is a dead letter.
-
-Attempts are bounded in the record of a run, by its retry policy. A message comes again for many
-other reasons, all of them good: its worker died, another worker was at it, AWS was throttling, a
-deploy took a worker's place. So this only has to catch what nobody can ever read, and few receives
-would take healthy jobs out of the queue.
-"""
 
 JOBS_RETENTION_SECONDS: Final = 4 * 86_400
 """As SQS has it. What is lost after that, the reconciler sends anew from the record."""

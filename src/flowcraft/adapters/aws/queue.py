@@ -26,6 +26,15 @@ from flowcraft.ports.queue import Delivery, Outgoing, QueueDepth
 
 logger = logging.getLogger("flowcraft")
 
+MAX_RECEIVES: Final = 100
+"""How often a message is received before it is a dead letter.
+
+Attempts are bounded in the record of a run, by its retry policy. A message comes again for many
+other reasons, all of them good: its worker died, another worker was at it, AWS was throttling, a
+deploy took a worker's place. So this only has to catch what nobody can ever read, and few receives
+would take healthy jobs out of the queue.
+"""
+
 MAX_DELAY_SECONDS: Final = 900.0
 MAX_HOLD_SECONDS: Final = 43_200.0
 MAX_WAIT_SECONDS: Final = 20

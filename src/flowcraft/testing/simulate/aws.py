@@ -19,7 +19,7 @@ from flowcraft.adapters.aws.limits import read_room
 from flowcraft.adapters.aws.metering import Meter, MeteredQueue, MeteredTables
 from flowcraft.adapters.aws.objects import S3Objects
 from flowcraft.adapters.aws.prices import PRICES
-from flowcraft.adapters.aws.queue import SqsQueue
+from flowcraft.adapters.aws.queue import MAX_RECEIVES, SqsQueue
 from flowcraft.adapters.aws.runs import DynamoDbRuns
 from flowcraft.adapters.aws.service_time import ServiceTime, Timed
 from flowcraft.adapters.aws.transport import (
@@ -32,7 +32,6 @@ from flowcraft.adapters.aws.transport import (
 from flowcraft.core.limits import Room
 from flowcraft.ports.clock import Clock
 from flowcraft.ports.together import Ports
-from flowcraft.provisioning.model import MAX_RECEIVES
 from flowcraft.testing.aws.dynamodb import FakeDynamoDb
 from flowcraft.testing.aws.s3 import FakeS3
 from flowcraft.testing.aws.sqs import FakeSqs, Unkindness
