@@ -85,6 +85,9 @@ FOUND = [
     # Who armed a timer died, and the other hand that had its message was through: it stays there.
     "aws: --graph cancel-below-days --seed 4050000 --workers 2 --doubles "
     "--fault worker-2:91:crash-after",
+    # A place was asked for anew since its time had passed, and answered too late once more.
+    "memory: --graph limit-both --seed 1347375596 --concurrency 2 --fault worker-1:64:break "
+    "--fault worker-1:12:slow-after:200 --noise 0.03 --doubles --reconciler",
     # What armed a timer was carried out once more, long after all was over: it stays there.
     "memory: --graph answer-days --seed 1346540063 --workers 3 --concurrency 1 --doubles "
     "--fault worker-1:9:late:40 --noise 0.03 --skew-seconds 2",
