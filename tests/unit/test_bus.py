@@ -338,7 +338,10 @@ def test_a_run_that_is_dropped_tells_nothing_more() -> None:
     assert events.names() == ["workflow:start", "node:start a"]
 
 
-def test_a_listener_that_raises_no_exception_but_worse_disturbs_no_run() -> None:
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_listener_that_raises_no_exception_but_worse_disturbs_no_run(
+    is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """An error that is no ``Exception`` is logged like any other, unless it ends the process."""
 
     class Unusual(BaseException):
@@ -347,8 +350,12 @@ def test_a_listener_that_raises_no_exception_but_worse_disturbs_no_run() -> None
     def listener(_event: Any) -> None:
         raise Unusual
 
+    async def async_listener(_event: Any) -> None:
+        raise Unusual
+
     async def node(_ctx: Any) -> int:
         return 1
 
-    runtime = FlowRuntime(listeners=[listener])
+    runtime = FlowRuntime(listeners=[async_listener if is_async else listener])
     assert runtime.run_sync(create_flow("f").node("n", node)).status == "completed"
+    assert "event listener raised" in caplog.text

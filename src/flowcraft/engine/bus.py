@@ -118,5 +118,7 @@ async def _in_turn(before: asyncio.Future[None] | None, outcome: Awaitable[None]
         await asyncio.wait([before])
     try:
         await outcome
-    except (Exception, asyncio.CancelledError):
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException:
         logger.exception("An async event listener raised")

@@ -213,15 +213,14 @@ def _bodies(world: World, is_given_up: bool) -> Iterator[Problem]:
     if story.is_settled and not is_given_up:
         for key in sorted({each.key for each in executions} - set(truth)):
             yield Problem("I3", f"the body of {key} ran, which never should")
-    in_peace = Counter(each.key for each in executions if not each.was_harmed)
-    names = {each.key: names_of(each.node_id) for each in executions}
     of: dict[str, list[Execution]] = {}
     for each in executions:
         of.setdefault(each.key, []).append(each)
     for key, bodies in of.items():
-        count = in_peace[key]
+        count = sum(not each.was_harmed for each in bodies)
+        names = () if story.is_settled else names_of(bodies[0].node_id)
         # Where nobody cancels, or somebody fails sooner, it may have had fewer of its attempts.
-        may = [] if story.is_settled else [world.told.attempts.get(name, 1) for name in names[key]]
+        may = [world.told.attempts.get(name, 1) for name in names]
         allowed = max(truth.get(key, 1), *may, 1) * world.starts
         harms = {id(harm) for each in bodies for harm in each.harms}
         if count > allowed:
