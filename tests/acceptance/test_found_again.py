@@ -91,6 +91,10 @@ FOUND = [
     # What armed a timer was carried out once more, long after all was over: it stays there.
     "memory: --graph answer-days --seed 1346540063 --workers 3 --concurrency 1 --doubles "
     "--fault worker-1:9:late:40 --noise 0.03 --skew-seconds 2",
+    # Who took over got no answer, asked again, and was refused for what it had done itself: twice,
+    # so that the node had lost three workers, of which one was gone.
+    "memory: --graph files --seed 1923386963 --workers 2 --concurrency 2 --noise 0.03 --doubles "
+    "--slow --fault worker-1:8:crash-after --fault worker-1:17:crash-before",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "

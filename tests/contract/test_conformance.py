@@ -24,6 +24,7 @@ from flowcraft.ports.runs import (
     Query,
     Record,
     Renewed,
+    Verdict,
     Written,
 )
 from flowcraft.ports.suspicion import Suspects, Suspicion
@@ -130,6 +131,26 @@ class AnswersOwnFactsOnly(MemoryRuns):
         written = await super().write(change)
         own = [fact for fact in written.facts if fact.number >= written.first >= 0]
         return replace(written, facts=own)
+
+
+class ForgetsWhatItDid(MemoryRuns):
+    """Who asks again is refused for what it has done itself."""
+
+    async def write(self, change: Change) -> Written:
+        before = await self.read(change.run_id)
+        written = await super().write(change)
+        is_old = before is not None and 0 <= written.first < len(before.facts)
+        return Written(Verdict.LOST, written.facts) if is_old else written
+
+
+class TakesAnyClaimForItsOwn(MemoryRuns):
+    """Whoever writes what is there already is told that it has done so."""
+
+    async def write(self, change: Change) -> Written:
+        written = await super().write(change)
+        if written.verdict is Verdict.LOST and change.is_in(written.facts):
+            return replace(written, verdict=Verdict.DONE, first=change.seen, granted=True)
+        return written
 
 
 class RenewsNothing(MemoryRuns):
@@ -527,6 +548,12 @@ def test_a_broken_queue_is_found(queue: type[MemoryQueue], case: str) -> None:
         (WritesToTheHidden, "a_hidden_run_takes_nothing"),
         (HidesAgain, "a_hidden_run_is_read_with_its_time"),
         (ListsOldestFirst, "the_newest_run_comes_first"),
+        (ForgetsWhatItDid, "a_takeover_may_be_repeated"),
+        (ForgetsWhatItDid, "a_commit_with_a_claim_may_be_repeated"),
+        (ForgetsWhatItDid, "an_exact_write_with_a_claim_may_be_repeated"),
+        (ForgetsWhatItDid, "an_entry_with_an_id_and_a_claim_may_be_repeated"),
+        (TakesAnyClaimForItsOwn, "what_another_did_is_not_ones_own"),
+        (TakesAnyClaimForItsOwn, "what_is_repeated_late_is_granted_nothing"),
         (ListsParts, "parts_are_listed_when_asked_for"),
         (IgnoresEvents, "runs_are_found_by_what_they_await"),
         (ForgetsFirstEvents, "runs_are_found_by_what_they_await"),

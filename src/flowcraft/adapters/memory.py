@@ -333,6 +333,13 @@ class _Run:
         self.leases[claim.place] = Lease(claim.place, claim.token, claim.thread, expires_at)
         return True, None
 
+    def has_done(self, change: Change, facts: Sequence[Fact], now: float) -> bool:
+        """Whether a change was carried out before; then its lease lasts from now on."""
+        if change.claim is None or not change.is_in(facts):
+            return False
+        granted, _ = self.claim(change.claim, now, may_take=False)
+        return granted
+
     def set_row(self, row: Row, now: float, retention_seconds: float | None) -> bool:
         status = self.head.row.status
         if status in FINAL_STATUSES and row.status != status:
@@ -398,7 +405,10 @@ class MemoryRuns:
             is_current = change.seen == len(run.facts)
             refusal = _refusal(run, change, is_current, now)
             if refusal is not None:
-                return Written(refusal, tuple(run.facts[change.seen :]))
+                facts = tuple(run.facts[change.seen :])
+                if run.has_done(change, facts, now):
+                    return Written(Verdict.DONE, facts, change.seen, granted=True)
+                return Written(refusal, facts)
             return _carry_out(run, change, is_current, now, self._retention_seconds)
 
     async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:

@@ -219,6 +219,15 @@ class Change:
     row: Row | None = None
     exact: bool = False
 
+    def is_in(self, facts: Sequence[Fact]) -> bool:
+        """Whether its entries are the first of some facts: those from ``seen`` on.
+
+        Where its claim stands as well the change was carried out before, and its answer was lost.
+        """
+        written = [(fact.at, fact.thread, fact.data) for fact in facts[: len(self.entries)]]
+        asked = [(entry.at, self.thread, entry.data) for entry in self.entries]
+        return bool(asked) and written == asked
+
 
 class Verdict(StrEnum):
     """What became of a write."""
@@ -348,7 +357,12 @@ class RunStore(Protocol):
         """A run, with its facts from number ``since`` on, and its leases."""
 
     async def write(self, change: Change) -> Written:
-        """Do a conditional write."""
+        """Do a conditional write.
+
+        Whoever got no answer asks again. A change that appends facts and takes a lease is then
+        answered as one that is done, as long as the lease is the claim's: nobody else would know
+        of it, and it would count as that of a worker that is gone.
+        """
         ...
 
     async def renew(self, leases: Sequence[Held], seconds: float) -> Sequence[Renewed]:

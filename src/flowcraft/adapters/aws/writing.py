@@ -94,7 +94,7 @@ class Writer:
             has_ids = any(entry.id is not None for entry in change.entries)
             ids = await self._records.ids(item) if has_ids else ()
             rule = ruling(change, item, ids, now, is_fresh=is_fresh)
-            if rule.verdict is not Verdict.DONE and not has_ids:
+            if rule.verdict is not Verdict.DONE:
                 # It may be refused for what it has done itself.
                 first_before = await self._done_before(asked, item, new)
                 if first_before is not None:
@@ -187,14 +187,10 @@ class Writer:
         self, change: Change, item: RunItem, new: Sequence[Packed]
     ) -> int | None:
         """The number of the first fact if the write was carried out before, its answer lost."""
-        holding = change.holding
-        if not new or holding is None or change.seen >= item.facts:
+        if not new or change.seen >= item.facts:
             return None
-        if holding.expired and not _has_claim(change, item):
+        if not _has_claim(change, item) and not _has_given_up(change, item):
             return None  # without a lease of one's own it may be somebody else's
-        lease = item.leases.get(holding.place)
-        if lease is not None and lease.token == holding.token:
-            return None
         found = await self._records.packed(item, change.seen)
         return places_of(found or (), new)
 
@@ -298,3 +294,12 @@ def _has_claim(change: Change, item: RunItem) -> bool:
     claim = change.claim
     lease = None if claim is None else item.leases.get(claim.place)
     return claim is not None and lease is not None and lease.token == claim.token
+
+
+def _has_given_up(change: Change, item: RunItem) -> bool:
+    """Whether the lease that only this change could give up is gone."""
+    holding = change.holding
+    if holding is None or holding.expired or any(entry.id is not None for entry in change.entries):
+        return False
+    lease = item.leases.get(holding.place)
+    return lease is None or lease.token != holding.token

@@ -161,7 +161,10 @@ class SqliteRuns:
             # there is nothing to be undone.
             refusal = _refusal(execute, change, state) or _end(execute, change, now)
             if refusal is not None:
-                return Written(refusal, _facts(execute, change.run_id, change.seen))
+                facts = _facts(execute, change.run_id, change.seen)
+                if _has_done(execute, change, facts, now):
+                    return Written(Verdict.DONE, facts, change.seen, granted=True)
+                return Written(refusal, facts)
             written = _carry_out(execute, change, state, now)
             if written.row_written and self._retention_seconds is not None:
                 _let_expire(execute, change, now + self._retention_seconds)
@@ -264,6 +267,14 @@ def _claim(
     # The lease is the claim's own: its grant was lost on the way.
     execute(_RENEW, (until, run_id, place, token))
     return True, None
+
+
+def _has_done(execute: Execute, change: Change, facts: Sequence[Fact], now: float) -> bool:
+    """Whether a change was carried out before; then its lease lasts from now on."""
+    if change.claim is None or not change.is_in(facts):
+        return False
+    granted, _ = _claim(execute, change.run_id, change.claim, now, may_take=False)
+    return granted
 
 
 def _append(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from flowcraft.ports.runs import Held, Lease, Renewed, Row, Verdict
+from flowcraft.ports.runs import Change, Entry, Held, Lease, Renewed, Row, Verdict
+from flowcraft.testing.clock import START
 from flowcraft.testing.conformance.helpers import (
     SECONDS,
     claim,
@@ -250,6 +252,93 @@ async def of_two_that_take_over_one_does(stage: Stage) -> None:
     verdicts = sorted(answer.verdict for answer in answers)
     equal(verdicts, [Verdict.DONE, Verdict.LOST], "the verdicts")
     equal(await log(stage.runs), ["begin", "a"], "the facts")
+
+
+# --- asking again --------------------------------------------------------------------------
+
+
+@cases
+async def a_takeover_may_be_repeated(stage: Stage) -> None:
+    """Who takes over, and is not answered, has the next place when the same is asked again."""
+    await create(stage.runs)
+    await done(stage.runs, 1, claim=claim("first", "attempt 1"))
+    stage.clock.advance(SECONDS)
+    over = holding("first", "attempt 1", expired=True)
+    await _is_done_once(stage, holding=over, claim=claim("second", "attempt 2"))
+
+
+@cases
+async def a_commit_with_a_claim_may_be_repeated(stage: Stage) -> None:
+    """So has who ends one attempt and takes another, exactly or not."""
+    await create(stage.runs)
+    await done(stage.runs, 1, claim=claim("first", "p1"))
+    await _is_done_once(stage, holding=holding("first", "p1"), claim=claim("second", "p2"))
+    more = {"holding": holding("second", "p2"), "claim": claim("third", "p3")}
+    await _is_done_once(stage, seen=2, data="b", exact=True, **more)
+
+
+@cases
+async def an_exact_write_with_a_claim_may_be_repeated(stage: Stage) -> None:
+    """So has who holds nothing: a timer is due, for example."""
+    await create(stage.runs)
+    await _is_done_once(stage, exact=True, claim=claim())
+
+
+@cases
+async def an_entry_with_an_id_and_a_claim_may_be_repeated(stage: Stage) -> None:
+    """So has who writes an entry that a run takes once: what a message brings, for example."""
+    await create(stage.runs)
+    change = Change(
+        "run", "epoch", 1, "thread", (Entry("a", START, "id"),), claim=claim(), exact=True
+    )
+    for which in ("first", "second"):
+        written = await stage.runs.write(change)
+        answer = (written.verdict, written.first, written.granted)
+        equal(answer, (Verdict.DONE, 1, True), f"the {which} answer")
+    equal(await log(stage.runs), ["begin", "a"], "the facts")
+
+
+@cases
+async def what_another_did_is_not_ones_own(stage: Stage) -> None:
+    """The same takeover, under another token, is ``LOST``: its claim stands there for nobody."""
+    await create(stage.runs)
+    await done(stage.runs, 1, claim=claim("first", "attempt 1"))
+    stage.clock.advance(SECONDS)
+    over = holding("first", "attempt 1", expired=True)
+    await done(stage.runs, 1, "a", holding=over, claim=claim("second", "attempt 2"))
+    before = await record(stage.runs)
+    other = await write(stage.runs, 1, "a", holding=over, claim=claim("third", "attempt 2"))
+    equal((other.verdict, other.granted), (Verdict.LOST, False), "under another token")
+    facts = await write(stage.runs, 1, "b", holding=over, claim=claim("second", "attempt 2"))
+    equal((facts.verdict, facts.granted), (Verdict.LOST, False), "with other facts")
+    await unchanged(stage.runs, before)
+
+
+@cases
+async def what_is_repeated_late_is_granted_nothing(stage: Stage) -> None:
+    """What others wrote meanwhile is told; once they have taken over there is nothing to grant."""
+    await create(stage.runs)
+    await done(stage.runs, 1, claim=claim("first", "p1"))
+    more = {"holding": holding("first", "p1"), "claim": claim("second", "p2")}
+    await done(stage.runs, 1, "a", **more)
+    await done(stage.runs, 2, "b")
+    again = await done(stage.runs, 1, "a", **more)
+    told = (again.first, again.granted, data_of(again.facts))
+    equal(told, (1, True, ["a", "b"]), "as long as nobody took over")
+    stage.clock.advance(SECONDS * 2)
+    await done(stage.runs, 3, "c", holding=holding("second", "p2", expired=True))
+    late = await write(stage.runs, 1, "a", **more)
+    equal(late.granted, False, "whether it is granted afterwards")
+    equal(await log(stage.runs), ["begin", "a", "b", "c"], "the facts")
+
+
+async def _is_done_once(stage: Stage, *, seen: int = 1, data: str = "a", **more: Any) -> None:
+    for which in ("first", "second"):
+        written = await write(stage.runs, seen, data, **more)
+        answer = (written.verdict, written.first, written.granted)
+        equal(answer, (Verdict.DONE, seen, True), f"the {which} answer")
+    equal((await log(stage.runs))[seen:], [data], "the facts")
+    equal([each.token for each in await leases(stage.runs)], [more["claim"].token], "the tokens")
 
 
 # --- giving back ---------------------------------------------------------------------------
