@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from flowcraft.adapters.memory import _Run
 from flowcraft.core import commands as cmd
 from flowcraft.engine import strand
 from flowcraft.engine.backoff import Backoff
@@ -201,6 +202,13 @@ ABLATIONS: Final = (
         known="--graph reconcile-shards --seed 1222191963 --concurrency 2 --slow --stranger "
         "--fault worker-1:11:slow-after:200 --fault worker-1:31:late:40 "
         "--fault worker-1:27:crash-after",
+    ),
+    Ablation(
+        "asked-again",
+        "Whoever gets no answer, and asks again, has the lease that its first request took.",
+        [Swap(_Run, "has_done", always(False))],
+        ("chain", "fan", "retry", "sleep"),
+        kinds=(Kind.LOST,),
     ),
     Ablation(
         "visibility",

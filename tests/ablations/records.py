@@ -182,6 +182,14 @@ def _put_later(put_value: Any) -> Any:
 
 ABLATIONS: Final = (
     Ablation(
+        "answered-again",
+        "A write that is made again is answered as the first one was, whose answer was lost.",
+        [Swap(Writer, "_done_before", never_waits())],
+        ("chain", "fan", "retry", "sleep"),
+        backend="aws",
+        kinds=(Kind.LOST,),
+    ),
+    Ablation(
         "conditional-claim",
         "A lease is granted only where nobody has one.",
         [

@@ -55,6 +55,9 @@ STRETCHES: Final = frozenset(
 """Those that take a time."""
 
 THROTTLED_REQUESTS: Final = 4
+NOISE_SECONDS: Final = 5.0
+"""How late a request is at most that is late by chance: a heartbeat has more time than that."""
+
 DEFAULT_STRETCH_SECONDS: Final = 75.0
 """Long enough for a lease, and the visibility of a message, to run out twice."""
 
@@ -152,10 +155,18 @@ class Trouble(Protocol):
 
 
 class Harm(NamedTuple):
-    """Something that happened to a process, from when until when, in seconds since the epoch."""
+    """Something that happened to a process.
+
+    Attributes:
+        since: From when, in seconds since the epoch.
+        until: Until when.
+        costs_leases: Whether it may keep the process from keeping what it has in hand: a request
+            that is refused, or is not answered, is made again in time.
+    """
 
     since: float
     until: float
+    costs_leases: bool = True
 
 
 class Life(Owner):
@@ -232,12 +243,12 @@ class Life(Owner):
     def die(self) -> None:
         """Be gone: nothing of it gets another turn."""
         self.is_held = self.is_dead = True
-        self._harm()
+        self.harm()
         world_context().run(self.on_death)
 
     def stall(self, seconds: float) -> None:
         """Stop for a time, as a machine that is suspended does."""
-        self._harm(seconds)
+        self.harm(seconds)
         self.is_held = True
         self._loop.call_later(seconds, self._wake, context=world_context())
 
@@ -245,9 +256,10 @@ class Life(Owner):
         if not self.is_dead:
             self._loop.release(self)
 
-    def _harm(self, seconds: float = 0.0) -> None:
+    def harm(self, seconds: float = 0.0, *, costs_leases: bool = True) -> None:
+        """Note that something happens to it, from now on, for some time."""
         now = self._loop.time()
-        self.harms.append(Harm(now, now + seconds))
+        self.harms.append(Harm(now, now + seconds, costs_leases))
 
     # -- requests ---------------------------------------------------------------------------
 
@@ -301,7 +313,7 @@ class Life(Owner):
         if not self._chance.happens(self._noise):
             return None
         kind = self._chance.pick(_NOISE)
-        return Fault(self.name, self.requests, kind, self._chance.between(0.0, 5.0))
+        return Fault(self.name, self.requests, kind, self._chance.between(0.0, NOISE_SECONDS))
 
     async def _look(
         self, name: str, effect: Effect, trouble: Trouble, found: Callable[[Any], bool]
@@ -331,7 +343,7 @@ class Life(Owner):
         if kind in _FAILING:
             await self._fail(kind, name, effect, trouble, seconds)
         if kind is Kind.STOP:
-            self._harm()
+            self.harm()
             world_context().run(self.on_stop)
         if kind is Kind.CRASH_BEFORE:
             await self._end()
@@ -343,7 +355,7 @@ class Life(Owner):
         if kind is Kind.CRASH_AFTER:
             await self._end()
         if kind is Kind.LOST:
-            self._harm()
+            self.harm(costs_leases=False)
             raise trouble.unanswered(name)
         if kind in (Kind.STALL_AFTER, Kind.SLOW_AFTER):
             await self._stretch(kind, seconds)
@@ -352,7 +364,7 @@ class Life(Owner):
     async def _fail(
         self, kind: Kind, name: str, effect: Effect, trouble: Trouble, seconds: float
     ) -> None:
-        self._harm()
+        self.harm(costs_leases=kind in (Kind.BREAK, Kind.LATE))
         if kind is Kind.FAIL:
             raise trouble.failed(name)
         if kind is Kind.BREAK:
@@ -378,7 +390,7 @@ class Life(Owner):
     async def _in_part(self, name: str, part: Effect | None, trouble: Trouble) -> Any:
         if part is None:
             raise trouble.failed(name)
-        self._harm()
+        self.harm(costs_leases=False)
         return await part()
 
     async def _stretch(self, kind: Kind, seconds: float) -> None:
@@ -386,7 +398,7 @@ class Life(Owner):
             self.stall(seconds)
             await asyncio.sleep(0)
         else:
-            self._harm(seconds)
+            self.harm(seconds, costs_leases=seconds > NOISE_SECONDS)
             await asyncio.sleep(seconds)
 
     async def _end(self) -> None:

@@ -144,7 +144,7 @@ class FunctionProcess:
             logger.warning("A call of %s failed: %s", life.name, error)
             return []
         if deadline.get_remaining_time_in_millis() < MARGIN_SECONDS * 1000:
-            life._harm()  # nodes may have been handed back, and begin anew
+            life.harm()  # nodes may have been handed back, and begin anew
         failed = {each["itemIdentifier"] for each in call.result()["batchItemFailures"]}
         return [each.handle for each in deliveries if each.id not in failed]
 

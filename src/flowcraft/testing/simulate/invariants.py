@@ -6,7 +6,8 @@ as something depends on them, and not longer, I7 bodies run once, and once more 
 the results are those of the run in process, I9 nothing is too large, I11 timers fire in time. I4,
 one holder at a time, is what I2 and I8 would not hold without. I10, that workers of different
 versions do each other no harm, is all of these in runs with a stranger among the workers. L1
-and L2 are about limits, see ``limits.py``; S19 is the rule of what is undone, see ``undoing.py``.
+and L2 are about limits, see ``limits.py``; S19 is the rule of what is undone, see ``undoing.py``,
+and S9 that of workers that are gone.
 """
 
 from __future__ import annotations
@@ -69,8 +70,11 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
     heads = await world.ports.runs.find(ALL_RUNS)
     found = [Problem(*each) for each in world.backend.watch.problems]
     found += _endings(world, ending, heads, await world.ports.runs.find(LAPSED_RUNS))
+    lost = 0
     for head in heads:
-        found += await _facts(world, head)
+        outcomes = await _outcomes(world, head)
+        lost += outcomes.pop("lost", 0)
+        found += _twice(head, outcomes)
         found += await _timers(world, head)
         found += await _undoing(world, head)
         found += await _row(world, head)
@@ -80,6 +84,7 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
         is_given_up = _is_given_up(world, run)
         found += [] if is_given_up else _result(world, run)
     found += _bodies(world, is_given_up)
+    found += _lost(world, lost)
     found += [Problem("L2", each) for each in world.limits.problems()]
     found += _messages(world)
     left = timers_in(world.backend.agreed(), _may_leave_timers(world)) if world.left else {}
@@ -116,24 +121,38 @@ def _endings(world: World, ending: Ending, heads: Any, hidden: Any) -> Iterator[
             yield Problem("I5", f"run '{run_id}' is {status} although all is over")
 
 
-async def _facts(world: World, head: Head) -> list[Problem]:
-    """One outcome for each attempt."""
+async def _outcomes(world: World, head: Head) -> Counter[str]:
+    """How many outcomes there are of each attempt, and how many attempts of workers were lost."""
     record = await world.ports.runs.read(head.run_id)
     assert record is not None
     serializer = world.options.serializer
     counted: Counter[str] = Counter()
-    succeeded: Counter[str] = Counter()
     for fact in record.facts:
         # A name and an opening bracket: most facts are none of an attempt.
         event = read_fact(fact.data, serializer).event
         name = type(event).__name__
         if name in OUTCOMES:
             counted[_attempt_of(name, event)] += 1
+            counted["lost"] += name.endswith("Lost")
             if name in ("NodeSucceeded", "ItemSucceeded"):
-                succeeded[f"{event.key} {getattr(event, 'item', '')}"] += 1  # type: ignore[union-attr]
-    twice = [name for name, count in counted.items() if count > 1]
-    twice += [f"{name} (success)" for name, count in succeeded.items() if count > 1]
-    return [Problem("I2", f"run '{head.run_id}' has two outcomes of {name}") for name in twice]
+                counted[f"{event.key} {getattr(event, 'item', '')} (success)"] += 1  # type: ignore[union-attr]
+    return counted
+
+
+def _twice(head: Head, outcomes: Counter[str]) -> Iterator[Problem]:
+    """One outcome for each attempt."""
+    for name, count in outcomes.items():
+        if count > 1:
+            yield Problem("I2", f"run '{head.run_id}' has two outcomes of {name}")
+
+
+def _lost(world: World, lost: int) -> Iterator[Problem]:
+    """Workers count as gone that died, or were kept from keeping what they had in hand."""
+    harms = [each for life in world.lives for each in life.harms if each.costs_leases]
+    most = len(harms) * world.scenario.concurrency
+    if lost > most:
+        text = f"{lost} attempts count as those of workers that are gone, and at most {most} may"
+        yield Problem("S9", text)
 
 
 async def _timers(world: World, head: Head) -> list[Problem]:

@@ -87,7 +87,8 @@ async def claim_late(person: Person) -> None:
             place = f"{key}/{ledger.state.records[key].attempt + 1}"
             claim = Claim(place, "late", "gone", LEASE_SECONDS)
             late = Change(ledger.run_id, ledger.epoch, ledger.number, "gone", claim=claim)
-            await world.ports.runs.write(late)
+            if (await world.ports.runs.write(late)).granted:
+                person.life.harm()
         await go_on_now(person)
         await person.rest(PATIENCE_SECONDS)
 
