@@ -95,6 +95,9 @@ FOUND = [
     # so that the node had lost three workers, of which one was gone.
     "memory: --graph files --seed 1923386963 --workers 2 --concurrency 2 --noise 0.03 --doubles "
     "--slow --fault worker-1:8:crash-after --fault worker-1:17:crash-before",
+    # A worker without the limit left a place to itself that was kept for a message it had called.
+    "memory: --graph limit-items --seed 237592531 --fault worker-1:18:throttle "
+    "--fault worker-1:12:fail --noise 0.03 --doubles --slow --stranger",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "

@@ -12,7 +12,7 @@ from flowcraft import Limit
 from flowcraft.adapters.aws.coordination import DynamoDbCoordinationStore
 from flowcraft.adapters.aws.limits import read_room as read_item
 from flowcraft.adapters.memory import MemoryCoordination
-from flowcraft.core.limits import Room, Visitor, enter, leave, take_back
+from flowcraft.core.limits import Room, Visitor, enter, leave, pass_on, take_back
 from flowcraft.engine.swap_limits import SwapLimits, limits_of, read_room
 from flowcraft.ports.limits import LimitStore, Place
 from flowcraft.testing import VirtualClock
@@ -71,6 +71,12 @@ class _Play:
             await self._enter(visitor, now)
         elif happens < 0.8 and self.inside:
             token = self.inside.pop(self.chance.randrange(len(self.inside)))
+            # Of those who are late each store has the ones that it has not removed yet.
+            if self.room.holders.get(token, 0.0) > now and self.chance.random() < 0.3:
+                called, self.room = pass_on(self.room, token, now, SECONDS)
+                for store in self.stores:
+                    assert tuple(await store.pass_on("key", token, now, SECONDS)) == called
+                return
             place = Place("key", self.limit, token)
             called, self.room = leave(self.room, self.limit, token, now, SECONDS)
             for store in self.stores:

@@ -9,7 +9,16 @@ import pytest
 
 from flowcraft import Limit, SafeEvaluator, create_flow, lint_blueprint
 from flowcraft.core.limit_keys import LONGEST_KEY_BYTES, evaluate_key, stored_key
-from flowcraft.core.limits import IN_HAND_SECONDS, Limits, Room, Visitor, enter, leave, ticket_name
+from flowcraft.core.limits import (
+    IN_HAND_SECONDS,
+    Limits,
+    Room,
+    Visitor,
+    enter,
+    leave,
+    pass_on,
+    ticket_name,
+)
 
 SECONDS = 30.0
 NOW = 1_000.0
@@ -246,3 +255,21 @@ def test_a_larger_limit_lets_those_in_who_wait() -> None:
     # One that is lowered lets nobody in until enough have left.
     called, room = leave(room, small, "a", NOW, SECONDS)
     assert called == ()
+
+
+def test_whoever_knows_no_limit_passes_its_place_on() -> None:
+    """The next in line has it, as many are in as were, and who has no place changes nothing."""
+    room = Room({"a": NOW + 1, "b": NOW + 1}, called=3, given=5)
+    called, after = pass_on(room, "a", NOW, SECONDS)
+    assert (called, after) == ((3,), Room({"b": NOW + 1, "#3": NOW + SECONDS}, 4, 5))
+    assert pass_on(after, "a", NOW, SECONDS) == ((), after)
+    called, after = pass_on(after, "#3", NOW, SECONDS)
+    called, after = pass_on(after, "#4", NOW, SECONDS)
+    assert (called, after) == ((), Room({"b": NOW + 1}, 5, 5))
+
+
+def test_a_room_whose_limit_is_not_known_is_kept_for_as_long_as_its_times_matter() -> None:
+    """Nobody begins too early because it was forgotten."""
+    room = Room(next_at=NOW + 500, promised_until=NOW + 800)
+    assert room.memory_seconds(NOW) == 800 + IN_HAND_SECONDS
+    assert room.memory_seconds(NOW + 9_000) == IN_HAND_SECONDS

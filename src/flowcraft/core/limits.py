@@ -169,6 +169,10 @@ class Room:
     next_at: float = 0.0
     promised_until: float = 0.0
 
+    def memory_seconds(self, now: float) -> float:
+        """How long from now on its times may matter, whatever its limit is."""
+        return max(0.0, self.next_at - now, self.promised_until - now) + IN_HAND_SECONDS
+
 
 class Visitor(NamedTuple):
     """Who wants to begin.
@@ -248,6 +252,20 @@ def leave(
     holders = {each: until for each, until in room.holders.items() if each != name}
     room, called = _call(_without(replace(room, holders=holders), now), limit, now + seconds)
     return called, room
+
+
+def pass_on(room: Room, name: str, now: float, seconds: float) -> tuple[tuple[int, ...], Room]:
+    """Give a place back, not knowing how many there are: the next one in line has it.
+
+    As many are in afterwards as were before, or one less.
+    """
+    if name not in room.holders:
+        return (), room
+    holders = {each: until for each, until in room.holders.items() if each != name}
+    if room.called == room.given:
+        return (), replace(room, holders=holders)
+    holders[ticket_name(room.called)] = now + seconds
+    return (room.called,), replace(room, holders=holders, called=room.called + 1)
 
 
 def renew(room: Room, name: str, until: float) -> Room | None:

@@ -7,7 +7,7 @@ sends the message of the next one. The delayed copy is there for the case that n
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -247,9 +247,18 @@ class Gate:
 
     async def drop_ticket(self, job: Job) -> None:
         """Give back what is kept for a message that has nothing left to do."""
-        limit = None if job.limit_key is None else self._station.options.limits.of(job.limit_key)
-        if job.limit_key is not None and job.ticket is not None and limit is not None:
-            await self._leave(Place(job.limit_key, limit, ticket_name(job.ticket)))
+        key, ticket = job.limit_key, job.ticket
+        if key is None or ticket is None:
+            return
+        limit = self._station.options.limits.of(key)
+        if limit is not None:
+            await self._leave(Place(key, limit, ticket_name(ticket)))
+            return
+        # A worker without this limit: it does not know how many may be in, but that one was.
+        station = self._station
+        now = station.clock.now()
+        leaving = station.limits.pass_on(key, ticket_name(ticket), now, self._seconds)
+        await self._call_next(key, leaving)
 
     async def leave_lines(self, ledger: Ledger, commands: Iterable[AttemptCommand]) -> None:
         """Attempts will never begin: others may have the starts that were promised to them.
@@ -269,12 +278,15 @@ class Gate:
         if place.limit.concurrency is None:
             return
         station = self._station
+        leaving = station.limits.leave(place, station.clock.now(), self._seconds)
+        await self._call_next(place.key, leaving)
+
+    async def _call_next(self, key: str, leaving: Awaitable[Sequence[int]]) -> None:
         try:
-            called = await station.limits.leave(place, station.clock.now(), self._seconds)
-            await self._call(place.key, called)
+            await self._call(key, await leaving)
         except StorageError as error:
             # What has been done is stored, and must not suffer: the place comes back by itself.
-            logger.error("A place of '%s' could not be given back: %s", place.key, error)
+            logger.error("A place of '%s' could not be given back: %s", key, error)
 
     async def _call(self, key: str, tickets: Sequence[int]) -> None:
         """Send the messages of those whose turn it is."""

@@ -7,7 +7,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from flowcraft.core.limits import Entered, Limit, Room, Visitor, enter, leave, renew, take_back
+from flowcraft.core.limits import (
+    Entered,
+    Limit,
+    Room,
+    Visitor,
+    enter,
+    leave,
+    pass_on,
+    renew,
+    take_back,
+)
 from flowcraft.errors import StorageBusy
 from flowcraft.ports.coordination import CoordinationStore
 from flowcraft.ports.limits import LimitStore, Place
@@ -55,6 +65,10 @@ class SwapLimits:
             key, limit, lambda room: leave(room, limit, place.token, now, seconds)
         )
 
+    async def pass_on(self, key: str, token: str, now: float, seconds: float) -> Sequence[int]:
+        """Give a place back where it is not known what holds for its key; gives who is called."""
+        return await self._step(key, now, lambda room: pass_on(room, token, now, seconds))
+
     async def renew(self, places: Sequence[Place], until: float) -> Sequence[bool]:
         """Keep places until a time; which of them are still held."""
         return [
@@ -84,13 +98,20 @@ class SwapLimits:
         message = str(swapped.value)
         return message if (await self._coordination.swap(name, message, None)).done else None
 
-    async def _step(self, key: str, limit: Limit, work: Callable[[Room], tuple[T, Room]]) -> T:
-        name, kept_seconds = f"limit/{key}", KEPT_SECONDS + limit.memory_seconds
+    async def _step(
+        self, key: str, known_by: Limit | float, work: Callable[[Room], tuple[T, Room]]
+    ) -> T:
+        """Take a step; it is known by the limit, or by the time, how long the room is kept."""
+        name = f"limit/{key}"
         known = self._seen.get(name)
         for _ in range(TRIES):
             answer, room = work(read_room(known))
+            if isinstance(known_by, Limit):
+                seconds = known_by.memory_seconds
+            else:
+                seconds = room.memory_seconds(known_by)
             swapped = await self._coordination.swap(
-                name, known, write_room(room), ttl_seconds=kept_seconds
+                name, known, write_room(room), ttl_seconds=KEPT_SECONDS + seconds
             )
             known = None if swapped.value is None else str(swapped.value)
             self._seen[name] = known

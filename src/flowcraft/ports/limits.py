@@ -39,6 +39,10 @@ class LimitStore(Protocol):
         """Give a place back; gives the tickets that are called, each kept a place for so long."""
         ...
 
+    async def pass_on(self, key: str, token: str, now: float, seconds: float) -> Sequence[int]:
+        """Give a place back where it is not known what holds for its key; gives who is called."""
+        ...
+
     async def renew(self, places: Sequence[Place], until: float) -> Sequence[bool]:
         """Keep places until a time; which of them are still held."""
         ...

@@ -26,6 +26,7 @@ from flowcraft.core.limits import (
     Visitor,
     enter,
     leave,
+    pass_on,
     ticket_name,
 )
 from flowcraft.errors import StorageBusy
@@ -127,6 +128,20 @@ class DynamoDbLimits:
                 return called
         raise _busy(place.key)
 
+    async def pass_on(self, key: str, token: str, now: float, seconds: float) -> Sequence[int]:
+        """Give a place back where it is not known what holds for its key: two requests."""
+        item = await self._read(f"limit/{key}")
+        for _ in range(TRIES):
+            room = read_room(item)
+            called, after = pass_on(room, token, now, seconds)
+            if after == room:
+                return called
+            update = _change(item, room, after)
+            done, item = await self._write(key, update, room.memory_seconds(now))
+            if done:
+                return called
+        raise _busy(key)
+
     async def _cleared(
         self, key: str, limit: Limit, item: Item | None, now: float, heard: Sequence[str] = ()
     ) -> Item | None:
@@ -203,7 +218,12 @@ class DynamoDbLimits:
         A call that is repeated by the client, because its answer was lost, finds its own effect:
         those who ask are let in, or have left, all the same.
         """
-        expires_at = self._clock.now() + KEPT_SECONDS + limit.memory_seconds
+        return await self._write(key, update, limit.memory_seconds)
+
+    async def _write(
+        self, key: str, update: _Update, memory_seconds: float
+    ) -> tuple[bool, Item | None]:
+        expires_at = self._clock.now() + KEPT_SECONDS + memory_seconds
         request = update.request(self._item(f"limit/{key}"), expires_at)
         try:
             answer = await self._service.call("UpdateItem", request)

@@ -94,6 +94,29 @@ async def a_place_that_is_given_back_is_the_next_ones(stage: Stage) -> None:
 
 
 @cases
+async def a_place_is_passed_on_without_knowing_the_limit(stage: Stage) -> None:
+    """Who does not know how many may be in gives the place that it has to the next in line."""
+    one, other = await _both(stage)
+    now = stage.clock.now()
+    for token in ("a", "b"):
+        await one.enter("key", TWO, Visitor(token, SECONDS), now)
+    tickets = [(await one.enter("key", TWO, Visitor(each, SECONDS), now)).ticket for each in "cde"]
+    equal(tickets, [0, 1, 2], "the tickets")
+    equal(list(await other.pass_on("key", "nobody", now, SECONDS)), [], "who has no place")
+    equal(list(await other.pass_on("key", "a", now, SECONDS)), [0], "who is called")
+    equal(list(await other.pass_on("key", "a", now, SECONDS)), [], "who is called again")
+    equal(list(await other.pass_on("key", "#0", now, SECONDS)), [1], "who is called next")
+    late = await one.enter("key", TWO, Visitor("x", SECONDS, may_wait=False), now)
+    equal(late.granted, False, "whether there is room")
+    entered = await one.enter("key", TWO, Visitor("d", SECONDS, 1), now)
+    equal(entered.granted, True, "whether who was called is let in")
+    equal(list(await one.leave(Place("key", TWO, "b"), now, SECONDS)), [2], "who is called last")
+    equal(list(await other.pass_on("key", "d", now, SECONDS)), [], "with nobody in line")
+    entered = await one.enter("key", TWO, Visitor("y", SECONDS, may_wait=False), now)
+    equal(entered.granted, True, "whether there is room then")
+
+
+@cases
 async def a_ticket_is_used_once(stage: Stage) -> None:
     """Of two copies of a message one gets the place that was kept for its ticket."""
     one, other = await _both(stage)
