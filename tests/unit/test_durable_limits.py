@@ -216,6 +216,57 @@ def test_who_is_paused_while_it_waits_gives_its_place_on() -> None:
     in_world(work)
 
 
+@pytest.mark.parametrize("key", ["db", "another"])
+def test_who_knows_no_such_limit_gives_the_place_to_the_next(key: str) -> None:
+    """A worker of another version runs what was called: those behind it are called after that."""
+
+    async def work(world: World) -> None:
+        line = Line(world)
+        first = await world.process()
+        await line.start("held", "b", "c", "d")
+        assert first.worker._poller is not None
+        first.worker._poller.cancel()
+        limits = None if key == "db" else {key: Limit(concurrency=1)}
+        other = FlowRuntime(
+            flows=[create_flow("line").node("x", line._body, uses="x", concurrency_key=key)],
+            limits=limits,
+        )
+        await world.process(options=other.options)
+        line.go_on.set()
+        await world.settle()
+        assert line.began == ["held", "b", "c", "d"]  # no time has passed
+        assert line.holders() == 0
+
+    in_world(work)
+
+
+def test_who_has_another_key_when_it_is_called_gives_the_place_to_the_next() -> None:
+    """A key is that of the context when the attempt begins: the place of the former one is free."""
+
+    async def work(world: World) -> None:
+        line, switch = Line(world), asyncio.Event()
+
+        async def move(ctx: Any) -> None:
+            if ctx.run_id == "b":
+                await switch.wait()
+                await ctx.context.set("t", "two")
+
+        flow = create_flow("line").node("move", move, uses="move")
+        flow.node("x", line._body, uses="x", concurrency_key="t:{context.t}")
+        world.runtime = FlowRuntime(flows=[flow], limits={"t:*": Limit(concurrency=1)})
+        await world.process()
+        for run_id in ("held", "b", "c"):
+            await world.client.start_run("line", {"t": "one"}, run_id=run_id)
+            await world.settle()
+        switch.set()
+        await world.settle()
+        line.go_on.set()
+        await world.settle()
+        assert line.began == ["held", "b", "c"]  # no time has passed
+
+    in_world(work)
+
+
 async def _displace(process: Process, world: World) -> None:
     """Have somebody else take all places of the key, as after a stall that nobody noticed."""
     limits = SwapLimits(world.storage._ports.coordination)

@@ -72,6 +72,9 @@ class Gate:
         self._seconds = seconds
         self.inside: Inside | None = None
         self._next: Inside | None = None
+        # A message that was called, for an attempt that has no limit here: it has a place that this
+        # worker does not need, and keeps from others while it runs what they take for limited.
+        self._unused: Job | None = None
 
     @property
     def place(self) -> Place | None:
@@ -116,7 +119,10 @@ class Gate:
         """
         limited = self.limited(ledger, command)
         if limited is None:
+            self._unused = job
             return None
+        if job.limit_key != limited.key:
+            await self.drop_ticket(job)
         # Who waited may be deleted or cancelled since, and would take a start that it cannot use.
         has_waited = job.limit_key == limited.key and job.waits > 0
         if not has_waited and (await self.come_in(limited, token)).granted:
@@ -238,12 +244,15 @@ class Gate:
     async def leave(self) -> None:
         """Give back the place in hand, if there is one."""
         inside, self.inside = self.inside, None
+        unused, self._unused = self._unused, None
         if inside is not None:
             await self._leave(inside.place)
+        if unused is not None:
+            await self.drop_ticket(unused)
 
     def abandon(self) -> None:
         """Leave the place to itself: what has it may go on, until its time is over."""
-        self.inside = None
+        self.inside = self._unused = None
 
     async def drop_ticket(self, job: Job) -> None:
         """Give back what is kept for a message that has nothing left to do."""
