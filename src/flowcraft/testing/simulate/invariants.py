@@ -72,9 +72,9 @@ async def problems_of(world: World, ending: Ending) -> list[Problem]:
     found += _endings(world, ending, heads, await world.ports.runs.find(LAPSED_RUNS))
     lost = 0
     for head in heads:
-        outcomes = await _outcomes(world, head)
-        lost += outcomes.pop("lost", 0)
-        found += _twice(head, outcomes)
+        twice, gone = await _outcomes(world, head)
+        found += twice
+        lost += gone
         found += await _timers(world, head)
         found += await _undoing(world, head)
         found += await _row(world, head)
@@ -121,29 +121,25 @@ def _endings(world: World, ending: Ending, heads: Any, hidden: Any) -> Iterator[
             yield Problem("I5", f"run '{run_id}' is {status} although all is over")
 
 
-async def _outcomes(world: World, head: Head) -> Counter[str]:
-    """How many outcomes there are of each attempt, and how many attempts of workers were lost."""
+async def _outcomes(world: World, head: Head) -> tuple[list[Problem], int]:
+    """One outcome for each attempt; also how many were lost with their workers."""
     record = await world.ports.runs.read(head.run_id)
     assert record is not None
     serializer = world.options.serializer
     counted: Counter[str] = Counter()
+    lost = 0
     for fact in record.facts:
         # A name and an opening bracket: most facts are none of an attempt.
         event = read_fact(fact.data, serializer).event
         name = type(event).__name__
         if name in OUTCOMES:
             counted[_attempt_of(name, event)] += 1
-            counted["lost"] += name.endswith("Lost")
+            lost += name.endswith("Lost")
             if name in ("NodeSucceeded", "ItemSucceeded"):
                 counted[f"{event.key} {getattr(event, 'item', '')} (success)"] += 1  # type: ignore[union-attr]
-    return counted
-
-
-def _twice(head: Head, outcomes: Counter[str]) -> Iterator[Problem]:
-    """One outcome for each attempt."""
-    for name, count in outcomes.items():
-        if count > 1:
-            yield Problem("I2", f"run '{head.run_id}' has two outcomes of {name}")
+    twice = [name for name, count in counted.items() if count > 1]
+    text = f"run '{head.run_id}' has two outcomes of"
+    return [Problem("I2", f"{text} {name}") for name in twice], lost
 
 
 def _lost(world: World, lost: int) -> Iterator[Problem]:
