@@ -75,6 +75,13 @@ def _inexact(append: Any) -> Any:
     return ablated
 
 
+def _as_known_now(change: Any) -> Any:
+    def ablated(self: Storing, *, seen: int | None = None, **more: Any) -> Any:
+        return change(self, **more)
+
+    return ablated
+
+
 def _knows_enough(grant: Any) -> Any:
     def ablated(change: Any, item: Any, is_fresh: bool) -> Any:
         return grant(replace(change, seen=max(change.seen, item.facts)), item, is_fresh)
@@ -231,6 +238,12 @@ ABLATIONS: Final = (
         "aws",
     ),
     Ablation(
+        "as-decided",
+        "A write counts as that of somebody who knew what was known when it was decided.",
+        [Swap(Storing, "_change", _as_known_now)],
+        ("limit-pause-anywhere",),
+    ),
+    Ablation(
         "control-word",
         "Nothing begins in a run that is to stop, as its record says when the attempt is claimed.",
         [Swap(Strand, "_is_too_late", always(False))],
@@ -245,11 +258,8 @@ ABLATIONS: Final = (
             Swap(planning, "_take", _lenient("<=")),
             Swap(writing, "ruling", _needs_no_count),
         ],
-        ("cancel", "pause", "pause-cancel", "diamond", "any-join", "loop-joined"),
+        ("pause-anywhere", "limit-pause-anywhere"),
         "aws",
-        unseen="Whoever has claimed looks at what came of it: `Strand._follow` goes on only with "
-        "what is outstanding, `Strand.work` only in a run that goes on. What it saves is a lease "
-        "that is nobody's until it ends. Looked for in 1,000 runs.",
     ),
     Ablation(
         "consistent-reads",

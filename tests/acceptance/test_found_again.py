@@ -98,6 +98,9 @@ FOUND = [
     # A worker without the limit left a place to itself that was kept for a message it had called.
     "memory: --graph limit-items --seed 237592531 --fault worker-1:18:throttle "
     "--fault worker-1:12:fail --noise 0.03 --doubles --slow --stranger",
+    # A pause was heard of while a place was asked for what followed: that was claimed all the same,
+    # and nobody began it.
+    "memory: --graph limit-pause --seed 1601619392 --workers 2 --skew-seconds 2 --slow",
     # A row that may be mended was taken for the record.
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles --fault worker-1:164:crash-after",
     "aws: --graph schedule-steered --seed 1 --workers 2 --doubles "

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from flowcraft import FlowRuntime, Limit, create_flow
 from flowcraft.core.limits import Visitor
 from flowcraft.engine.swap_limits import SwapLimits, read_room
-from flowcraft.ports.limits import Place
+from flowcraft.ports.limits import LimitStore, Place
 from flowcraft.testing.simulate.aws import AwsBackend
 from flowcraft.testing.simulate.play import play
 from flowcraft.testing.simulate.scenario import Scenario
 from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
-from tests.unit.durable import LEASE_SECONDS, Process, World
+from tests.unit.durable import LEASE_SECONDS, Gate, Process, World
 from tests.unit.durable import play as in_world
 
 
@@ -313,5 +313,63 @@ def test_a_place_is_kept_while_its_node_runs() -> None:
         assert line.began == ["held"]
         line.go_on.set()
         assert (await world.finish("b")).status == "completed"
+
+    in_world(work)
+
+
+async def _reserving(world: World, flow: Any) -> tuple[Process, Gate]:
+    """Start a run; its worker is held up when it asks for a place for what follows."""
+    world.runtime = FlowRuntime(flows=[flow], limits={"db": Limit(concurrency=2)})
+    process = await world.process()
+    gate = Gate(process.worker.station.limits, "enter")
+    process.worker.station.limits = cast("LimitStore", gate)
+    await world.client.start_run(flow, {"n": 1}, run_id="r")
+    await gate.waiting.wait()
+    await world.settle()
+    return process, gate
+
+
+def test_what_is_paused_while_a_place_is_asked_for_is_not_claimed() -> None:
+    """A worker hears of a pause between a decision and its write: it writes what it had decided."""
+
+    async def work(world: World) -> None:
+        flow = create_flow("f").node("a", world.body("a"))
+        flow.node("b", world.body("b"), concurrency_key="db").edge("a", "b")
+        _, gate = await _reserving(world, flow)
+        await world.client.pause_run("r")
+        await world.settle()
+        gate.open.set()
+        await world.settle()
+        assert world.status("r") == "paused"
+        record = await world.ports.runs.read("r")
+        assert record is not None
+        assert not record.leases
+        await world.client.continue_run("r")
+        await world.settle()
+        assert world.status("r") == "completed"  # no time has passed
+
+    in_world(work)
+
+
+def test_a_condition_sees_what_was_written_while_a_place_was_asked_for() -> None:
+    """What an edge's condition gave counts only if nothing that it may read was written since."""
+
+    async def work(world: World) -> None:
+        go_on = asyncio.Event()
+
+        async def change(ctx: Any) -> None:
+            await go_on.wait()
+            await ctx.context.set("n", 10)
+
+        flow = create_flow("f").node("a", world.body("a")).node("change", change)
+        flow.node("b", world.body("b"), concurrency_key="db").edge("a", "b", condition="n < 5")
+        flow.node("c", world.body("c")).edge("a", "c", condition="n >= 5")
+        _, gate = await _reserving(world, flow)
+        go_on.set()
+        await world.settle()
+        gate.open.set()
+        await world.settle()
+        assert world.status("r") == "completed"
+        assert world.bodies == {"r:a": 1, "r:c": 1}
 
     in_world(work)

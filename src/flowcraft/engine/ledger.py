@@ -177,7 +177,7 @@ class Ledger(RunView):
         return Change(
             self.run_id,
             self.epoch,
-            self.number,
+            foreseen.number,
             thread,
             entries=(self.entry(foreseen, id_),),
             row=self.row_after(foreseen.decision),

@@ -56,9 +56,11 @@ class Storing:
             if not written.row_written and self.ledger.number == known:
                 return  # it says that the run is over, and is wrong: that is never taken back
 
-    def _change(self, **more: Any) -> Change:
+    def _change(self, *, seen: int | None = None, **more: Any) -> Change:
+        """A write of what was decided with ``seen`` facts known, which are those of now if not."""
         ledger = self.ledger
-        return Change(ledger.run_id, ledger.epoch, ledger.number, self.thread, **more)
+        known = ledger.number if seen is None else seen
+        return Change(ledger.run_id, ledger.epoch, known, self.thread, **more)
 
     async def _write(self, change: Change) -> Written:
         self._is_fresh = False

@@ -431,6 +431,7 @@ class Strand(Executing):
         row = self.ledger.row_after(foreseen.decision)
         written = await self._write(
             self._change(
+                seen=foreseen.number,  # others may have written while a place was asked for
                 entries=(self.ledger.entry(foreseen, id_),),
                 holding=holding,
                 claim=claim,

@@ -9,7 +9,13 @@ from flowcraft.core.builder import FlowBuilder, create_flow
 from flowcraft.core.limits import Limit
 from flowcraft.core.retry_policy import RetryPolicy
 from flowcraft.testing.simulate.zoo.nodes import node, passed_on, story
-from flowcraft.testing.simulate.zoo.people import ENDS, cancel, pause_and_go_on, reconcile
+from flowcraft.testing.simulate.zoo.people import (
+    ENDS,
+    cancel,
+    pause_and_go_on,
+    pause_anywhere,
+    reconcile,
+)
 
 
 async def a_while(ctx: Any) -> Any:
@@ -102,6 +108,7 @@ STORIES = (
     story("limit-both", one_at_a_time, limits=BOTH),
     story("limit-below", above_and_below, limits=ONE),
     story("limit-pause", one_at_a_time, limits=ONE, people=(pause_and_go_on,)),
+    story("limit-pause-anywhere", in_a_row, limits=TWO, people=(pause_anywhere,)),
     story("limit-reconcile", one_at_a_time, limits=ONE, people=(reconcile,)),
     story(
         "limit-cancel",
