@@ -330,7 +330,7 @@ async def _reserving(world: World, flow: Any) -> tuple[Process, Gate]:
 
 
 def test_what_is_paused_while_a_place_is_asked_for_is_not_claimed() -> None:
-    """A worker hears of a pause between a decision and its write: it writes what it had decided."""
+    """A worker hears of a pause between a decision and its write: what follows stays unclaimed."""
 
     async def work(world: World) -> None:
         flow = create_flow("f").node("a", world.body("a"))
