@@ -129,7 +129,6 @@ async def _outcomes(world: World, head: Head) -> tuple[list[Problem], int]:
     counted: Counter[str] = Counter()
     lost = 0
     for fact in record.facts:
-        # A name and an opening bracket: most facts are none of an attempt.
         event = read_fact(fact.data, serializer).event
         name = type(event).__name__
         if name in OUTCOMES:
